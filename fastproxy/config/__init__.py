@@ -1,0 +1,1 @@
+"""From an Envoy file to the settings of every part; the only package that imports protobuf or YAML."""

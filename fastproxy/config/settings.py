@@ -1,0 +1,46 @@
+"""A whole configuration, as frozen dataclasses: what `fastproxy.config` builds and everything else reads."""
+
+from dataclasses import dataclass, field
+
+from fastproxy.filters.jwt_authn.settings import ProviderSettings, RemoteJwksSettings
+from fastproxy.listener.settings import ListenerSettings
+from fastproxy.upstream.settings import ClusterSettings
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The admin interface (`bootstrap.admin`)."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Who this proxy is (`bootstrap.node`)."""
+
+    id: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Everything a Bootstrap says, checked and ready to build the runtime from."""
+
+    listeners: tuple[ListenerSettings, ...] = ()
+    clusters: tuple[ClusterSettings, ...] = ()
+    admin: AdminSettings | None = None
+    node: NodeSettings = field(default_factory=NodeSettings)
+
+    def providers(self) -> tuple[ProviderSettings, ...]:
+        """Every distinct `jwt_authn` provider of every listener, by `source_id`."""
+        found: dict[str, ProviderSettings] = {}
+        for listener in self.listeners:
+            for http_filter in listener.http.http_filters:
+                for provider in http_filter.config.providers.values():
+                    found.setdefault(provider.source_id, provider)
+        return tuple(found.values())
+
+    def remote_providers(self) -> tuple[ProviderSettings, ...]:
+        """The providers whose keys the control plane must fetch."""
+        return tuple(p for p in self.providers() if isinstance(p.jwks, RemoteJwksSettings))

@@ -1,0 +1,1 @@
+"""HTTP filters: what may look at a request, change it or answer it before it is forwarded."""

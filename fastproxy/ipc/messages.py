@@ -1,0 +1,152 @@
+"""The messages. Plain data only; every field is JSON, so that a message can be read in a log and none runs code.
+
+`main -> worker`: WorkerInit (first, once), ClusterEndpoints, JwksUpdate, JwksFetchFailed, StatsRequest, SetLogLevel,
+ReopenAccessLogs, Drain. `worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Drained.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSocket:
+    """A listening socket that `main` opened and hands over by inherited file descriptor."""
+
+    listener_index: int
+    """Position in `ProxySettings.listeners`."""
+    fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInit:
+    """Everything a worker needs to build its runtime: it inherits nothing but the descriptors named here."""
+
+    worker_id: int
+    concurrency: int
+    bootstrap: str
+    """The serialised `Bootstrap` protobuf, base64."""
+    log_level: str
+    sockets: list[ListenerSocket] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointAddress:
+    """One address of a cluster, resolved by the control plane."""
+
+    host: str
+    port: int
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEndpoints:
+    """The complete current address list of a cluster; replaces what the worker had."""
+
+    cluster: str
+    endpoints: list[EndpointAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class JwksUpdate:
+    """New keys for a source. Sent to all workers in one go; a higher `epoch` replaces a lower one.
+
+    An empty `jwks` withdraws the keys: `max_stale` has passed, fail closed.
+    """
+
+    source_id: str
+    epoch: int
+    jwks: str
+
+
+@dataclass(frozen=True, slots=True)
+class JwksFetchFailed:
+    """A fetch ended without new keys; requests that wait for it must stop waiting. Kept keys stay in force."""
+
+    source_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JwksRefreshRequest:
+    """A worker met a token whose key it does not have (`kid` unknown, or no keys at all).
+
+    The control plane decides whether a fetch is due (single flight, cool-down) and always answers with JwksUpdate
+    or JwksFetchFailed for this source, to all workers.
+    """
+
+    source_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRequest:
+    """Ask for a snapshot; the answer carries the same `request_id`."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatsSnapshot:
+    """Totals since the worker started. `request_id` 0: sent unasked, every few seconds."""
+
+    worker_id: int
+    request_id: int
+    counters: dict[str, int]
+    gauges: dict[str, int]
+    histograms: dict[str, list[float]]
+    """Name -> cumulative bucket counts (see fastproxy.stats.BUCKETS), then sum, then count."""
+    hosts: dict[str, dict[str, dict[str, int]]]
+    """cluster -> `ip:port` -> cx_active, cx_total, rq_total, rq_success, rq_error... for /clusters."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetLogLevel:
+    """Change the application log level."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReopenAccessLogs:
+    """Close and reopen access log files (SIGUSR1, after rotation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Stop accepting, finish what is in flight with `connection: close`, then say Drained and exit."""
+
+    drain_time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """The runtime is built and every listener accepts."""
+
+    worker_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailed:
+    """The worker could not start; `reason` is fit for an operator."""
+
+    worker_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Nothing is in flight any more."""
+
+    worker_id: int
+
+
+ToWorker = (
+    WorkerInit
+    | ClusterEndpoints
+    | JwksUpdate
+    | JwksFetchFailed
+    | StatsRequest
+    | SetLogLevel
+    | ReopenAccessLogs
+    | Drain
+)
+ToMain = WorkerReady | WorkerFailed | JwksRefreshRequest | StatsSnapshot | Drained
+Message = ToWorker | ToMain

@@ -1,0 +1,1 @@
+"""Downstream connections: accepting, parsing, flow control, answering."""

@@ -1,0 +1,69 @@
+"""Listeners as the configuration fixes them (Envoy `Listener`, `HttpConnectionManager`). Durations are seconds."""
+
+from dataclasses import dataclass
+
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
+from fastproxy.router.settings import RouteConfigurationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogSettings:
+    """One `access_log` entry: a file (or /dev/stdout, /dev/stderr) and a line format."""
+
+    path: str
+    text_format: str | None = None
+    """None means Envoy's default line (spec/http.md section 14)."""
+    json_format: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFilterSettings:
+    """One `http_filters` entry but the router, which is always last and has no settings here."""
+
+    name: str
+    config: JwtAuthnSettings
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConnectionManagerSettings:
+    """How HTTP is served on a listener (Envoy `HttpConnectionManager`)."""
+
+    stat_prefix: str
+    route_config: RouteConfigurationSettings
+    http_filters: tuple[HttpFilterSettings, ...] = ()
+    access_logs: tuple[AccessLogSettings, ...] = ()
+    server_name: str = "fastproxy"
+    use_remote_address: bool = False
+    xff_num_trusted_hops: int = 0
+    skip_xff_append: bool = False
+    generate_request_id: bool = True
+    preserve_external_request_id: bool = False
+    max_request_headers_bytes: int = 60 * 1024
+    max_headers_count: int = 100
+    idle_timeout_s: float = 3600.0
+    """`common_http_protocol_options.idle_timeout`: an idle downstream connection is closed after it; 0 = never."""
+    stream_idle_timeout_s: float = 300.0
+    request_timeout_s: float = 0.0
+    request_headers_timeout_s: float = 0.0
+    accept_http_10: bool = False
+    default_host_for_http_10: str = ""
+    normalize_path: bool = False
+    merge_slashes: bool = False
+    suppress_envoy_headers: bool = False
+    """From the router filter's config."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """One listening address and what serves it (Envoy `Listener`)."""
+
+    name: str
+    host: str
+    """IP literal."""
+    port: int
+    """0 lets the system choose."""
+    http: HttpConnectionManagerSettings
+    buffer_limit_bytes: int = 1024 * 1024
+    """`per_connection_buffer_limit_bytes`: high-water mark of the downstream write buffer."""
+    tcp_backlog: int = 1024
+    ipv4_compat: bool = False

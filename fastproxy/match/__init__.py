@@ -1,0 +1,1 @@
+"""Matchers: what the configuration compares with, compiled once."""

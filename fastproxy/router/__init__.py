@@ -1,0 +1,1 @@
+"""From a request to an upstream: the route table, and forwarding."""

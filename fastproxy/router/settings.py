@@ -1,0 +1,71 @@
+"""Routes as the configuration fixes them (Envoy `config.route.v3`). Built by `fastproxy.config`."""
+
+from dataclasses import dataclass
+
+from fastproxy.match.settings import PathMatch
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardAction:
+    """`route`: send the request to a cluster (Envoy `RouteAction`)."""
+
+    cluster: str
+    timeout_s: float = 15.0
+    """From the end of the request to the end of the response; 0 switches it off."""
+    host_rewrite_literal: str = ""
+    auto_host_rewrite: bool = False
+    prefix_rewrite: str = ""
+    cluster_not_found_status: int = 503
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectAction:
+    """`redirect`: answer with a `location` (Envoy `RedirectAction`, spec/http.md section 9.2)."""
+
+    status: int = 301
+    https_redirect: bool = False
+    scheme_redirect: str = ""
+    host_redirect: str = ""
+    port_redirect: int = 0
+    path_redirect: str = ""
+    prefix_rewrite: str = ""
+    strip_query: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponseAction:
+    """`direct_response`: answer from the configuration."""
+
+    status: int
+    body: bytes = b""
+
+
+RouteActionSettings = ForwardAction | RedirectAction | DirectResponseAction
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """One entry of `VirtualHost.routes`."""
+
+    match: PathMatch
+    action: RouteActionSettings
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHostSettings:
+    """One entry of `RouteConfiguration.virtual_hosts`."""
+
+    name: str
+    domains: tuple[str, ...]
+    """Exact names, `*.suffix`, `prefix.*` or `*`; lower case."""
+    routes: tuple[RouteSettings, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteConfigurationSettings:
+    """A whole route table (`RouteConfiguration`)."""
+
+    name: str
+    virtual_hosts: tuple[VirtualHostSettings, ...]
+    ignore_port_in_host_matching: bool = False

@@ -1,0 +1,61 @@
+"""Counters, gauges and histograms as plain attributes of plain objects; a snapshot turns them into Envoy's names.
+
+The worker adds to integers and nothing else; names are built only when somebody asks (`StatsSink`).
+"""
+
+from bisect import bisect_left
+
+#: Upper bounds in milliseconds of histogram buckets, Envoy's (spec/http.md section 16); the last one is +Inf.
+BUCKETS: tuple[float, ...] = (
+    0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+)  # fmt: skip
+
+
+class Histogram:
+    """Distribution of a duration in milliseconds over `BUCKETS`."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.total = 0.0
+
+    def record(self, value_ms: float) -> None:
+        """Count one value. Hot path: once per request."""
+        self.counts[bisect_left(BUCKETS, value_ms)] += 1
+        self.total += value_ms
+
+    def encode(self) -> list[float]:
+        """Cumulative bucket counts, then sum, then count: what `StatsSnapshot.histograms` holds."""
+        cumulative: list[float] = []
+        running = 0
+        for count in self.counts:
+            running += count
+            cumulative.append(running)
+        return [*cumulative, self.total, running]
+
+
+class StatsSink:
+    """Collects one snapshot: every part of the runtime writes its numbers into it under Envoy's names."""
+
+    __slots__ = ("counters", "gauges", "histograms", "hosts")
+
+    def __init__(self) -> None:
+        self.counters: dict[str, int] = {}
+        self.gauges: dict[str, int] = {}
+        self.histograms: dict[str, list[float]] = {}
+        self.hosts: dict[str, dict[str, dict[str, int]]] = {}
+
+    def counter(self, name: str, value: int) -> None:
+        """Add `value` to a counter; two parts may share a name."""
+        self.counters[name] = self.counters.get(name, 0) + value
+
+    def gauge(self, name: str, value: int) -> None:
+        """Add `value` to a gauge."""
+        self.gauges[name] = self.gauges.get(name, 0) + value
+
+    def histogram(self, name: str, histogram: Histogram) -> None:
+        """Add a histogram; equal names are summed bucket by bucket."""
+        encoded = histogram.encode()
+        known = self.histograms.get(name)
+        self.histograms[name] = encoded if known is None else [a + b for a, b in zip(known, encoded, strict=True)]

@@ -1,0 +1,1 @@
+"""Clusters: named upstream services, their endpoints, and the connections to them."""
