@@ -1,1 +1,18 @@
-"""From an Envoy file to the settings of every part; the only package that imports protobuf or YAML."""
+"""From an Envoy file to the settings of every part; the only package that imports protobuf or YAML.
+
+loaded = load_config(Path("config.yaml"))      # raises ConfigError with every problem
+settings_from_bootstrap(loaded.bootstrap)      # the same settings again, in a worker
+"""
+
+from fastproxy.config.dump import config_dump
+from fastproxy.config.load import LoadedConfig, load_config, settings_from_bootstrap
+from fastproxy.config.problems import ConfigError, ConfigProblem
+
+__all__ = [
+    "ConfigError",
+    "ConfigProblem",
+    "LoadedConfig",
+    "config_dump",
+    "load_config",
+    "settings_from_bootstrap",
+]

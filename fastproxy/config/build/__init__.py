@@ -1,0 +1,1 @@
+"""Bootstrap message to `ProxySettings`, one module for each part of it; all of them read through `View`."""

@@ -1,0 +1,85 @@
+"""`Bootstrap` to `ProxySettings`: where building starts."""
+
+from fastproxy.config.build.address import build_address, check_ip
+from fastproxy.config.build.clusters import build_cluster
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.listeners import build_listener
+from fastproxy.config.build.runtime_keys import build_runtime_keys
+from fastproxy.config.problems import quote
+from fastproxy.config.settings import AdminSettings, NodeSettings, ProxySettings
+from fastproxy.config.view import View
+from fastproxy.listener.settings import ListenerSettings
+from fastproxy.upstream.settings import ClusterSettings
+
+
+def build_settings(bootstrap: View) -> ProxySettings:
+    """Build everything, then report every field that nobody read."""
+    context = BuildContext(runtime=build_runtime_keys(bootstrap))
+    bootstrap.unsupported(
+        "dynamic_resources",
+        "configuration from a management server is not supported yet",
+        "Use static_resources",
+    )
+    static = bootstrap.child_or_empty("static_resources")
+    static.unsupported(
+        "secrets", "named secrets are not supported yet", "Put certificates into the TLS context"
+    )
+    clusters = _build_clusters(static, context)
+    context.cluster_names = frozenset(cluster.name for cluster in clusters)
+    admin = _build_admin(bootstrap)
+    listeners = _build_listeners(static, context)
+    node = bootstrap.child_or_empty("node")
+    settings = ProxySettings(
+        listeners=listeners,
+        clusters=clusters,
+        admin=admin,
+        node=NodeSettings(node.text("id"), node.text("cluster")),
+    )
+    bootstrap.sweep()
+    return settings
+
+
+def _build_clusters(static: View, context: BuildContext) -> tuple[ClusterSettings, ...]:
+    built: dict[str, ClusterSettings] = {}
+    for view in static.children("clusters"):
+        cluster = build_cluster(view, context)
+        if cluster.name in built:
+            view.error(
+                f"duplicate cluster {quote(cluster.name)}", "Rename or remove one of them", field="name"
+            )
+        built[cluster.name] = cluster
+        if not cluster.name:
+            context.clusters_complete = False
+    if not built and static.log.tainted(static.path):
+        context.clusters_complete = False
+    return tuple(built.values())
+
+
+def _build_listeners(static: View, context: BuildContext) -> tuple[ListenerSettings, ...]:
+    built = []
+    taken: set[tuple[str, int]] = set()
+    for view in static.children("listeners"):
+        listener = build_listener(view, context)
+        if listener is None:
+            continue
+        address = (listener.host, listener.port)
+        # Port 0 lets the system choose, and it never chooses the same twice.
+        if listener.port and address in taken:
+            view.error(
+                f"another listener has the address {listener.host} port {listener.port}", field="address"
+            )
+        taken.add(address)
+        built.append(listener)
+    return tuple(built)
+
+
+def _build_admin(bootstrap: View) -> AdminSettings | None:
+    admin = bootstrap.child("admin")
+    if admin is None:
+        return None
+    address = build_address(admin)
+    if address is None:
+        return None
+    host, port, socket = address
+    socket.without_effect("ipv4_compat", "the admin interface listens on one address family")
+    return AdminSettings(host, port) if check_ip(socket, host) else None

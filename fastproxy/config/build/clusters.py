@@ -1,0 +1,253 @@
+"""`Cluster` to settings (envoy.config.cluster.v3)."""
+
+from fastproxy.config.build.address import build_address
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
+from fastproxy.config.formats import is_host_name, is_ip
+from fastproxy.config.problems import quote
+from fastproxy.config.view import View
+from fastproxy.upstream.settings import (
+    ClusterSettings,
+    DiscoveryType,
+    DnsLookupFamily,
+    EndpointSettings,
+    UpstreamTlsSettings,
+)
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_TLS_NAMES = frozenset({"envoy.transport_sockets.tls", "tls"})
+_RAW_NAMES = frozenset({"envoy.transport_sockets.raw_buffer", "raw_buffer"})
+_CARES_RESOLVER = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+# Endpoints in these states take no traffic (spec/clusters.md section 1.1).
+_OUT_OF_USE = frozenset({"UNHEALTHY", "DRAINING", "TIMEOUT"})
+_SAME_WORK = ("LEAST_REQUEST", "RANDOM")
+_POLICIES = "envoy.extensions.load_balancing_policies."
+_DEFAULT_IDLE_S = 3600.0
+_DEFAULT_BUFFER_BYTES = 1024 * 1024
+_NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
+
+
+def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
+    """Build one cluster; whatever is wrong with it is reported."""
+    discovery = _build_discovery(cluster)
+    _check_load_balancing(cluster)
+    _check_resolver(cluster)
+    cluster.unsupported("http2_protocol_options", _NO_HTTP2)
+    cluster.child("common_lb_config")
+    return ClusterSettings(
+        name=cluster.text("name"),
+        discovery=discovery,
+        endpoints=_build_endpoints(cluster, discovery),
+        connect_timeout_s=cluster.duration_s("connect_timeout", 5.0),
+        dns_lookup_family=_build_family(cluster),
+        dns_refresh_rate_s=cluster.duration_s("dns_refresh_rate", 5.0),
+        tls=_build_transport(cluster, context),
+        buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
+        idle_timeout_s=_build_idle_timeout(cluster),
+        stat_name=cluster.text("alt_stat_name"),
+    )
+
+
+def _build_discovery(cluster: View) -> DiscoveryType:
+    known = tuple(kind.value for kind in DiscoveryType)
+    kind = (
+        cluster.only("type", known)
+        if cluster.selected("cluster_discovery_type") != "cluster_type"
+        else "STATIC"
+    )
+    return DiscoveryType(kind) if kind in known else DiscoveryType.STATIC
+
+
+def _build_family(cluster: View) -> DnsLookupFamily:
+    kind = cluster.choice("dns_lookup_family")
+    return (
+        DnsLookupFamily(kind)
+        if kind in {family.value for family in DnsLookupFamily}
+        else DnsLookupFamily.AUTO
+    )
+
+
+def _check_load_balancing(cluster: View) -> None:
+    policy = cluster.choice("lb_policy")
+    typed = cluster.child("load_balancing_policy")
+    field = "lb_policy"
+    if typed is not None:
+        # It overrides lb_policy, and its first known entry counts.
+        field = "load_balancing_policy"
+        cluster.without_effect("lb_policy", "load_balancing_policy takes its place")
+        policies = [entry.child_or_empty("typed_extension_config") for entry in typed.children("policies")]
+        names = []
+        for entry in policies:
+            entry.accept("name")
+            config = entry.typed("typed_config")
+            name = (
+                "" if config is None else config.type_name.removeprefix(_POLICIES).partition(".")[0].upper()
+            )
+            names.append(name)
+            # Settings of a policy that is not used matter no more than the policy.
+            if config is not None and name != "ROUND_ROBIN":
+                config.accept(*(field.name for field, _ in config.message.ListFields()))
+        known = [name for name in names if name == "ROUND_ROBIN" or name in _SAME_WORK]
+        policy = known[0] if known else (names or ["nothing"])[0]
+    if policy in _SAME_WORK:
+        cluster.warn(f"{policy} has no effect: requests are spread by ROUND_ROBIN", field=field)
+    elif policy != "ROUND_ROBIN":
+        cluster.error(f"{policy} is not supported yet", "Use ROUND_ROBIN", field=field)
+
+
+def _check_resolver(cluster: View) -> None:
+    why = "names are resolved by the system's resolver"
+    config = cluster.child("typed_dns_resolver_config")
+    if config is None:
+        return
+    config.accept("name", "typed_config")
+    type_name = config.message.typed_config.type_url.rpartition("/")[2]
+    resolver = config.typed("typed_config")
+    if resolver is not None:
+        if type_name == _CARES_RESOLVER and resolver.has("resolvers"):
+            resolver.error(
+                "other name servers than the system's are not supported",
+                "Remove resolvers",
+                field="resolvers",
+            )
+        for field, _ in resolver.message.ListFields():
+            resolver.accept(field.name)
+    cluster.warn(f"has no effect: {why}", field="typed_dns_resolver_config")
+
+
+def _build_endpoints(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
+    assignment = cluster.child("load_assignment")
+    if assignment is None:
+        if discovery is DiscoveryType.LOGICAL_DNS:
+            cluster.error(
+                "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
+            )
+        return ()
+    assignment.accept("cluster_name")
+    assignment.child("policy")
+    found: list[EndpointSettings] = []
+    weights: set[int] = set()
+    count = 0
+    for locality in assignment.children("endpoints"):
+        if locality.integer("priority") > 0:
+            locality.error("priorities are not supported yet", "Leave only priority 0", field="priority")
+        for entry in locality.children("lb_endpoints"):
+            count += 1
+            weights.add(entry.integer_or("load_balancing_weight", 1))
+            endpoint = _build_endpoint(entry, discovery)
+            if endpoint is not None:
+                found.append(endpoint)
+    if len(weights) > 1:
+        assignment.error(
+            "endpoints of different load_balancing_weight are not supported yet", field="endpoints"
+        )
+    if discovery is DiscoveryType.LOGICAL_DNS and count != 1:
+        assignment.error(
+            f"LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint, not {count}",
+            "Use STRICT_DNS for several endpoints",
+            field="endpoints",
+        )
+    return tuple(found)
+
+
+def _build_endpoint(entry: View, discovery: DiscoveryType) -> EndpointSettings | None:
+    health = entry.choice("health_status")
+    if health == "DEGRADED":
+        entry.error("DEGRADED endpoints are not supported yet", field="health_status")
+    endpoint = entry.child("endpoint")
+    if endpoint is None:
+        return None
+    hostname = endpoint.text("hostname")
+    address = build_address(endpoint)
+    if address is None:
+        return None
+    host, port, socket = address
+    if discovery is DiscoveryType.STATIC:
+        if not is_ip(host):
+            socket.error(
+                f"malformed IP address: {quote(host)}",
+                "Clusters of type STATIC take IP literals; for a name use type: STRICT_DNS",
+                field="address",
+            )
+            return None
+    elif not is_ip(host) and not _is_dns_name(host):
+        socket.error(f"{quote(host)} is no host name", field="address")
+        return None
+    if port == 0 and socket.has("port_value"):
+        socket.error("an upstream's port must not be 0", field="port_value")
+    return None if health in _OUT_OF_USE else EndpointSettings(host, port, hostname)
+
+
+def _is_dns_name(host: str) -> bool:
+    # Names with underscores are no host names by RFC 1123, but they resolve, and Compose makes them.
+    return is_host_name(host.replace("_", "-"))
+
+
+def _build_transport(cluster: View, context: BuildContext) -> UpstreamTlsSettings | None:
+    socket = cluster.child("transport_socket")
+    if socket is None:
+        return None
+    name = socket.text("name")
+    config = socket.typed("typed_config")
+    if config is not None:
+        if config.type_name == UPSTREAM_TLS:
+            return build_upstream_tls(config, context)
+        if config.type_name != RAW_BUFFER:
+            fix = f"FastProxy has {UPSTREAM_TLS} and {RAW_BUFFER}"
+            socket.error(
+                f"the transport socket {config.type_name} is not supported", fix, field="typed_config"
+            )
+        return None
+    if socket.has("typed_config") or name in _RAW_NAMES:
+        return None
+    if name in _TLS_NAMES:
+        return default_tls(context)
+    socket.error(
+        f"the transport socket {quote(name)} has no typed_config",
+        f'Add typed_config: {{"@type": type.googleapis.com/{UPSTREAM_TLS}}} for TLS',
+    )
+    return None
+
+
+def _build_idle_timeout(cluster: View) -> float:
+    idle_s = _DEFAULT_IDLE_S
+    old = cluster.child("common_http_protocol_options")
+    if old is not None:
+        idle_s = old.duration_s("idle_timeout", idle_s)
+    _check_plain_http1(cluster, "http_protocol_options")
+    for name, options in cluster.typed_entries("typed_extension_protocol_options").items():
+        if name != _HTTP_OPTIONS or options.type_name != _HTTP_OPTIONS:
+            options.error(
+                f"protocol options {quote(name)} are not supported", f"FastProxy has {_HTTP_OPTIONS}"
+            )
+            continue
+        common = options.child("common_http_protocol_options")
+        if common is not None:
+            idle_s = common.duration_s("idle_timeout", idle_s)
+        _check_protocol(options)
+    return idle_s
+
+
+def _check_protocol(options: View) -> None:
+    upstream = options.child("upstream_http_protocol_options")
+    if upstream is not None:
+        upstream.unsupported("auto_sni", fix="Set sni in the cluster's UpstreamTlsContext")
+        upstream.unsupported(
+            "auto_san_validation", fix="Set sni in the cluster's UpstreamTlsContext; it is verified"
+        )
+    explicit = options.child("explicit_http_config")
+    if explicit is not None:
+        explicit.unsupported("http2_protocol_options", _NO_HTTP2, "Use http_protocol_options: {}")
+        _check_plain_http1(explicit, "http_protocol_options")
+    for name in ("use_downstream_protocol_config", "auto_config"):
+        chosen = options.child(name)
+        if chosen is not None:
+            chosen.without_effect("http2_protocol_options", "HTTP/1.1 is spoken to upstreams")
+            chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
+            chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
+            _check_plain_http1(chosen, "http_protocol_options")
+
+
+def _check_plain_http1(owner: View, field: str) -> None:
+    """HTTP/1 with default settings; a setting inside is reported, for nobody reads it."""
+    owner.child(field)

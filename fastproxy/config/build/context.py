@@ -1,0 +1,18 @@
+"""What the builders share while one configuration is built."""
+
+import ssl
+from dataclasses import dataclass, field
+
+from fastproxy.config.build.runtime_keys import RuntimeKeys
+
+
+@dataclass(slots=True)
+class BuildContext:
+    """Facts from one part of the configuration that another part needs."""
+
+    runtime: RuntimeKeys = field(default_factory=RuntimeKeys)
+    cluster_names: frozenset[str] = frozenset()
+    clusters_complete: bool = True
+    """False when a cluster has no readable name: references to clusters can then not be judged."""
+    default_tls: ssl.SSLContext | None = None
+    """TLS with default settings, built once: reading the system's roots takes milliseconds."""

@@ -1,0 +1,114 @@
+"""`http_filters`: which filters there are, in which order, with which settings."""
+
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.jwt_authn import JWT_AUTHN, build_jwt_authn
+from fastproxy.config.decode import OWN_PREFIX
+from fastproxy.config.problems import quote
+from fastproxy.config.schema import TYPED_STRUCTS, type_name
+from fastproxy.config.view import View
+from fastproxy.listener.settings import HttpFilterSettings
+
+ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+#: Filters that FastProxy has, by the type of their configuration.
+KNOWN_FILTERS = (JWT_AUTHN, ROUTER)
+#: FastProxy's own filters, by the type_url inside a TypedStruct.
+OWN_FILTERS: tuple[str, ...] = ()
+
+# Old style: the name alone said which filter it was.
+_TYPES_BY_NAME = {
+    "envoy.filters.http.router": ROUTER,
+    "envoy.router": ROUTER,
+    "envoy.filters.http.jwt_authn": JWT_AUTHN,
+}
+_URL = "type.googleapis.com/"
+
+
+def build_http_filters(manager: View, context: BuildContext) -> tuple[tuple[HttpFilterSettings, ...], bool]:
+    """The filters before the router, in order, and the router's `suppress_envoy_headers`."""
+    entries = manager.children("http_filters")
+    filters: list[HttpFilterSettings] = []
+    suppress_envoy_headers = False
+    last = ""
+    names: set[str] = set()
+    for index, entry in enumerate(entries):
+        name = entry.text("name")
+        if name in names:
+            entry.warn(f"another filter is named {quote(name)}, too", field="name")
+        names.add(name)
+        config = _open_filter(entry)
+        last = config.type_name if config is not None else ""
+        if config is None:
+            continue
+        if config.type_name == JWT_AUTHN:
+            filters.append(HttpFilterSettings(name, build_jwt_authn(config, context)))
+        elif config.type_name == ROUTER:
+            suppress_envoy_headers = config.flag("suppress_envoy_headers")
+            if index != len(entries) - 1:
+                entry.error(
+                    "the router answers every request, so it must be the last of the http_filters",
+                    "Move it to the end of the list",
+                )
+    if last != ROUTER and not _mentions_router(entries):
+        manager.error(
+            "the last of the http_filters must be the router",
+            f'Add {{name: envoy.filters.http.router, typed_config: {{"@type": {_URL}{ROUTER}}}}}',
+            field="http_filters",
+        )
+    return tuple(filters), suppress_envoy_headers
+
+
+def _open_filter(entry: View) -> View | None:
+    """The configuration of a filter that FastProxy has; any other is refused, or skipped if it is optional."""
+    name = entry.text("name")
+    optional = entry.flag("is_optional")
+    entry.unsupported(
+        "disabled", "a filter that is only enabled by routes is not supported yet", "Remove the filter"
+    )
+    config = entry.typed("typed_config")
+    if config is None:
+        if entry.selected("config_type") is None:
+            _missing_config(entry, name, optional=optional)
+        return None
+    if config.type_name in KNOWN_FILTERS:
+        return config
+    kind = config.type_name
+    known = ", ".join(KNOWN_FILTERS + OWN_FILTERS)
+    if kind in TYPED_STRUCTS:
+        kind = type_name(config.text("type_url"))
+        config.accept("value")
+        if kind.startswith(OWN_PREFIX):
+            known = ", ".join(OWN_FILTERS) or "none in this version"
+    for field, _ in config.message.ListFields():
+        config.accept(field.name)
+    if optional:
+        entry.warn(f"has no effect: FastProxy has no filter {quote(kind)}, and it is optional")
+    else:
+        entry.error(
+            f"FastProxy has no HTTP filter {quote(kind)}",
+            f"Remove it, or set is_optional: true to do without it. Known filters: {known}",
+            field="typed_config",
+        )
+    return None
+
+
+def _missing_config(entry: View, name: str, *, optional: bool) -> None:
+    if optional:
+        entry.warn(f"has no effect: the filter {quote(name)} has no typed_config, and it is optional")
+        return
+    kind = _TYPES_BY_NAME.get(name)
+    entry.error(
+        f"the HTTP filter {quote(name)} has no typed_config",
+        f'Add typed_config: {{"@type": {_URL}{kind}}}'
+        if kind
+        else "The name is only a label; typed_config says which filter it is: " + ", ".join(KNOWN_FILTERS),
+    )
+
+
+def _mentions_router(entries: list[View]) -> bool:
+    """Whether a complaint about a missing router would only be an echo."""
+    return any(
+        entry.message.typed_config.type_url.endswith(ROUTER)
+        or _TYPES_BY_NAME.get(entry.message.name) == ROUTER
+        or entry.log.tainted(entry.path)
+        for entry in entries
+    )

@@ -1,0 +1,74 @@
+"""`HttpConnectionManager` to settings."""
+
+from fastproxy.config.build.access_log import build_access_log
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.http_filters import build_http_filters
+from fastproxy.config.build.routes import build_route_config
+from fastproxy.config.view import View
+from fastproxy.listener.settings import HttpConnectionManagerSettings
+from fastproxy.router.settings import RouteConfigurationSettings
+
+HTTP_CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_DEFAULT_SERVER_NAME = "fastproxy"
+_DEFAULT_HEADERS_KB = 60
+_DEFAULT_MAX_HEADERS = 100
+_DEFAULT_IDLE_S = 3600.0
+_DEFAULT_STREAM_IDLE_S = 300.0
+
+
+def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionManagerSettings | None:
+    """Build what serves HTTP on a listener; None when it has no route table (reported)."""
+    _check_choices(manager)
+    filters, suppress_envoy_headers = build_http_filters(manager, context)
+    logs = [build_access_log(entry) for entry in manager.children("access_log")]
+    common = manager.child_or_empty("common_http_protocol_options")
+    http1 = manager.child_or_empty("http_protocol_options")
+    if not http1.flag_or("allow_absolute_url", default=True):
+        http1.error("allow_absolute_url: false is not supported", "Remove it", field="allow_absolute_url")
+    common.only("headers_with_underscores_action", ("ALLOW",))
+    routes = _build_routes(manager, context)
+    settings = HttpConnectionManagerSettings(
+        stat_prefix=manager.text("stat_prefix"),
+        route_config=routes or RouteConfigurationSettings("", ()),
+        http_filters=filters,
+        access_logs=tuple(log for log in logs if log is not None),
+        server_name=manager.text("server_name") or _DEFAULT_SERVER_NAME,
+        use_remote_address=manager.flag_or("use_remote_address", default=False),
+        xff_num_trusted_hops=manager.integer("xff_num_trusted_hops"),
+        skip_xff_append=manager.flag("skip_xff_append"),
+        generate_request_id=manager.flag_or("generate_request_id", default=True),
+        preserve_external_request_id=manager.flag("preserve_external_request_id"),
+        max_request_headers_bytes=manager.integer_or("max_request_headers_kb", _DEFAULT_HEADERS_KB) * 1024,
+        max_headers_count=common.integer_or("max_headers_count", _DEFAULT_MAX_HEADERS),
+        idle_timeout_s=common.duration_s("idle_timeout", _DEFAULT_IDLE_S),
+        stream_idle_timeout_s=manager.duration_s("stream_idle_timeout", _DEFAULT_STREAM_IDLE_S),
+        request_timeout_s=manager.duration_s("request_timeout", 0.0),
+        request_headers_timeout_s=manager.duration_s("request_headers_timeout", 0.0),
+        accept_http_10=http1.flag("accept_http_10"),
+        default_host_for_http_10=http1.text("default_host_for_http_10"),
+        normalize_path=manager.flag_or("normalize_path", default=False),
+        merge_slashes=manager.flag("merge_slashes"),
+        suppress_envoy_headers=suppress_envoy_headers,
+    )
+    return None if routes is None else settings
+
+
+def _check_choices(manager: View) -> None:
+    """Enums of which only some values are supported."""
+    manager.only("codec_type", ("AUTO", "HTTP1"), "HTTP/1 is served; use AUTO or HTTP1")
+    manager.only("server_header_transformation", ("OVERWRITE",))
+    manager.only("forward_client_cert_details", ("SANITIZE",))
+    manager.only(
+        "path_with_escaped_slashes_action",
+        ("KEEP_UNCHANGED", "IMPLEMENTATION_SPECIFIC_DEFAULT"),
+        "Use KEEP_UNCHANGED",
+    )
+    # No address is internal, and that is what an empty one says (spec/http.md section 7.2).
+    manager.child("internal_address_config")
+
+
+def _build_routes(manager: View, context: BuildContext) -> RouteConfigurationSettings | None:
+    manager.unsupported("rds", "routes from a management server are not supported yet", "Use route_config")
+    manager.unsupported("scoped_routes", "scoped routes are not supported yet", "Use route_config")
+    config = manager.child("route_config")
+    return None if config is None else build_route_config(config, context)

@@ -1,0 +1,138 @@
+"""The configuration as `/config_dump` shows it: `envoy.admin.v3` shapes, without secrets.
+
+What the operator wrote, not what was built from it: field names are Envoy's, so a dump can be compared with one
+of Envoy's. Whatever could sign or decrypt something is replaced.
+"""
+
+from typing import Any
+
+import orjson
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from udpa.annotations import sensitive_pb2
+
+from fastproxy.config import schema
+from fastproxy.config.rules import unpack
+from fastproxy.config.schema import Bootstrap
+
+_REDACTED = "[redacted]"
+_ADMIN = "type.googleapis.com/envoy.admin.v3."
+_API = "type.googleapis.com/"
+_DATA_SOURCE = "envoy.config.core.v3.DataSource"
+_JWKS_FIELD = "local_jwks"
+#: Members of a JWK that must stay secret (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1).
+_SECRET_JWK_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_ROUTE_CONFIG = "envoy.config.route.v3.RouteConfiguration"
+
+
+def config_dump(bootstrap: bytes) -> dict[str, Any]:
+    """Show a serialised Bootstrap as JSON-able values.
+
+    Private keys, passwords and whatever else Envoy's schema marks as sensitive, and the secret members of
+    inline key sets are replaced by `[redacted]`.
+
+    Raises:
+        ValueError: the bytes are no Bootstrap.
+    """
+    message = Bootstrap()
+    try:
+        message.ParseFromString(bootstrap)
+    except DecodeError as exc:
+        raise ValueError("not a serialised Bootstrap message") from exc
+    routes: list[Any] = []
+    _redact(message, routes)
+    static = message.static_resources
+    return {
+        "configs": [
+            {"@type": f"{_ADMIN}BootstrapConfigDump", "bootstrap": _shown(message)},
+            {
+                "@type": f"{_ADMIN}ClustersConfigDump",
+                "static_clusters": [{"cluster": _typed(cluster)} for cluster in static.clusters],
+            },
+            {
+                "@type": f"{_ADMIN}ListenersConfigDump",
+                "static_listeners": [{"listener": _typed(listener)} for listener in static.listeners],
+            },
+            {"@type": f"{_ADMIN}ScopedRoutesConfigDump"},
+            {
+                "@type": f"{_ADMIN}RoutesConfigDump",
+                "static_route_configs": [{"route_config": _typed(config)} for config in routes],
+            },
+            {"@type": f"{_ADMIN}SecretsConfigDump"},
+        ]
+    }
+
+
+def _shown(message: Any) -> dict[str, Any]:
+    shown: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return shown
+
+
+def _typed(message: Any) -> dict[str, Any]:
+    return {"@type": _API + message.DESCRIPTOR.full_name, **_shown(message)}
+
+
+def _redact(message: Any, routes: list[Any]) -> None:
+    """Replace secrets in place, in `Any`s too, and collect the route tables on the way."""
+    if message.DESCRIPTOR.full_name == _ROUTE_CONFIG:
+        routes.append(message)
+    for field, value in message.ListFields():
+        if field.GetOptions().Extensions[sensitive_pb2.sensitive]:
+            _hide(message, field, value)
+        elif schema.is_message(field):
+            for item in _messages(field, value):
+                if item.DESCRIPTOR.full_name == _DATA_SOURCE and field.name == _JWKS_FIELD:
+                    _redact_jwks(item)
+                elif item.DESCRIPTOR.full_name == schema.ANY:
+                    _redact_any(item, routes)
+                else:
+                    _redact(item, routes)
+
+
+def _redact_any(holder: Any, routes: list[Any]) -> None:
+    inner = unpack(holder)
+    if inner is None:
+        # Of a type that nobody knows: its bytes could be anything, and could not be shown either.
+        holder.Clear()
+        return
+    _redact(inner, routes)
+    holder.Pack(inner, deterministic=True)
+
+
+def _messages(field: Any, value: Any) -> list[Any]:
+    if not field.is_repeated:
+        return [value]
+    if not schema.is_map(field):
+        return list(value)
+    if not schema.is_message(field.message_type.fields_by_name["value"]):
+        return []
+    return [value[key] for key in value]
+
+
+def _hide(message: Any, field: Any, value: Any) -> None:
+    """Replace a sensitive field; where a secret comes from may be shown, what it is may not."""
+    if schema.is_message(field):
+        for item in _messages(field, value):
+            if item.DESCRIPTOR.full_name != _DATA_SOURCE:
+                item.Clear()
+            elif item.WhichOneof("specifier") in ("inline_string", "inline_bytes"):
+                item.inline_string = _REDACTED
+    elif field.is_repeated or field.type not in (field.TYPE_STRING, field.TYPE_BYTES):
+        message.ClearField(field.name)
+    else:
+        setattr(message, field.name, _REDACTED if field.type == field.TYPE_STRING else _REDACTED.encode())
+
+
+def _redact_jwks(source: Any) -> None:
+    kind = source.WhichOneof("specifier")
+    if kind not in ("inline_string", "inline_bytes"):
+        return
+    try:
+        document = orjson.loads(getattr(source, kind))
+        for key in document["keys"]:
+            if isinstance(key, dict):
+                key.update(dict.fromkeys(_SECRET_JWK_MEMBERS & key.keys(), _REDACTED))
+        source.inline_string = orjson.dumps(document).decode()
+    except (ValueError, TypeError, KeyError):
+        # Certificates by key id, or not readable here: nothing of it has to be shown.
+        source.inline_string = _REDACTED

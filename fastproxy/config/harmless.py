@@ -1,0 +1,205 @@
+"""Fields that FastProxy may ignore, each with the reason that the warning gives.
+
+The bar (spec/http.md section 2.6): only what tunes or observes something. A field whose absence would let a
+request through, send it elsewhere or weaken TLS does not belong here, however rare it is; leave it out, and a
+configuration that sets it is refused.
+"""
+
+from collections.abc import Mapping
+
+_STATS = "statistics are not configurable"
+_NO_RUNTIME = "there is no such part in FastProxy"
+_NO_HTTP2 = "HTTP/2 is not served"
+_NO_XDS = "the configuration comes from this file only"
+_SCHEDULING = "the event loop schedules this itself"
+_DNS = "names are resolved by the system's resolver"
+_TRACING = "there is no tracing"
+_LABEL = "nothing reads it"
+_NO_HEALTH_CHECKS = "there are no health checks"
+_NO_METADATA = "no filter or log format reads dynamic metadata"
+_BALANCING = "it tunes a load balancing policy that is not in use"
+
+_BOOTSTRAP = {
+    "cluster_manager": _NO_XDS,
+    "flags_path": _NO_RUNTIME,
+    "stats_sinks": _STATS,
+    "stats_config": _STATS,
+    "stats_flush_interval": _STATS,
+    "stats_flush_on_admin": _STATS,
+    "stats_server_version_override": _STATS,
+    "deferred_stat_options": _STATS,
+    "enable_dispatcher_stats": _STATS,
+    "watchdog": _NO_RUNTIME,
+    "watchdogs": _NO_RUNTIME,
+    "tracing": _TRACING,
+    "overload_manager": "there is no overload manager",
+    "use_tcp_for_dns_lookups": _DNS,
+    "default_regex_engine": "the regex engine is always RE2",
+    "fatal_actions": _NO_RUNTIME,
+    "node_context_params": _NO_XDS,
+    "perf_tracing_file_path": _TRACING,
+    "application_log_config": "the log format is fixed",
+    "grpc_async_client_manager_config": _NO_XDS,
+    "memory_allocator_manager": _NO_RUNTIME,
+}
+
+_LISTENER = {
+    "stat_prefix": _STATS,
+    "metadata": _LABEL,
+    "deprecated_v1": _NO_RUNTIME,
+    "drain_type": "there is one way to drain",
+    "listener_filters_timeout": "there are no listener filters",
+    "continue_on_listener_filters_timeout": "there are no listener filters",
+    "traffic_direction": _LABEL,
+    "reuse_port": "every worker has its own SO_REUSEPORT socket",
+    "enable_reuse_port": "every worker has its own SO_REUSEPORT socket",
+    "connection_balance_config": "the kernel spreads connections over the workers",
+    "max_connections_to_accept_per_socket_event": _SCHEDULING,
+    "access_log": "connections are not logged, requests are",
+    "enable_mptcp": "TCP is used",
+    "ignore_global_conn_limit": "there is no such limit",
+    "bypass_overload_manager": "there is no overload manager",
+}
+
+_CONNECTION_MANAGER = {
+    "tracing": _TRACING,
+    "http2_protocol_options": _NO_HTTP2,
+    "http3_protocol_options": "HTTP/3 is not served",
+    "drain_timeout": "the drain time of the whole proxy applies (--drain-time-s)",
+    "delayed_close_timeout": "the closing delay is fixed",
+    "access_log_flush_interval": "a request is logged once, at its end",
+    "flush_access_log_on_new_request": "a request is logged once, at its end",
+    "access_log_options": "a request is logged once, at its end",
+    "add_proxy_protocol_connection_state": _LABEL,
+}
+
+_CLUSTER = {
+    "round_robin_lb_config": "round robin has no settings",
+    "least_request_lb_config": _BALANCING,
+    "ring_hash_lb_config": _BALANCING,
+    "maglev_lb_config": _BALANCING,
+    "respect_dns_ttl": _DNS,
+    "dns_failure_refresh_rate": _DNS,
+    "dns_jitter": _DNS,
+    "use_tcp_for_dns_lookups": _DNS,
+    "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
+    "cleanup_interval": _NO_RUNTIME,
+    "upstream_connection_options": "connections are tuned by FastProxy",
+    "close_connections_on_host_health_failure": _NO_HEALTH_CHECKS,
+    "ignore_health_on_host_removal": _NO_HEALTH_CHECKS,
+    "metadata": _LABEL,
+    "preconnect_policy": "connections are opened when they are needed",
+    "track_timeout_budgets": _STATS,
+    "track_cluster_stats": _STATS,
+}
+
+_HARMLESS: Mapping[str, Mapping[str, str]] = {
+    "envoy.config.bootstrap.v3.Bootstrap": _BOOTSTRAP,
+    "envoy.config.bootstrap.v3.Admin": {
+        "access_log": "requests to the admin interface are not logged",
+        "access_log_path": "requests to the admin interface are not logged",
+        "profile_path": _NO_RUNTIME,
+        "ignore_global_conn_limit": "there is no such limit",
+    },
+    "envoy.config.core.v3.Node": {
+        "metadata": _NO_XDS,
+        "dynamic_parameters": _NO_XDS,
+        "locality": "there is no zone-aware routing",
+        "user_agent_name": _NO_XDS,
+        "user_agent_version": _NO_XDS,
+        "user_agent_build_version": _NO_XDS,
+        "client_features": _NO_XDS,
+        "extensions": _NO_XDS,
+        "listening_addresses": _NO_XDS,
+    },
+    "envoy.config.listener.v3.Listener": _LISTENER,
+    "envoy.config.listener.v3.FilterChain": {
+        "metadata": _LABEL,
+        "transport_socket_connect_timeout": "plain connections have no handshake",
+    },
+    "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _CONNECTION_MANAGER,
+    "envoy.config.route.v3.RouteConfiguration": {
+        "most_specific_header_mutations_wins": "there are no header mutations",
+        "metadata": _LABEL,
+    },
+    "envoy.config.route.v3.VirtualHost": {"virtual_clusters": _STATS, "metadata": _LABEL},
+    "envoy.config.route.v3.Route": {
+        "metadata": _LABEL,
+        "decorator": _TRACING,
+        "tracing": _TRACING,
+        "stat_prefix": _STATS,
+    },
+    "envoy.extensions.filters.http.router.v3.Router": {
+        "dynamic_stats": _STATS,
+        "start_child_span": _TRACING,
+        "upstream_log": "requests are logged once, by the listener",
+        "upstream_log_options": "requests are logged once, by the listener",
+        "suppress_grpc_request_failure_code_stats": _STATS,
+    },
+    "envoy.config.accesslog.v3.AccessLog": {"filter": "every request is logged"},
+    "envoy.config.core.v3.SubstitutionFormatString": {
+        "content_type": "a log line has none",
+        "omit_empty_values": "missing values are written as - or null",
+        "json_format_options": "keys are always sorted",
+    },
+    "envoy.config.cluster.v3.Cluster": _CLUSTER,
+    "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
+        "healthy_panic_threshold": _NO_HEALTH_CHECKS,
+        "zone_aware_lb_config": "there is no zone-aware routing",
+        "update_merge_window": _NO_XDS,
+        "ignore_new_hosts_until_first_hc": _NO_HEALTH_CHECKS,
+        "consistent_hashing_lb_config": _BALANCING,
+        "override_host_status": _NO_HEALTH_CHECKS,
+    },
+    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": {
+        "slow_start_config": "every endpoint takes its full share at once",
+    },
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": {"named_endpoints": _NO_XDS},
+    "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": {
+        "overprovisioning_factor": "there are no priorities",
+        "endpoint_stale_after": _NO_XDS,
+    },
+    "envoy.config.endpoint.v3.LocalityLbEndpoints": {
+        "locality": "there is no zone-aware routing",
+        "load_balancing_weight": "localities are pooled, as in Envoy by default",
+        "proximity": "there is no zone-aware routing",
+        "metadata": _LABEL,
+    },
+    "envoy.config.endpoint.v3.LbEndpoint": {"metadata": _LABEL, "endpoint_name": _LABEL},
+    "envoy.config.endpoint.v3.Endpoint": {"health_check_config": _NO_HEALTH_CHECKS},
+    "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": {
+        "max_session_keys": "sessions are resumed by the TLS library",
+        "allow_renegotiation": "TLS renegotiation is never done",
+        "enforce_rsa_key_usage": "the TLS library checks key usage itself",
+    },
+    "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext": {
+        "key_log": "session keys are never logged",
+    },
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": {"stat_prefix": _STATS},
+    "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider": {
+        "payload_in_metadata": _NO_METADATA,
+        "normalize_payload_in_metadata": _NO_METADATA,
+        "header_in_metadata": _NO_METADATA,
+        "failed_status_in_metadata": _NO_METADATA,
+    },
+    "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks": {
+        "retry_policy": "failed fetches are repeated in the background, with growing pauses",
+    },
+    "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch": {
+        "fast_listener": "listeners open at once, and requests wait a bounded time for the first keys",
+        "failed_refetch_duration": "failed fetches are repeated in the background, with growing pauses",
+    },
+    "envoy.config.core.v3.DataSource": {
+        "watched_directory": "files are read when the configuration is loaded",
+    },
+}
+
+
+def why_harmless(message_name: str, field_name: str) -> str | None:
+    """Why a field may be ignored, or None when ignoring it would be wrong."""
+    return _HARMLESS.get(message_name, {}).get(field_name)
+
+
+def harmless_fields() -> list[tuple[str, str]]:
+    """Every (message, field) that is ignored with a warning; for the tests and the documentation."""
+    return [(message, field) for message, fields in sorted(_HARMLESS.items()) for field in sorted(fields)]

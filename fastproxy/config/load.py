@@ -1,0 +1,158 @@
+"""From a file to a checked configuration, with every problem at once.
+
+The phases: text to nodes, nodes to messages (schema), `validate.rules`, then the builders (meaning, and fields
+that nobody supports). A text that cannot be parsed ends the load; after that every phase runs, and each stays
+quiet about places that an earlier one has complained about.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError, EncodeError
+
+from fastproxy.config.build.bootstrap import build_settings
+from fastproxy.config.decode import Decoder
+from fastproxy.config.json_text import parse_json
+from fastproxy.config.nodes import MAX_TEXT_BYTES, Node, SyntaxProblem
+from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog
+from fastproxy.config.rules import check_rules
+from fastproxy.config.schema import Bootstrap
+from fastproxy.config.settings import ProxySettings
+from fastproxy.config.view import View
+from fastproxy.config.yaml_text import parse_yaml
+
+_YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+_BINARY_SUFFIXES = frozenset({".pb", ".pb_text", ".pb_yaml"})
+#: How `--config-yaml` is called where a file name is expected.
+INLINE_NAME = "--config-yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration that can be run."""
+
+    bootstrap: bytes
+    """The serialised `envoy.config.bootstrap.v3.Bootstrap`; what workers get."""
+    settings: ProxySettings
+    warnings: tuple[ConfigProblem, ...]
+    """What has no effect, is deprecated or dangerous; for the log, at every start."""
+    source: str
+    """What it was read from, in words."""
+
+
+def load_config(
+    path: Path | None, *, config_yaml: str | None = None, allow_unknown_fields: bool = False
+) -> LoadedConfig:
+    """Read, check and build a configuration.
+
+    Args:
+        path: `.yaml` and `.yml` are YAML, anything else is JSON, as in Envoy.
+        config_yaml: YAML that is merged over the file as Envoy does it: messages merge, lists grow, the rest is
+            replaced.
+        allow_unknown_fields: fields that the schema does not know become warnings (`--allow-unknown-fields`).
+            Fields that FastProxy does not support stay errors.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    problems = ProblemLog()
+    bootstrap, place = Bootstrap(), Place(str(path) if path is not None else INLINE_NAME, None)
+    texts = _read_texts(path, config_yaml, problems)
+    parsed = [
+        (name, node)
+        for name, text, as_yaml in texts
+        if (node := _parse(name, text, problems, as_yaml=as_yaml))
+    ]
+    problems.raise_if_failed()
+    for index, (name, node) in enumerate(parsed):
+        part = Bootstrap()
+        part_place = Decoder(problems, name, allow_unknown_fields=allow_unknown_fields).message(node, part)
+        if index == 0:
+            bootstrap, place = part, part_place
+        else:
+            bootstrap.MergeFrom(part)
+            place.merge(part_place)
+    problems.end_phase()
+    check_rules(bootstrap, place, "", problems)
+    problems.end_phase()
+    settings = build_settings(View(bootstrap, place, "", problems))
+    problems.raise_if_failed()
+    return LoadedConfig(
+        _serialise(bootstrap, place), settings, problems.warnings, " + ".join(name for name, _ in parsed)
+    )
+
+
+def settings_from_bootstrap(bootstrap: bytes) -> ProxySettings:
+    """Build the settings again from what `load_config` returned; done in every worker.
+
+    Files and environment variables that the configuration names are read again.
+
+    Raises:
+        ConfigError: the bytes are no Bootstrap, or a file that it names has gone or changed.
+    """
+    message = Bootstrap()
+    try:
+        message.ParseFromString(bootstrap)
+    except DecodeError as exc:
+        raise ConfigError((ConfigProblem("", None, "", "not a serialised Bootstrap message"),)) from exc
+    problems = ProblemLog()
+    settings = build_settings(View(message, Place("", None), "", problems))
+    problems.raise_if_failed()
+    return settings
+
+
+def _serialise(bootstrap: Any, place: Place) -> bytes:
+    try:
+        return bytes(bootstrap.SerializeToString(deterministic=True))
+    except EncodeError as exc:
+        problem = ConfigProblem(place.file, None, "", "nested too deeply to be encoded")
+        raise ConfigError((problem,)) from exc
+
+
+def _read_texts(
+    path: Path | None, config_yaml: str | None, problems: ProblemLog
+) -> list[tuple[str, str, bool]]:
+    """Name, text and whether it is YAML, of every source in the order of merging."""
+    texts = []
+    if path is not None:
+        text = _read_file(path, problems)
+        if text is not None:
+            texts.append((str(path), text, path.suffix.lower() in _YAML_SUFFIXES))
+    if config_yaml is not None:
+        texts.append((INLINE_NAME, config_yaml, True))
+    if path is None and config_yaml is None:
+        problems.error(Place("", None), "", "no configuration given", "Use -c FILE or --config-yaml TEXT")
+    return texts
+
+
+def _read_file(path: Path, problems: ProblemLog) -> str | None:
+    place = Place(str(path), None)
+    if path.suffix.lower() in _BINARY_SUFFIXES:
+        problems.error(place, "", f"{path.suffix} files are not supported", "Use YAML or JSON")
+        return None
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_TEXT_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "not a usable file name"
+        problems.error(place, "", f"cannot be read: {reason}")
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        problems.error(Place(str(path), line), "", "not UTF-8 text", "Save the file as UTF-8")
+        return None
+
+
+def _parse(name: str, text: str, problems: ProblemLog, *, as_yaml: bool) -> Node | None:
+    if len(text) > MAX_TEXT_BYTES:
+        # Refused before it is parsed: nothing a person wrote is as large.
+        problems.error(Place(name, None), "", f"larger than {MAX_TEXT_BYTES} bytes")
+        return None
+    try:
+        return parse_yaml(text) if as_yaml else parse_json(text)
+    except SyntaxProblem as exc:
+        problems.error(Place(name, exc.line), "", exc.problem, exc.fix)
+        return None

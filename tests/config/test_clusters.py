@@ -1,0 +1,162 @@
+"""Clusters: discovery, endpoints, load balancing and protocol options."""
+
+import pytest
+
+from fastproxy.upstream.settings import ClusterSettings, DiscoveryType, EndpointSettings
+from tests.config.support import cluster, load, minimal, problem, problems, warnings
+
+OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+DOWNSTREAM = "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}"
+POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
+
+
+def endpoint(host: str, port: int = 80, more: str = "") -> str:
+    return f"{{endpoint: {{address: {{socket_address: {{address: '{host}', port_value: {port}}}}}}}{more}}}"
+
+
+def build(kind: str, *endpoints: str) -> str:
+    entries = ", ".join(endpoints)
+    return (
+        f"static_resources: {{clusters: [{{name: a, type: {kind}, "
+        f"load_assignment: {{cluster_name: a, endpoints: [{{lb_endpoints: [{entries}]}}]}}}}]}}"
+    )
+
+
+def first(text: str) -> ClusterSettings:
+    return load(text).settings.clusters[0]
+
+
+def test_endpoints_of_each_kind() -> None:
+    """Literals for STATIC, names and literals for DNS."""
+    assert first(build("STATIC", endpoint("127.0.0.1"), endpoint("::1"))).endpoints == (
+        EndpointSettings("127.0.0.1", 80),
+        EndpointSettings("::1", 80),
+    )
+    found = first(build("STRICT_DNS", endpoint("a.example"), endpoint("my_service"), endpoint("10.0.0.1")))
+    assert (found.discovery, len(found.endpoints)) == (DiscoveryType.STRICT_DNS, 3)
+
+
+def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
+    """Both legal in Envoy; the cluster then answers 503."""
+    found = first("static_resources: {clusters: [{name: a}]}")
+
+    assert (found.discovery, found.endpoints, found.connect_timeout_s) == (DiscoveryType.STATIC, (), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (build("STATIC", endpoint("a.example")), "malformed IP address"),
+        (build("STRICT_DNS", endpoint("a b")), "no host name"),
+        (build("LOGICAL_DNS", endpoint("a.example"), endpoint("b.example")), "single lb_endpoint"),
+        (build("LOGICAL_DNS"), "single lb_endpoint"),
+        (build("EDS"), "EDS is not supported"),
+        (build("STATIC", endpoint("127.0.0.1", 0)), "must not be 0"),
+        (
+            build("STATIC", endpoint("127.0.0.1", more=", load_balancing_weight: 2"), endpoint("::1")),
+            "different load_balancing_weight",
+        ),
+        (build("STATIC", endpoint("127.0.0.1", more=", health_status: DEGRADED")), "DEGRADED"),
+        ("static_resources: {clusters: [{name: a}, {name: a}]}", "duplicate cluster"),
+        ("static_resources: {clusters: [{name: a, lb_policy: RING_HASH}]}", "RING_HASH is not supported yet"),
+        ("static_resources: {clusters: [{name: a, http2_protocol_options: {}}]}", "HTTP/2"),
+        ("static_resources: {clusters: [{name: a, outlier_detection: {}}]}", "not supported"),
+        ("static_resources: {clusters: [{name: a, circuit_breakers: {}}]}", "not supported"),
+        (
+            "static_resources: {clusters: [{name: a, upstream_bind_config: {freebind: true}}]}",
+            "not supported",
+        ),
+        ("static_resources: {clusters: [{name: a, transport_socket: {name: x}}]}", "no typed_config"),
+        (
+            f"static_resources: {{clusters: [{{name: a, transport_socket: {{name: x, typed_config: {DOWNSTREAM}}}}}]}}",
+            "is not supported",
+        ),
+    ],
+)
+def test_clusters_that_would_misroute_are_refused(text: str, words: str) -> None:
+    """Traffic must go where the file says, in the way it says."""
+    assert any(words in entry.problem for entry in problems(text))
+
+
+def test_endpoints_out_of_use_get_no_traffic() -> None:
+    """`health_status: DRAINING` takes an endpoint out, as in Envoy."""
+    found = first(
+        build("STATIC", endpoint("127.0.0.1", more=", health_status: DRAINING"), endpoint("127.0.0.2"))
+    )
+
+    assert [entry.host for entry in found.endpoints] == ["127.0.0.2"]
+
+
+@pytest.mark.parametrize("policy", ["LEAST_REQUEST", "RANDOM"])
+def test_policies_that_only_spread_load_are_a_warning(policy: str) -> None:
+    """Round robin does the same work, a little differently."""
+    assert any(
+        "ROUND_ROBIN" in entry for entry in warnings(minimal(clusters=cluster(f"lb_policy: {policy}")))
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted"),
+    [("round_robin.v3.RoundRobin", True), ("random.v3.Random", True), ("ring_hash.v3.RingHash", False)],
+)
+def test_the_newer_form_of_load_balancing_is_read(kind: str, *, accepted: bool) -> None:
+    """It overrides `lb_policy`, so it must not be skipped."""
+    text = minimal(
+        clusters=cluster(
+            "load_balancing_policy: {policies: [{typed_extension_config: "
+            f"{{name: p, typed_config: {{'@type': {POLICIES}.{kind}}}}}}}]}}"
+        )
+    )
+
+    if accepted:
+        assert load(text).settings.clusters
+    else:
+        assert "RING_HASH is not supported yet" in problem(text).problem
+
+
+def http_options(text: str) -> str:
+    return minimal(
+        clusters=cluster(
+            "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: "
+            f"{{'@type': {OPTIONS}, {text}}}}}"
+        )
+    )
+
+
+def test_idle_timeout_comes_from_either_place() -> None:
+    """The protocol options are the new place, the cluster the old."""
+    new = http_options(
+        "explicit_http_config: {http_protocol_options: {}}, common_http_protocol_options: {idle_timeout: 7s}"
+    )
+
+    assert first(new).idle_timeout_s == 7.0
+    assert (
+        first(minimal(clusters=cluster("common_http_protocol_options: {idle_timeout: 8s}"))).idle_timeout_s
+        == 8.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("explicit_http_config: {http2_protocol_options: {}}", "HTTP/2"),
+        ("explicit_http_config: {http_protocol_options: {enable_trailers: true}}", "not supported"),
+        (
+            "explicit_http_config: {http_protocol_options: {}}, upstream_http_protocol_options: {auto_sni: true}",
+            "not supported",
+        ),
+    ],
+)
+def test_protocols_that_are_missing_are_refused(text: str, words: str) -> None:
+    """An HTTP/2 upstream would not understand a byte of HTTP/1."""
+    assert words in problem(http_options(text)).problem
+
+
+def test_other_name_servers_are_refused_and_resolver_tuning_is_not() -> None:
+    """They may answer differently: with another address for the same name."""
+    cares = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+    text = "typed_dns_resolver_config: {name: r, typed_config: {'@type': CARES%s}}".replace("CARES", cares)
+
+    assert any("system's resolver" in entry for entry in warnings(minimal(clusters=cluster(text % ""))))
+    servers = ", resolvers: [{socket_address: {address: 1.1.1.1, port_value: 53}}]"
+    assert "name servers" in problem(minimal(clusters=cluster(text % servers))).problem
