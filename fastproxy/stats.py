@@ -58,4 +58,6 @@ class StatsSink:
         """Add a histogram; equal names are summed bucket by bucket."""
         encoded = histogram.encode()
         known = self.histograms.get(name)
-        self.histograms[name] = encoded if known is None else [a + b for a, b in zip(known, encoded, strict=True)]
+        self.histograms[name] = (
+            encoded if known is None else [a + b for a, b in zip(known, encoded, strict=True)]
+        )

@@ -1,0 +1,122 @@
+"""One request, as everything after the parser sees it."""
+
+from typing import Any
+
+from fastproxy.http.headers import HeaderMap
+
+
+class Request:
+    """A request head and what becomes known about the request on its way. One object per request.
+
+    `headers` never holds `host`: it is `authority`. Hop-by-hop headers are gone before the first filter runs, so
+    that a name listed in `Connection` cannot delete what a filter adds.
+    """
+
+    __slots__ = (
+        "authority",
+        "body_complete",
+        "bytes_received",
+        "bytes_sent",
+        "content_length",
+        "details",
+        "direct_remote_address",
+        "downstream_local_address",
+        "dynamic_metadata",
+        "expects_continue",
+        "flags",
+        "has_body",
+        "headers",
+        "is_head",
+        "is_plain",
+        "keep_alive",
+        "log_target",
+        "method",
+        "original_path",
+        "path",
+        "query",
+        "response_headers",
+        "response_status",
+        "route_name",
+        "scheme",
+        "start_monotonic",
+        "start_unix",
+        "target",
+        "upstream_cluster",
+        "upstream_host",
+        "version",
+        "waiting_body",
+    )
+
+    def __init__(self, method: bytes, target: bytes, headers: HeaderMap) -> None:
+        self.method = method
+        self.target = target
+        """Path with query as forwarded; `path` and `query` follow it (see `set_target`)."""
+        self.headers = headers
+        self.path = b""
+        self.query = b""
+        self.authority = b""
+        self.version = "1.1"
+        self.scheme = b"http"
+        self.is_head = method == b"HEAD"
+        self.content_length: int | None = 0
+        """None: a body of unknown length follows, chunked."""
+        self.is_plain = False
+        """The head has none of `SPECIAL_REQUEST_NAMES`."""
+        self.has_body = False
+        self.body_complete = False
+        self.waiting_body: list[bytes] = []
+        """Body bytes that were read and not yet passed on: at most one read, for reading pauses while they wait."""
+        self.expects_continue = False
+        self.keep_alive = True
+        self.route_name = ""
+        self.original_path = b""
+        """The target before a rewrite."""
+        self.log_target = b""
+        """The target without its secrets, if a filter found some in the query (S53)."""
+        self.direct_remote_address: tuple[str, int] = ("", 0)
+        self.downstream_local_address: tuple[str, int] = ("", 0)
+        self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
+        self.start_monotonic = 0.0
+        self.start_unix = 0.0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.flags = ""
+        self.details = ""
+        self.response_status = 0
+        self.response_headers: HeaderMap | None = None
+        self.upstream_cluster = ""
+        self.upstream_host = ""
+
+    def set_target(self, target: bytes) -> None:
+        """Set path and query together: rules, routes, filters and the upstream see one path (S49)."""
+        self.target = target
+        self.path, _, self.query = target.partition(b"?")
+
+
+class LocalReply:
+    """An answer that the proxy gives itself. `details` and `flag` are for the access log only.
+
+    Immutable by convention: one object may answer many requests.
+    """
+
+    __slots__ = ("body", "close", "details", "flag", "headers", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        *,
+        details: str,
+        flag: str = "",
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        close: bool = False,
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.details = details
+        self.flag = flag
+        self.headers = headers
+        self.close = close
+
+    def __repr__(self) -> str:
+        return f"LocalReply({self.status}, {self.details!r})"

@@ -1,0 +1,55 @@
+"""Path normalisation (Envoy `normalize_path`, `merge_slashes`; RFC 3986 section 6.2.2)."""
+
+import re
+from collections.abc import Callable
+
+from fastproxy.http.errors import ProtocolError
+
+_SLASHES = re.compile(rb"//+")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+def build_path_normalization(*, normalize_path: bool, merge_slashes: bool) -> Callable[[bytes], bytes] | None:
+    """One listener's path rules, None if there are none. The result is what is matched and what is forwarded (S49)."""
+    if normalize_path and merge_slashes:
+        return lambda target: _merge(_normalize(target))
+    if normalize_path:
+        return _normalize
+    return _merge if merge_slashes else None
+
+
+def _merge(target: bytes) -> bytes:
+    path, mark, query = target.partition(b"?")
+    return _SLASHES.sub(b"/", path) + mark + query
+
+
+def _normalize(target: bytes) -> bytes:
+    """Decode unreserved escapes, turn backslashes into `/`, resolve dot segments; the query stays as it is.
+
+    Raises:
+        ProtocolError: `%00` in the path.
+    """
+    path, mark, query = target.partition(b"?")
+    if not path.startswith(b"/"):
+        return target
+    path = _ESCAPE.sub(_decode_unreserved, path).replace(b"\\", b"/")
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    for segment in segments:
+        if segment == b"..":
+            if kept:
+                kept.pop()
+        elif segment != b".":
+            kept.append(segment)
+    normalized = b"/" + b"/".join(kept)
+    if segments[-1] in (b".", b"..") and not normalized.endswith(b"/"):
+        normalized += b"/"
+    return normalized + mark + query
+
+
+def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
+    value = int(escape.group(1), 16)
+    if value == 0:
+        raise ProtocolError("path_normalization_failed", body=b"", flag="")
+    return bytes((value,)) if value in _UNRESERVED else escape.group(0)

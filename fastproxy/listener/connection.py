@@ -1,0 +1,554 @@
+"""One downstream HTTP/1.1 connection: requests in, one at a time served, answers back.
+
+A request goes through, all transitions in this module:
+
+    queued by RequestReader --> begun: prepared, routed, filtered
+       --> local reply, or an exchange with the upstream --> response written --> finished
+
+Always true: at most one request is begun; nothing of it goes upstream before its filters have let it pass; an exchange
+exists only while its request is begun; a finished request without keep-alive closes the connection.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from fastproxy import clock
+from fastproxy.http.chunks import encode_chunks
+from fastproxy.http.errors import ProtocolError
+from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.local_reply import local_reply_parts
+from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.status import status_line
+from fastproxy.listener.request_reader import (
+    PAUSED_BY_PIPELINE,
+    PAUSED_BY_UPSTREAM,
+    SLICE_BYTES,
+    RequestReader,
+)
+from fastproxy.router.forward import REQUEST_TIMEOUT, STREAM_IDLE_TIMEOUT, Exchange
+from fastproxy.router.table import Route
+from fastproxy.tasks import spawn
+from fastproxy.timers import LazyTimer
+
+if TYPE_CHECKING:
+    from fastproxy.listener.manager import HttpConnectionManager
+
+#: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
+_LINGER_S = 1.0
+
+_HOP_BY_HOP_RESPONSE = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+_REJECTION_BODIES = {
+    400: b"Bad Request",
+    426: b"Upgrade Required",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+}
+_STREAM_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flag="SI", close=True)
+_REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
+_HEAD_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
+
+
+class DownstreamConnection(RequestReader):
+    """An `asyncio.Protocol` by shape only: uvloop wants the methods, not the base class."""
+
+    __slots__ = (
+        "_closing",
+        "_exchange",
+        "_filter_task",
+        "_idle_deadline",
+        "_linger",
+        "_local_address",
+        "_manager",
+        "_peer",
+        "_request",
+        "_response_chunked",
+        "_response_started",
+        "_serving",
+        "_timer",
+        "_write_blocked",
+    )
+
+    def __init__(self, manager: "HttpConnectionManager") -> None:
+        super().__init__(
+            max_head_bytes=manager.max_request_headers_bytes, max_headers_count=manager.max_headers_count
+        )
+        self._manager = manager
+        self._peer: tuple[str, int] = ("", 0)
+        self._local_address: tuple[str, int] = ("", 0)
+        self._request: Request | None = None
+        self._exchange: Exchange | None = None
+        self._filter_task: asyncio.Task[Any] | None = None
+        self._response_started = False
+        self._response_chunked = False
+        self._write_blocked = False
+        self._serving = False
+        self._closing = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._timer = LazyTimer(manager.loop, self._on_timeout)
+        """The route's timeout, or before the request is complete `request_timeout`."""
+        self._idle_deadline = 0.0
+        """When `check_idle` ends the stream (`stream_idle_timeout`) or the connection (`idle_timeout`)."""
+
+    # -- asyncio -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Called by the event loop."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._manager.buffer_limit_bytes)
+        self._peer = (transport.get_extra_info("peername") or ("", 0))[:2]
+        self._local_address = (transport.get_extra_info("sockname") or ("", 0))[:2]
+        self._idle_deadline = clock.monotonic() + self._manager.idle_timeout_s
+        self._manager.on_connection(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop. Hot path: about once per request."""
+        if self._closing:
+            return
+        size = len(data)
+        self._manager.stats.downstream_cx_rx_bytes_total += size
+        if self._unread:
+            # Reading is paused; what was already under way joins the rest.
+            self._unread += data
+        elif size > SLICE_BYTES:
+            self.read_slices(data)
+        else:
+            self.parse(data)
+            self.serve()
+            if self._queue:
+                self.pause(PAUSED_BY_PIPELINE)
+        if self._in_head and self._request is None and self._manager.request_headers_timeout_s:
+            self._start_head_timeout()
+
+    def eof_received(self) -> bool:
+        """Called by the event loop: the downstream has gone, as Envoy reads it; the transport closes itself."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
+        """Called by the event loop."""
+        self._closing = True
+        self._transport = None
+        self.stop_parsing()
+        self._timer.close()
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if self._request is not None:
+            self._abandon(self._request)
+        self._manager.on_connection_closed(self)
+
+    def pause_writing(self) -> None:
+        """Called by the event loop: the downstream reads slower than the upstream sends."""
+        self._write_blocked = True
+        if self._exchange is not None:
+            self._exchange.pause_response()
+
+    def resume_writing(self) -> None:
+        """Called by the event loop."""
+        self._write_blocked = False
+        if self._exchange is not None:
+            self._exchange.resume_response()
+        else:
+            self.serve()
+
+    # -- the request ---------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Bring the connection forward as far as it goes without new bytes. Hot path: about once per read.
+
+        A loop, for a reply given at once would otherwise recurse for every pipelined request. Stops while the
+        downstream does not read: unread replies would pile up without bound.
+        """
+        if self._serving:
+            return
+        self._serving = True
+        while not self._closing:
+            request = self._request
+            if request is not None:
+                if request.has_body:
+                    self._pass_body(request)
+                if self._request is not None:
+                    break
+            elif self._queue and not self._write_blocked:
+                self._begin(self._queue.popleft())
+            elif self._queue:
+                break
+            elif self._fault is not None:
+                self._reject(self._fault)
+            elif self._unread:
+                unread, self._unread = self._unread, b""
+                self._serving = False
+                self.read_slices(unread)
+                self._serving = True
+            else:
+                break
+        self._serving = False
+        if self._paused and not self._queue and not self._unread:
+            self.resume(PAUSED_BY_PIPELINE)
+
+    def _pass_body(self, request: Request) -> None:
+        """Pass on what the last read brought of the body, or hold it while the request has to wait."""
+        if self._fault is not None and not request.body_complete:
+            # The body of the request being served is broken.
+            self._reject(self._fault)
+            return
+        exchange = self._exchange
+        if exchange is None:
+            if request.waiting_body and self._filter_task is not None:
+                self.pause(PAUSED_BY_UPSTREAM)
+            return
+        body = request.waiting_body
+        if body or request.body_complete:
+            request.waiting_body = []
+            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
+            if request.body_complete:
+                # Nothing more will come of it: `serve` need not look again.
+                request.has_body = False
+            exchange.send_body(body, complete=request.body_complete)
+            if request.body_complete and not exchange.is_done:
+                self._start_response_timeout(exchange)
+
+    def _begin(self, request: Request) -> None:
+        """Start serving a request: the connection is its own until it is finished. Hot path."""
+        manager = self._manager
+        manager.stats.downstream_rq_total += 1
+        self._request = request
+        self._response_started = False
+        request.direct_remote_address = self._peer
+        request.downstream_local_address = self._local_address
+        self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
+        if manager.request_timeout_s and not request.body_complete:
+            self._timer.set(request.start_monotonic, manager.request_timeout_s)
+        try:
+            reply = manager.prepare(request)
+        except ProtocolError as error:
+            error.request = request
+            self._reject(error)
+            return
+        if reply is not None:
+            self._reply(reply)
+            return
+        if request.expects_continue and request.has_body and not request.bytes_received:
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        route = manager.router.select_route(request)
+        outcome = manager.filters.on_request(request)
+        if outcome is None:
+            self._forward(request, route)
+        elif isinstance(outcome, LocalReply):
+            self._reply(outcome)
+        else:
+            self._filter_task = spawn(self._wait_for_filters(request, route, outcome), name="filters")
+
+    def _reject(self, error: ProtocolError) -> None:
+        """Answer a message that cannot be served, and close: what follows it cannot be trusted."""
+        if error.reply_flag == "DPE":
+            self._manager.stats.downstream_cx_protocol_error += 1
+        self.stop_parsing()
+        request = self._request
+        if request is None:
+            request = self._begin_unreadable(error.request)
+        if self._exchange is not None:
+            # The body of a request that is on its way upstream broke.
+            exchange, self._exchange = self._exchange, None
+            exchange.abort()
+        if self._response_started:
+            self.on_response_aborted(error.reply_code, error.reply_flag)
+            return
+        body = error.reply_body
+        if body is None:
+            body = _REJECTION_BODIES.get(error.reply_status, b"Bad Request")
+        request.version = "1.1"
+        self._reply(
+            LocalReply(error.reply_status, body, details=error.reply_code, flag=error.reply_flag, close=True)
+        )
+
+    def _begin_unreadable(self, request: Request | None) -> Request:
+        """Account for a message that was rejected before it could begin."""
+        if request is None:
+            request = Request(b"", b"", {})
+            request.start_monotonic = clock.monotonic()
+            request.start_unix = clock.unix_time()
+        request.direct_remote_address = self._peer
+        request.downstream_local_address = self._local_address
+        self._manager.stats.downstream_rq_total += 1
+        self._request = request
+        self._response_started = False
+        return request
+
+    async def _wait_for_filters(
+        self, request: Request, route: Route | None, outcome: Awaitable[LocalReply | None]
+    ) -> None:
+        reply = await outcome
+        self._filter_task = None
+        if self._request is not request or self._closing:
+            return
+        self.resume(PAUSED_BY_UPSTREAM)
+        if reply is not None:
+            self._reply(reply)
+        else:
+            self._forward(request, route)
+
+    def _forward(self, request: Request, route: Route | None) -> None:
+        """Hand the request to the router, with the part of its body that is already here. Hot path."""
+        outcome = self._manager.router.forward(request, route, self)
+        if isinstance(outcome, LocalReply):
+            self._reply(outcome)
+            return
+        self._exchange = outcome
+        if self._write_blocked:
+            outcome.pause_response()
+        if not request.has_body:
+            outcome.start([], complete=True)
+            if not outcome.is_done:
+                self._start_response_timeout(outcome)
+            return
+        body, request.waiting_body = request.waiting_body, []
+        outcome.start(body, complete=request.body_complete)
+        if request.body_complete and not outcome.is_done:
+            self._start_response_timeout(outcome)
+
+    def _start_response_timeout(self, exchange: Exchange) -> None:
+        if exchange.timeout_s:
+            self._timer.set(clock.monotonic(), exchange.timeout_s)
+        else:
+            self._timer.clear()
+
+    # -- the response (Downstream of an exchange) ----------------------------------------------------------
+
+    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        """Write an upstream's response head and what came with it. Hot path: once per request."""
+        request = self._request
+        if request is None:
+            return
+        if not _HOP_BY_HOP_RESPONSE.isdisjoint(headers):
+            for name in _HOP_BY_HOP_RESPONSE:
+                headers.pop(name, None)
+        chunked = False
+        if b"content-length" not in headers and status not in (204, 304):
+            if request.version == "1.1":
+                headers[b"transfer-encoding"] = b"chunked"
+                chunked = not request.is_head
+            else:
+                request.keep_alive = False
+        request.details = "via_upstream"
+        if not request.body_complete:
+            # Answered before the request was complete: the rest of it is not worth reading.
+            self._manager.stats.downstream_rq_response_before_rq_complete += 1
+            request.keep_alive = False
+        head = self._encode_head(request, status, headers)
+        self._response_chunked = chunked
+        self._write_body(request, body, head, complete=complete)
+
+    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
+        """Write more of an upstream's response body."""
+        request = self._request
+        if request is not None:
+            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
+            self._write_body(request, body, b"", complete=complete)
+
+    def _write_body(self, request: Request, body: list[bytes], head: bytes, *, complete: bool) -> None:
+        """Write head, body and the body's end in one go. Hot path: once per request."""
+        for piece in body:
+            request.bytes_sent += len(piece)
+        if self._response_chunked:
+            body = encode_chunks(body, last=complete)
+        data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
+        transport = self._transport
+        if data and transport is not None:
+            try:  # noqa: SIM105 - a context manager would cost more than the write's bookkeeping
+                transport.write(data)
+            except RuntimeError:
+                # uvloop's answer on a transport that is closing; connection_lost follows.
+                pass
+        if complete:
+            self._exchange = None
+            self._finish(request)
+
+    def on_local_reply(self, reply: LocalReply) -> None:
+        """Answer instead of the upstream."""
+        self._exchange = None
+        self._reply(reply)
+
+    def on_response_aborted(self, details: str, flag: str) -> None:
+        """Cut the connection: a response that broke off must not look complete."""
+        self._exchange = None
+        request = self._request
+        if request is not None:
+            request.details, request.flags = details, flag
+            self._close_request(request)
+        self.abort()
+
+    def pause_request(self) -> None:
+        """The upstream cannot take more of the request body."""
+        if not self._paused & PAUSED_BY_UPSTREAM:
+            self._manager.stats.downstream_flow_control_paused_reading_total += 1
+            self.pause(PAUSED_BY_UPSTREAM)
+
+    def resume_request(self) -> None:
+        """The upstream takes more again."""
+        if self._paused & PAUSED_BY_UPSTREAM:
+            self._manager.stats.downstream_flow_control_resumed_reading_total += 1
+            self.resume(PAUSED_BY_UPSTREAM)
+
+    def _reply(self, reply: LocalReply) -> None:
+        """Answer the current request locally."""
+        request = self._request
+        if request is None:
+            return
+        request.details, request.flags = reply.details, reply.flag
+        if reply.close or not request.body_complete:
+            request.keep_alive = False
+        status, headers, body = local_reply_parts(reply, request)
+        data = self._encode_head(request, status, headers)
+        if body and not request.is_head:
+            request.bytes_sent += len(body)
+            data += body
+        self._write(data)
+        self._finish(request)
+
+    def _encode_head(self, request: Request, status: int, headers: HeaderMap) -> bytes:
+        """Complete and encode a response head. Hot path: once per request."""
+        manager = self._manager
+        self._response_started = True
+        if b"date" not in headers:
+            headers[b"date"] = manager.http_date.at(clock.unix_time())
+        if manager.draining and request.keep_alive:
+            manager.stats.downstream_cx_drain_close += 1
+            request.keep_alive = False
+        headers[b"server"] = manager.server_name
+        request.response_status = status
+        request.response_headers = headers
+        line = status_line(status)
+        if request.version != "1.1":
+            line = line.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+            if request.keep_alive:
+                headers[b"connection"] = b"keep-alive"
+        if not request.keep_alive:
+            headers[b"connection"] = b"close"
+        return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
+
+    # -- the end of a request ------------------------------------------------------------------------------
+
+    def _finish(self, request: Request) -> None:
+        """The response is written: serve the next request, or close. Hot path: once per request."""
+        self._close_request(request)
+        if not request.keep_alive:
+            self._close_after_flush()
+        elif self._queue or self._unread or self._fault is not None:
+            self.serve()
+
+    def _close_request(self, request: Request) -> None:
+        """Account for a request that ended, one way or the other. Hot path: once per request."""
+        self._request = None
+        self._timer.clear()
+        manager = self._manager
+        now = clock.monotonic()
+        self._idle_deadline = now + manager.idle_timeout_s
+        stats = manager.stats
+        stats.downstream_rq_completed += 1
+        stats.downstream_cx_tx_bytes_total += request.bytes_sent
+        stats.classes[request.response_status // 100] += 1
+        stats.rq_time.record((now - request.start_monotonic) * 1000)
+        if manager.access_logs:
+            manager.log_access(request, now)
+
+    def _abandon(self, request: Request) -> None:
+        """The downstream went away before its request was finished."""
+        if self._filter_task is not None:
+            self._filter_task.cancel()
+            self._filter_task = None
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.abort()
+        self._manager.stats.downstream_cx_destroy_active_rq += 1
+        self._manager.stats.downstream_rq_rx_reset += 1
+        request.details, request.flags = "downstream_remote_disconnect", "DC"
+        self._close_request(request)
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    def _on_timeout(self) -> None:
+        request = self._request
+        stats = self._manager.stats
+        if request is None:
+            if self._in_head:
+                stats.downstream_rq_header_timeout += 1
+                self.stop_parsing()
+                self._begin_unreadable(None)
+                self._reply(_HEAD_TIMEOUT)
+            return
+        stats.downstream_rq_timeout += 1
+        if request.body_complete and self._exchange is not None:
+            self._exchange.on_timeout(REQUEST_TIMEOUT)
+        else:
+            self._end_early(_REQUEST_TIMEOUT)
+
+    def check_idle(self, now: float) -> None:
+        """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
+        if now < self._idle_deadline or self._closing:
+            return
+        request = self._request
+        stats = self._manager.stats
+        if request is None:
+            stats.downstream_cx_idle_timeout += 1
+            self._close_after_flush()
+            return
+        stats.downstream_rq_idle_timeout += 1
+        if self._exchange is not None and request.body_complete:
+            self._exchange.on_timeout(STREAM_IDLE_TIMEOUT)
+        else:
+            self._end_early(_STREAM_TIMEOUT)
+
+    def _start_head_timeout(self) -> None:
+        """A head has begun and is not complete (`request_headers_timeout`)."""
+        self._timer.set(clock.monotonic(), self._manager.request_headers_timeout_s)
+
+    def _end_early(self, reply: LocalReply) -> None:
+        """End a request whose downstream takes too long to send it."""
+        if self._exchange is not None:
+            exchange, self._exchange = self._exchange, None
+            exchange.abort()
+        if self._response_started:
+            self.on_response_aborted(reply.details, reply.flag)
+        else:
+            self._reply(reply)
+
+    # -- closing -------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Close when idle; a request being served is answered with `connection: close` (`_write_head`)."""
+        if self._request is None and not self._queue and not self._in_head and not self._closing:
+            self._close_after_flush()
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def _close_after_flush(self) -> None:
+        """Say that nothing more will come, and leave the peer a moment to read it.
+
+        Closing a socket with unread bytes resets it, and the reset can overtake the answer.
+        """
+        self._closing = True
+        self.stop_parsing()
+        self._timer.close()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._paused:
+            self._paused = 0
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._linger = self._manager.loop.call_later(_LINGER_S, transport.abort)
+        else:
+            transport.close()

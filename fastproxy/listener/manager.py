@@ -1,0 +1,118 @@
+"""The HTTP connection manager: what all connections of one listener share in one worker."""
+
+import asyncio
+from collections.abc import Sequence
+
+from fastproxy.filters.chain import FilterChain
+from fastproxy.http.dates import HttpDate
+from fastproxy.http.messages import Request
+from fastproxy.listener.access_log import AccessLog
+from fastproxy.listener.connection import DownstreamConnection
+from fastproxy.listener.preparation import RequestPreparation
+from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.stats import HttpStats
+from fastproxy.router.router import Router
+from fastproxy.stats import StatsSink
+
+_NEVER_S = 10 * 365 * 86400.0
+
+
+class HttpConnectionManager:
+    """Settings, counters and parts that every connection of a listener uses (Envoy `HttpConnectionManager`)."""
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        *,
+        router: Router,
+        filters: FilterChain,
+        access_logs: Sequence[AccessLog],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        http = settings.http
+        self.loop = loop
+        self.filters = filters
+        self.access_logs = tuple(access_logs)
+        self.router = router
+        self.stats = HttpStats()
+        self.http_date = HttpDate()
+        self.server_name = http.server_name.encode()
+        self.buffer_limit_bytes = settings.buffer_limit_bytes
+        self.max_request_headers_bytes = http.max_request_headers_bytes
+        self.max_headers_count = http.max_headers_count
+        # 0 switches a timeout off; ten years is off for a connection.
+        self.idle_timeout_s = http.idle_timeout_s or _NEVER_S
+        self.stream_idle_timeout_s = http.stream_idle_timeout_s or _NEVER_S
+        self.request_timeout_s = http.request_timeout_s
+        self.request_headers_timeout_s = http.request_headers_timeout_s
+        self.draining = False
+        preparation = RequestPreparation(http)
+        self.prepare = preparation.prepare
+        self._client_address = preparation.client_address
+        self._stat_prefix = f"http.{http.stat_prefix}."
+        self._settings = settings
+        self._connections: set[DownstreamConnection] = set()
+        self._empty = asyncio.Event()
+
+    def __call__(self) -> DownstreamConnection:
+        """Make the protocol of a new connection."""
+        return DownstreamConnection(self)
+
+    def on_connection(self, connection: DownstreamConnection) -> None:
+        """A connection was accepted."""
+        self.stats.downstream_cx_total += 1
+        self.stats.downstream_cx_active += 1
+        self._connections.add(connection)
+
+    def on_connection_closed(self, connection: DownstreamConnection) -> None:
+        """A connection is gone."""
+        self.stats.downstream_cx_destroy += 1
+        self.stats.downstream_cx_active -= 1
+        self._connections.discard(connection)
+        if self.draining and not self._connections:
+            self._empty.set()
+
+    def log_access(self, request: Request, now: float) -> None:
+        """Write the request's access log lines; `now` is monotonic seconds."""
+        for log in self.access_logs:
+            log.write(request, now, self._client_address)
+
+    def check_idle(self, now: float) -> None:
+        """End what did not move for too long; called about once a second."""
+        for connection in tuple(self._connections):
+            connection.check_idle(now)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._connections)
+
+    def drain(self) -> None:
+        """Close what is idle; what is being served ends with `connection: close`."""
+        self.draining = True
+        for connection in tuple(self._connections):
+            connection.drain()
+
+    async def wait_until_empty(self, timeout_s: float) -> None:
+        """After `drain`: return when the last connection has ended, or after `timeout_s`."""
+        if not self._connections:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return
+
+    def abort(self) -> None:
+        """Cut every connection that is left."""
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add the listener's numbers to a snapshot."""
+        settings = self._settings
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        listener_prefix = f"listener.{host.replace(':', '_')}_{settings.port}."
+        self.stats.write(sink, self._stat_prefix, listener_prefix)
+        self.router.stats.write(sink, self._stat_prefix)
+        self.filters.write_stats(sink, self._stat_prefix)

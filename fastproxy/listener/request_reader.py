@@ -1,0 +1,238 @@
+"""Bytes in, requests out: the parsing half of a downstream connection.
+
+httptools calls back for the pieces of a message while one read is parsed. The callbacks only collect: complete heads
+go into `_queue`, body bytes into `Request.waiting_body`, the first fault into `_fault`. When the read is parsed the
+serving half (`DownstreamConnection`) looks at what there is. So a head and the body that came with it travel on in one
+write, and nothing re-enters the parser.
+
+Always true: what follows a request that waits to be served is parsed only as far as one slice reaches; the rest stays
+as bytes in `_unread` with reading paused, so a pipelining peer cannot make us hold more than one read. Trailers never
+reach a request. After a fault nothing more is parsed.
+"""
+
+import asyncio
+from collections import deque
+
+import httptools
+
+from fastproxy import clock
+from fastproxy.http.errors import ProtocolError
+from fastproxy.http.framing import check_framing
+from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
+from fastproxy.http.messages import Request
+from fastproxy.http.special import SPECIAL_REQUEST_NAMES
+
+#: Reads above this are parsed in slices, so that pipelined requests wait as bytes and not as objects.
+SLICE_BYTES = 4096
+_CHUNKED_BODY_SLICE = 65536
+
+# Why reading is paused; several reasons may hold at once.
+PAUSED_BY_PIPELINE = 1
+PAUSED_BY_UPSTREAM = 2
+
+
+class RequestReader:
+    """Parses requests; what becomes of them is the subclass's business.
+
+    No abstract base class: a metaclass would rule out compiling this module (DESIGN section 2.3).
+    """
+
+    __slots__ = (
+        "_body_left",
+        "_fault",
+        "_headers",
+        "_in_head",
+        "_max_head_bytes",
+        "_max_headers_count",
+        "_parser",
+        "_parsing",
+        "_paused",
+        "_queue",
+        "_repeated",
+        "_target",
+        "_transport",
+        "_unproductive_bytes",
+        "_unread",
+    )
+
+    def __init__(self, *, max_head_bytes: int, max_headers_count: int) -> None:
+        self._max_head_bytes = max_head_bytes
+        self._max_headers_count = max_headers_count
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._target = b""
+        self._headers: HeaderMap = {}
+        self._repeated = 0
+        self._in_head = False
+        self._parsing: Request | None = None
+        """The request whose body is being read."""
+        self._body_left = 0
+        self._unproductive_bytes = 0
+        """Bytes since the last complete head or body byte: heads, trailers and chunk extensions must end."""
+        self._queue: deque[Request] = deque()
+        """Requests with a complete head that wait to be served."""
+        self._fault: ProtocolError | None = None
+        """What is wrong with the bytes behind the requests in the queue."""
+        self._unread = b""
+        self._paused = 0
+
+    def serve(self) -> None:
+        """Look at what the last read brought."""
+        raise NotImplementedError
+
+    def read_slices(self, data: bytes) -> None:
+        """Parse a large read piece by piece, and stop as soon as a request waits behind the one being served."""
+        at = 0
+        view = memoryview(data)
+        while at < len(data) and self._fault is None:
+            if self._queue:
+                self._unread = data[at:]
+                break
+            size = max(SLICE_BYTES, self._body_left)
+            self.parse(view[at : at + size])
+            at += size
+            self.serve()
+        if self._queue:
+            self.pause(PAUSED_BY_PIPELINE)
+
+    def parse(self, data: bytes | memoryview) -> None:
+        """Run the parser over some bytes. Hot path: once per read."""
+        if self._fault is not None:
+            return
+        self._unproductive_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # llhttp stops at CONNECT and at upgrades. None is ever granted, so what follows is the next request.
+            self.parse(bytes(data[upgrade.args[0] :]))
+        except httptools.HttpParserError as error:
+            if self._fault is None:
+                self._fault = ProtocolError(_error_code(error))
+        else:
+            if self._unproductive_bytes > self._max_head_bytes and self._fault is None:
+                code = "http1.headers_too_large" if self._in_head else "http1.trailers_too_large"
+                self._fault = ProtocolError(code, status=431)
+
+    def stop_parsing(self) -> None:
+        """Take no further request from this connection; an answer under way is still written."""
+        if self._fault is None:
+            self._fault = ProtocolError("closed")
+        self._parsing = None
+        self._in_head = False
+        self._unread = b""
+        self._queue.clear()
+
+    def pause(self, reason: int) -> None:
+        """Stop reading for one more reason."""
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._paused |= reason
+
+    def resume(self, reason: int) -> None:
+        """Drop a reason; reading goes on when none is left."""
+        if self._paused & reason:
+            self._paused &= ~reason
+            if not self._paused and self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # -- httptools -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        self._headers = {}
+        self._repeated = 0
+        self._target = b""
+        self._in_head = True
+
+    def on_url(self, part: bytes) -> None:
+        """Called by the parser, once per read that the target spans."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser; after the head for trailers, which land in a map nobody reads (S46)."""
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            self._repeated += 1
+            add_repeated(headers, name, value, SINGLE_SLOT_REQUEST_NAMES)
+        else:
+            headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser. Hot path: once per request."""
+        if self._fault is not None:
+            return
+        headers = self._headers
+        self._in_head = False
+        parser = self._parser
+        request = Request(parser.get_method(), self._target, headers)
+        request.start_monotonic = clock.monotonic()
+        request.start_unix = clock.unix_time()
+        request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(headers)
+        if (
+            not request.is_plain
+            or b"content-length" in headers
+            or not parser.should_keep_alive()
+            or self._unproductive_bytes > self._max_head_bytes
+            or len(headers) > self._max_headers_count
+        ):
+            try:
+                self._check_head(request)
+            except ProtocolError as error:
+                error.request = request
+                self._fault = error
+                return
+        self._unproductive_bytes = 0
+        self._queue.append(request)
+        if request.has_body:
+            # What `on_header` finds from now on are trailers.
+            self._headers = {}
+            self._parsing = request
+            self._body_left = request.content_length or _CHUNKED_BODY_SLICE
+        else:
+            request.body_complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        request = self._parsing
+        if request is None:
+            return
+        self._unproductive_bytes = 0
+        size = len(data)
+        request.bytes_received += size
+        if request.content_length is not None:
+            self._body_left -= size
+        request.waiting_body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser. Hot path: once per request."""
+        request = self._parsing
+        if request is not None:
+            request.body_complete = True
+            self._parsing = None
+            self._body_left = 0
+            self._unproductive_bytes = 0
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _check_head(self, request: Request) -> None:
+        """Everything that a plain head without a body cannot violate."""
+        if len(request.headers) + self._repeated > self._max_headers_count:
+            raise ProtocolError("http1.too_many_headers", status=431)
+        # Only a head out of more bytes than the limit needs its exact size.
+        if self._unproductive_bytes > self._max_head_bytes:
+            size = len(request.target) + len(encode_headers(request.headers))
+            if size > self._max_head_bytes:
+                raise ProtocolError("http1.headers_too_large", status=431)
+        request.version = self._parser.get_http_version()
+        check_framing(request)
+
+
+def _error_code(error: httptools.HttpParserError) -> str:
+    """Envoy's response code detail for what llhttp found."""
+    text = str(error)
+    if "can't be present" in text:
+        return "http1.content_length_and_chunked_not_allowed"
+    if "Invalid header value char" in text:
+        return "http1.invalid_characters"
+    return "http1.codec_error"

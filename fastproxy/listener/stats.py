@@ -1,0 +1,67 @@
+"""Counters of a listener and its connection manager (spec/http.md section 16)."""
+
+from fastproxy.stats import Histogram, StatsSink
+
+_COUNTERS = (
+    "downstream_cx_total",
+    "downstream_cx_destroy",
+    "downstream_cx_destroy_active_rq",
+    "downstream_cx_protocol_error",
+    "downstream_cx_idle_timeout",
+    "downstream_cx_drain_close",
+    "downstream_cx_rx_bytes_total",
+    "downstream_cx_tx_bytes_total",
+    "downstream_rq_total",
+    "downstream_rq_completed",
+    "downstream_rq_rx_reset",
+    "downstream_rq_timeout",
+    "downstream_rq_header_timeout",
+    "downstream_rq_idle_timeout",
+    "downstream_rq_response_before_rq_complete",
+    "downstream_flow_control_paused_reading_total",
+    "downstream_flow_control_resumed_reading_total",
+)
+
+
+class HttpStats:
+    """Numbers of one connection manager in one worker; plain integers, added to in place."""
+
+    __slots__ = (*_COUNTERS, "classes", "downstream_cx_active", "rq_time")
+
+    def __init__(self) -> None:
+        self.downstream_cx_total = 0
+        self.downstream_cx_destroy = 0
+        self.downstream_cx_destroy_active_rq = 0
+        self.downstream_cx_protocol_error = 0
+        self.downstream_cx_idle_timeout = 0
+        self.downstream_cx_drain_close = 0
+        self.downstream_cx_rx_bytes_total = 0
+        self.downstream_cx_tx_bytes_total = 0
+        self.downstream_rq_total = 0
+        self.downstream_rq_completed = 0
+        self.downstream_rq_rx_reset = 0
+        self.downstream_rq_timeout = 0
+        self.downstream_rq_header_timeout = 0
+        self.downstream_rq_idle_timeout = 0
+        self.downstream_rq_response_before_rq_complete = 0
+        self.downstream_flow_control_paused_reading_total = 0
+        self.downstream_flow_control_resumed_reading_total = 0
+        self.downstream_cx_active = 0
+        self.classes = [0] * 10
+        """Responses by status // 100."""
+        self.rq_time = Histogram()
+
+    def write(self, sink: StatsSink, prefix: str, listener_prefix: str) -> None:
+        """Write everything under "http.STAT_PREFIX." and "listener.ADDRESS."."""
+        for name in _COUNTERS:
+            sink.counter(prefix + name, getattr(self, name))
+        sink.counter(prefix + "downstream_cx_http1_total", self.downstream_cx_total)
+        sink.counter(prefix + "downstream_rq_http1_total", self.downstream_rq_total)
+        for status_class in range(1, 6):
+            sink.counter(f"{prefix}downstream_rq_{status_class}xx", self.classes[status_class])
+        sink.gauge(prefix + "downstream_cx_active", self.downstream_cx_active)
+        sink.gauge(prefix + "downstream_rq_active", self.downstream_rq_total - self.downstream_rq_completed)
+        sink.histogram(prefix + "downstream_rq_time", self.rq_time)
+        sink.counter(listener_prefix + "downstream_cx_total", self.downstream_cx_total)
+        sink.counter(listener_prefix + "downstream_cx_destroy", self.downstream_cx_destroy)
+        sink.gauge(listener_prefix + "downstream_cx_active", self.downstream_cx_active)

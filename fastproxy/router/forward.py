@@ -1,0 +1,348 @@
+"""One request on its way to an upstream, and its response on the way back.
+
+States of an `Exchange`, all transitions in this module:
+
+    start() --> WAITING (for a connection) --> SENDING/RECEIVING --> DONE
+       no endpoint, connect error, reset before the head, timeout: a LocalReply goes to the downstream, DONE
+       failure after the response head: the downstream connection is cut, DONE
+       abort() by the downstream: the upstream connection is closed, DONE
+
+Request body bytes that arrive before the connection is there stay in `_waiting_body`; the downstream is not read
+meanwhile, so they are at most what one read delivered.
+"""
+
+from typing import Protocol
+
+from fastproxy import clock
+from fastproxy.http.chunks import encode_chunks
+from fastproxy.http.forwarding import rewrite_host
+from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.messages import LocalReply, Request
+from fastproxy.router.table import Route
+from fastproxy.upstream.cluster import Cluster, Endpoint
+from fastproxy.upstream.connection import UpstreamConnection
+from fastproxy.upstream.errors import UpstreamError, UpstreamReset
+
+NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
+REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flag="UT")
+STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flag="SI")
+
+# RFC 9110 section 9.2.2. Sent again only if the upstream closed a reused connection before answering a byte.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+# These may go without a body and without saying so; any other method gets `content-length: 0` (Envoy).
+_NO_LENGTH_METHODS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
+
+
+class Downstream(Protocol):
+    """What an exchange needs from the connection that the request came from."""
+
+    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        """Pass on a response head and what came with it of the body."""
+
+    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
+        """Pass on more of the body."""
+
+    def on_local_reply(self, reply: LocalReply) -> None:
+        """Answer instead of the upstream."""
+
+    def on_response_aborted(self, details: str, flag: str) -> None:
+        """The response broke off after its head: cut the connection, so that nobody takes it for complete."""
+
+    def pause_request(self) -> None:
+        """Stop reading the request body."""
+
+    def resume_request(self) -> None:
+        """Go on reading the request body."""
+
+
+class Exchange:
+    """Forwards one request. `ResponseHandler` of its connection, `ConnectionWaiter` of its pool."""
+
+    __slots__ = (
+        "_blocked_response",
+        "_cluster",
+        "_connection",
+        "_done",
+        "_downstream",
+        "_endpoint",
+        "_request_ended",
+        "_response_started",
+        "_retried",
+        "_route",
+        "_sent_at",
+        "_waiting_body",
+        "request",
+    )
+
+    def __init__(self, request: Request, route: Route, cluster: Cluster, downstream: Downstream) -> None:
+        self.request = request
+        self._route = route
+        self._cluster = cluster
+        self._downstream = downstream
+        self._endpoint: Endpoint | None = None
+        self._connection: UpstreamConnection | None = None
+        self._waiting_body: list[bytes] = []
+        self._request_ended = False
+        self._response_started = False
+        self._blocked_response = False
+        self._retried = False
+        self._done = False
+        self._sent_at = 0.0
+
+    # -- the downstream's side -----------------------------------------------------------------------------
+
+    @property
+    def timeout_s(self) -> float:
+        """The route's timeout, from the end of the request (spec/http.md section 9.1); 0 is none."""
+        return self._route.timeout_s
+
+    @property
+    def is_done(self) -> bool:
+        """The exchange has ended, well or not."""
+        return self._done
+
+    def start(self, body: list[bytes], *, complete: bool) -> None:
+        """Choose an endpoint and send what is there, at once if a connection is idle. Hot path: once per request.
+
+        Args:
+            body: the part of the body that was read with the head; the list is the exchange's from now on.
+            complete: the request ends with it.
+        """
+        cluster = self._cluster
+        endpoint = cluster.select_endpoint()
+        if endpoint is None:
+            cluster.stats.upstream_cx_none_healthy += 1
+            self._done = True
+            cluster.stats.count_response(503)
+            self._downstream.on_local_reply(NO_HEALTHY_UPSTREAM)
+            return
+        self._endpoint = endpoint
+        self._request_ended = complete
+        request = self.request
+        request.upstream_host = endpoint.text
+        route = self._route
+        if route.auto_host_rewrite and endpoint.address.hostname:
+            rewrite_host(request, endpoint.address.hostname.encode(), tell=route.envoy_headers)
+        cluster.stats.upstream_rq_total += 1
+        endpoint.stats.rq_total += 1
+        connection = endpoint.pool.take_idle()
+        if connection is not None:
+            self._send_request(connection, body)
+            return
+        if body:
+            self._waiting_body = body
+            if not complete:
+                self._downstream.pause_request()
+        endpoint.pool.connect(self)
+
+    def send_body(self, body: list[bytes], *, complete: bool) -> None:
+        """Pass on more of the request body, transfer coding removed; `complete`: this was the last of it."""
+        self._request_ended = complete
+        connection = self._connection
+        if connection is not None:
+            self._write_body(connection, body, b"", complete=complete)
+        elif not self._done:
+            self._waiting_body += body
+            if not complete:
+                self._downstream.pause_request()
+
+    def abort(self) -> None:
+        """The downstream is gone: nobody wants the response."""
+        if self._done:
+            return
+        self._cluster.stats.upstream_rq_cancelled += 1
+        self._release_upstream()
+        self._done = True
+        self._count_end()
+
+    def on_timeout(self, reply: LocalReply = REQUEST_TIMEOUT) -> None:
+        """The time for the response has passed."""
+        if self._done:
+            return
+        self._cluster.stats.upstream_rq_timeout += 1
+        if self._endpoint is not None:
+            self._endpoint.stats.rq_timeout += 1
+        self._release_upstream()
+        self._fail(reply)
+
+    def pause_response(self) -> None:
+        """The downstream's write buffer is full: stop reading the response."""
+        self._blocked_response = True
+        if self._connection is not None:
+            self._connection.pause_reading()
+
+    def resume_response(self) -> None:
+        """The downstream can take more."""
+        self._blocked_response = False
+        if self._connection is not None:
+            self._connection.resume_reading()
+
+    # -- the pool's side -----------------------------------------------------------------------------------
+
+    def on_connection(self, connection: UpstreamConnection) -> None:
+        """Send what is there of the request."""
+        waiting, self._waiting_body = self._waiting_body, []
+        self._send_request(connection, waiting)
+        if not connection.is_blocked:
+            self._downstream.resume_request()
+
+    def on_connect_error(self, error: UpstreamError) -> None:
+        """No connection could be made."""
+        self.on_upstream_error(error)
+
+    # -- the connection's side -----------------------------------------------------------------------------
+
+    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        """Pass the head on, with what came with it. Hot path: once per request."""
+        self._response_started = True
+        self._cluster.stats.count_response(status)
+        if self._route.envoy_headers:
+            if self._sent_at:
+                elapsed_ms = (clock.monotonic() - self._sent_at) * 1000
+                headers[b"x-envoy-upstream-service-time"] = b"%d" % elapsed_ms
+            else:
+                # Answered before the request was sent completely: there is no such time.
+                headers.pop(b"x-envoy-upstream-service-time", None)
+        endpoint = self._endpoint
+        if endpoint is not None:
+            if status < 500:
+                endpoint.stats.rq_success += 1
+            else:
+                endpoint.stats.rq_error += 1
+        if complete:
+            self._complete()
+        self._downstream.on_response_head(status, headers, body, complete=complete)
+
+    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
+        """Pass more of the body on."""
+        if complete:
+            self._complete()
+        self._downstream.on_response_body(body, complete=complete)
+
+    def on_upstream_error(self, error: UpstreamError) -> None:
+        """Answer for the upstream, or cut the response that had begun."""
+        if self._done:
+            return
+        self._connection = None
+        if self._may_send_again(error):
+            self._send_again()
+            return
+        if self._endpoint is not None:
+            self._endpoint.stats.rq_error += 1
+        if isinstance(error, UpstreamReset):
+            self._cluster.stats.upstream_rq_rx_reset += 1
+        self._fail(LocalReply(error.status, error.body(), details=error.details(), flag=error.flag))
+
+    def on_upstream_blocked(self) -> None:
+        """The upstream is slower than the downstream."""
+        if not self._request_ended:
+            self._downstream.pause_request()
+
+    def on_upstream_drained(self) -> None:
+        """The upstream can take more."""
+        if not self._request_ended:
+            self._downstream.resume_request()
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
+        """Take the connection and send what is there of the request. Hot path: once per request."""
+        self._connection = connection
+        connection.start(self, head_only=self.request.is_head)
+        if self._blocked_response:
+            connection.pause_reading()
+        head = self._encode_head()
+        if self.request.has_body:
+            self._write_body(connection, body, head, complete=self._request_ended)
+            return
+        connection.write(head)
+        connection.finish_request()
+        self._sent_at = clock.monotonic()
+
+    def _write_body(
+        self, connection: UpstreamConnection, body: list[bytes], head: bytes, *, complete: bool
+    ) -> None:
+        if self.request.content_length is None:
+            body = encode_chunks(body, last=complete)
+        data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
+        if data:
+            connection.write(data)
+        if complete:
+            connection.finish_request()
+            self._sent_at = clock.monotonic()
+
+    def _encode_head(self) -> bytes:
+        request = self.request
+        headers = request.headers
+        if request.content_length is None:
+            headers[b"transfer-encoding"] = b"chunked"
+        elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS:
+            headers[b"content-length"] = b"0"
+        return b"".join(
+            (
+                request.method,
+                b" ",
+                request.target,
+                b" HTTP/1.1\r\nhost: ",
+                request.authority,
+                b"\r\n" if headers else b"",
+                encode_headers(headers),
+                b"\r\n\r\n",
+            )
+        )
+
+    def _may_send_again(self, error: UpstreamError) -> bool:
+        """Whether the request is safe to send once more on a fresh connection.
+
+        The upstream's idle timer may have fired while the request was on its way: then it closed a reused connection
+        without answering a byte. Envoy answers 503 here; a bodyless idempotent request loses nothing by a second try.
+        """
+        return (
+            isinstance(error, UpstreamReset)
+            and error.reused
+            and not self._response_started
+            and not self._retried
+            and not self.request.has_body
+            and self.request.method in _IDEMPOTENT
+        )
+
+    def _send_again(self) -> None:
+        self._retried = True
+        self._sent_at = 0.0
+        self._cluster.stats.upstream_rq_retry += 1
+        endpoint = self._endpoint
+        if endpoint is not None:
+            endpoint.pool.connect(self)
+
+    def _release_upstream(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        elif self._endpoint is not None:
+            self._endpoint.pool.forget(self)
+
+    def _complete(self) -> None:
+        """The response is complete, the connection already back in its pool. Hot path: once per request."""
+        self._connection = None
+        self._done = True
+        stats = self._cluster.stats
+        if self._sent_at:
+            stats.rq_time.record((clock.monotonic() - self._sent_at) * 1000)
+        if self._retried:
+            stats.upstream_rq_retry_success += 1
+        self._count_end()
+
+    def _count_end(self) -> None:
+        self._cluster.stats.upstream_rq_ended += 1
+        if self._endpoint is not None:
+            self._endpoint.stats.rq_ended += 1
+
+    def _fail(self, reply: LocalReply) -> None:
+        self._done = True
+        self._count_end()
+        if self._response_started:
+            details = reply.details.replace("before_response_started", "after_response_started")
+            self._downstream.on_response_aborted(details, reply.flag)
+        else:
+            self._cluster.stats.count_response(reply.status)
+            self._downstream.on_local_reply(reply)

@@ -1,0 +1,98 @@
+"""Counters of a cluster and of its endpoints (spec/clusters.md section 9)."""
+
+from fastproxy.stats import Histogram, StatsSink
+
+_CLUSTER_COUNTERS = (
+    "upstream_cx_total",
+    "upstream_cx_destroy",
+    "upstream_cx_connect_fail",
+    "upstream_cx_connect_timeout",
+    "upstream_cx_idle_timeout",
+    "upstream_cx_none_healthy",
+    "upstream_rq_total",
+    "upstream_rq_timeout",
+    "upstream_rq_cancelled",
+    "upstream_rq_pending_total",
+    "upstream_rq_pending_failure_eject",
+    "upstream_rq_rx_reset",
+    "upstream_rq_retry",
+    "upstream_rq_retry_success",
+    "membership_change",
+)
+
+
+class ClusterStats:
+    """Numbers of one cluster in one worker; plain integers, added to in place."""
+
+    __slots__ = (*_CLUSTER_COUNTERS, "rq_time", "statuses", "upstream_rq_ended")
+
+    def __init__(self) -> None:
+        self.upstream_cx_total = 0
+        self.upstream_cx_destroy = 0
+        self.upstream_cx_connect_fail = 0
+        self.upstream_cx_connect_timeout = 0
+        self.upstream_cx_idle_timeout = 0
+        self.upstream_cx_none_healthy = 0
+        self.upstream_rq_total = 0
+        self.upstream_rq_timeout = 0
+        self.upstream_rq_cancelled = 0
+        self.upstream_rq_pending_total = 0
+        self.upstream_rq_pending_failure_eject = 0
+        self.upstream_rq_rx_reset = 0
+        self.upstream_rq_retry = 0
+        self.upstream_rq_retry_success = 0
+        self.membership_change = 0
+        self.upstream_rq_ended = 0
+        self.statuses: dict[int, int] = {}
+        self.rq_time = Histogram()
+
+    def count_response(self, status: int) -> None:
+        """Count a response, local ones on behalf of the cluster included. Hot path: once per request."""
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def write(self, sink: StatsSink, prefix: str) -> None:
+        """Write everything under `prefix` ("cluster.NAME.")."""
+        for name in _CLUSTER_COUNTERS:
+            sink.counter(prefix + name, getattr(self, name))
+        for status, count in self.statuses.items():
+            sink.counter(f"{prefix}upstream_rq_{status}", count)
+            sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
+        sink.counter(prefix + "upstream_rq_completed", sum(self.statuses.values()))
+        sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
+        sink.histogram(prefix + "upstream_rq_time", self.rq_time)
+
+
+class EndpointStats:
+    """Numbers of one endpoint in one worker, for `/clusters`."""
+
+    __slots__ = (
+        "cx_connect_fail",
+        "cx_total",
+        "rq_ended",
+        "rq_error",
+        "rq_success",
+        "rq_timeout",
+        "rq_total",
+    )
+
+    def __init__(self) -> None:
+        self.cx_total = 0
+        self.cx_connect_fail = 0
+        self.rq_total = 0
+        self.rq_ended = 0
+        self.rq_success = 0
+        self.rq_error = 0
+        self.rq_timeout = 0
+
+    def encode(self, open_connections: int) -> dict[str, int]:
+        """The numbers by Envoy's `/clusters` names."""
+        return {
+            "cx_active": open_connections,
+            "cx_connect_fail": self.cx_connect_fail,
+            "cx_total": self.cx_total,
+            "rq_active": self.rq_total - self.rq_ended,
+            "rq_error": self.rq_error,
+            "rq_success": self.rq_success,
+            "rq_timeout": self.rq_timeout,
+            "rq_total": self.rq_total,
+        }
