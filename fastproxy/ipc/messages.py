@@ -1,7 +1,8 @@
-"""The messages. Plain data only; every field is JSON, so that a message can be read in a log and none runs code.
+"""The messages. Plain data only; every field is JSON, so that a message can be read and none runs code.
 
-`main -> worker`: WorkerInit (first, once), ClusterEndpoints, JwksUpdate, JwksFetchFailed, StatsRequest, SetLogLevel,
-ReopenAccessLogs, Drain. `worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Drained.
+`main -> worker`: WorkerInit (first, once), then the state of the moment, then StartServing; after that
+ClusterEndpoints, JwksUpdate, JwksFetchFailed, StatsRequest, SetLogLevel, ReopenAccessLogs, Drain.
+`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Drained.
 """
 
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class WorkerInit:
 
 
 @dataclass(frozen=True, slots=True)
+class StartServing:
+    """The worker has been told everything there is to know: endpoints and keys. It may accept now."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointAddress:
     """One address of a cluster, resolved by the control plane."""
 
@@ -49,6 +55,8 @@ class ClusterEndpoints:
 class JwksUpdate:
     """New keys for a source. Sent to all workers in one go; a higher `epoch` replaces a lower one.
 
+    The epoch that the worker has already means: a fetch brought nothing new, or was not due. What it has is
+    current, and requests that wait must be judged on it. This answer may go to the asking worker alone.
     An empty `jwks` withdraws the keys: `max_stale` has passed, fail closed.
     """
 
@@ -59,7 +67,7 @@ class JwksUpdate:
 
 @dataclass(frozen=True, slots=True)
 class JwksFetchFailed:
-    """A fetch ended without new keys; requests that wait for it must stop waiting. Kept keys stay in force."""
+    """A fetch failed; requests that wait for it must stop waiting. Keys that are held stay in force."""
 
     source_id: str
     reason: str
@@ -69,8 +77,8 @@ class JwksFetchFailed:
 class JwksRefreshRequest:
     """A worker met a token whose key it does not have (`kid` unknown, or no keys at all).
 
-    The control plane decides whether a fetch is due (single flight, cool-down) and always answers with JwksUpdate
-    or JwksFetchFailed for this source, to all workers.
+    The control plane decides whether a fetch is due (single flight, cool-down) and always answers with
+    JwksUpdate or JwksFetchFailed for this source: to all workers if it fetched, else to the one that asked.
     """
 
     source_id: str
@@ -102,6 +110,8 @@ class SetLogLevel:
     """Change the application log level."""
 
     level: str
+    component: str = ""
+    """One component (`fastproxy.logs`); empty means all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +150,7 @@ class Drained:
 
 ToWorker = (
     WorkerInit
+    | StartServing
     | ClusterEndpoints
     | JwksUpdate
     | JwksFetchFailed

@@ -1,0 +1,164 @@
+"""/clusters, /listeners, /server_info and /jwks (spec/http.md section 15, spec/clusters.md section 9)."""
+
+import datetime as dt
+from typing import Any, Final
+
+import fastproxy
+from fastproxy import clock
+from fastproxy.control.admin.view import AdminView, JwksStatus
+from fastproxy.control.sockets import format_address
+from fastproxy.control.totals import MergedStats
+from fastproxy.ipc.messages import EndpointAddress
+
+#: Per host, in Envoy's order; what the workers do not count is 0.
+_HOST_STATS: Final = (
+    "cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_pending_active", "rq_success",
+    "rq_timeout", "rq_total",
+)  # fmt: skip
+#: Circuit breakers do not exist yet; Envoy's number for "no limit" says so.
+_NO_LIMIT: Final = 4294967295
+_LIMITS: Final = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+
+
+def clusters_text(view: AdminView, stats: MergedStats) -> str:
+    """Write /clusters as `cluster::key::value` and `cluster::ip:port::key::value` lines."""
+    lines: list[str] = []
+    for cluster in view.settings.clusters:
+        name = cluster.name
+        lines.append(f"{name}::observability_name::{cluster.stat_name or name}")
+        for priority in ("default_priority", "high_priority"):
+            lines += [f"{name}::{priority}::{limit}::{_NO_LIMIT}" for limit in _LIMITS]
+        lines.append(f"{name}::added_via_api::false")
+        for endpoint in view.endpoints(name):
+            address = format_address(endpoint.host, endpoint.port)
+            numbers = stats.hosts.get(name, {}).get(address, {})
+            facts = [f"{key}::{numbers.get(key, 0)}" for key in _HOST_STATS]
+            facts += [
+                f"hostname::{endpoint.hostname}",
+                "health_flags::healthy",
+                "weight::1",
+                "region::",
+                "zone::",
+            ]
+            facts += [
+                "sub_zone::",
+                "canary::false",
+                "priority::0",
+                "success_rate::-1",
+                "local_origin_success_rate::-1",
+            ]
+            lines += [f"{name}::{address}::{fact}" for fact in facts]
+    return "".join(line + "\n" for line in lines)
+
+
+def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
+    """Build /clusters?format=json: zero values left out, counters as strings."""
+    limits: dict[str, Any] = dict.fromkeys(_LIMITS, _NO_LIMIT)
+    statuses = []
+    for cluster in view.settings.clusters:
+        hosts = [
+            _host_status(endpoint, stats.hosts.get(cluster.name, {}))
+            for endpoint in view.endpoints(cluster.name)
+        ]
+        status: dict[str, Any] = {"name": cluster.name}
+        if hosts:
+            status["host_statuses"] = hosts
+        status["circuit_breakers"] = {"thresholds": [limits, {"priority": "HIGH", **limits}]}
+        status["observability_name"] = cluster.stat_name or cluster.name
+        statuses.append(status)
+    return {"cluster_statuses": statuses}
+
+
+def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    numbers = hosts.get(format_address(endpoint.host, endpoint.port), {})
+    entries = []
+    for key in sorted(_HOST_STATS, key=lambda key: (key.endswith("_active"), key)):
+        entry: dict[str, str] = {"type": "GAUGE"} if key.endswith("_active") else {}
+        if value := numbers.get(key, 0):
+            entry["value"] = str(value)
+        entries.append({**entry, "name": key})
+    return {
+        "address": _socket_address(endpoint.host, endpoint.port),
+        "stats": entries,
+        "health_status": {"eds_health_status": "HEALTHY"},
+        "weight": 1,
+        "hostname": endpoint.hostname,
+        "locality": {},
+    }
+
+
+def listeners_text(view: AdminView) -> str:
+    """Write /listeners as `name::addr:port` lines."""
+    return "".join(
+        f"{listener.name}::{format_address(listener.host, listener.port)}\n" for listener in view.listeners()
+    )
+
+
+def listeners_json(view: AdminView) -> dict[str, Any]:
+    """Build /listeners?format=json."""
+    return {
+        "listener_statuses": [
+            {"name": listener.name, "local_address": _socket_address(listener.host, listener.port)}
+            for listener in view.listeners()
+        ]
+    }
+
+
+def _socket_address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def server_info(view: AdminView) -> dict[str, Any]:
+    """Build /server_info."""
+    uptime = f"{int(view.uptime_s())}s"
+    node = view.settings.node
+    return {
+        "version": f"fastproxy/{fastproxy.__version__}",
+        "state": view.state.name,
+        "uptime_current_epoch": uptime,
+        "uptime_all_epochs": uptime,
+        "hot_restart_version": "disabled",
+        "command_line_options": view.command_line_options(),
+        "node": {"id": node.id, "cluster": node.cluster, "user_agent_name": "fastproxy"},
+    }
+
+
+def jwks_json(view: AdminView) -> dict[str, Any]:
+    """Build /jwks: for every provider the source of its keys, their names and age, and what went wrong."""
+    return {"providers": [_provider(status) for status in view.jwks()]}
+
+
+def _provider(status: JwksStatus) -> dict[str, Any]:
+    remote = bool(status.cluster)
+    state = "fresh"
+    if not status.keys:
+        state = "no keys"
+    elif status.expires_in_s is not None and status.expires_in_s <= 0:
+        state = "stale"
+    facts: dict[str, Any] = {
+        "provider": status.provider,
+        "issuer": status.issuer,
+        "source": status.source,
+        "state": state,
+        "stale": state == "stale",
+        "keys": list(status.keys),
+    }
+    if remote:
+        facts |= {
+            "cluster": status.cluster,
+            "epoch": status.epoch,
+            "fetched_at": _timestamp(status.fetched_at, 0),
+            "expires_at": _timestamp(clock.unix_time(), status.expires_in_s),
+            "withdrawn_at": _timestamp(clock.unix_time(), status.withdrawn_in_s),
+            "next_fetch_at": _timestamp(clock.unix_time(), status.next_fetch_in_s),
+            "last_error": status.last_error or None,
+            "failures_in_a_row": status.failures,
+        }
+    return facts
+
+
+def _timestamp(base: float | None, offset_s: float | None) -> str | None:
+    if base is None or offset_s is None:
+        return None
+    moment = dt.datetime.fromtimestamp(base + offset_s, tz=dt.UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

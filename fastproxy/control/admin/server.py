@@ -1,0 +1,225 @@
+"""Serves the admin interface. One table says which paths there are, what they do and which need POST."""
+
+import html
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from fastproxy import logs
+from fastproxy.control.admin import pages
+from fastproxy.control.admin.prometheus import ScopeNames
+from fastproxy.control.admin.replies import HTML, BadAdminRequest, json_reply, text_reply
+from fastproxy.control.admin.stats_page import prometheus_reply, select_stats, stats_page
+from fastproxy.control.admin.view import AdminView, ServerState
+from fastproxy.stats import StatsSink
+
+_log = logging.getLogger("fastproxy.control.admin")
+_HEADERS = {
+    "cache-control": "no-cache, max-age=0",
+    "x-content-type-options": "nosniff",
+    "server": "fastproxy",
+}
+_LOGGING_USAGE = (
+    "usage: /logging?<name>=<level> (change single level)\n"
+    "usage: /logging?paths=name1:level1,name2:level2,... (change multiple levels)\n"
+    "usage: /logging?level=<level> (change all levels)\n"
+    f"levels: {' '.join(logs.LEVELS)}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    help: str
+    answer: Callable[[web.Request], Awaitable[web.Response]]
+    post_only: bool = False
+
+
+class AdminServer:
+    """The admin interface of one control plane."""
+
+    def __init__(self, view: AdminView) -> None:
+        self._view = view
+        self._runner: web.AppRunner | None = None
+        self._requests = StatsSink()
+        self._names = scope_names(view)
+        self._commands = {
+            "/": _Command("Admin home page", self._home),
+            "/clusters": _Command("upstream cluster status", self._clusters),
+            "/config_dump": _Command("dump current configuration", self._config_dump),
+            "/help": _Command("print out list of admin commands", self._help),
+            "/jwks": _Command("keys of every JWT provider: names, age, last error", self._jwks),
+            "/listeners": _Command("print listener info", self._listeners),
+            "/logging": _Command("query/change logging levels", self._logging, post_only=True),
+            "/quitquitquit": _Command("drain and exit the server", self._quit, post_only=True),
+            "/ready": _Command("print server state, return 200 if LIVE, otherwise return 503", self._ready),
+            "/reopen_logs": _Command("reopen access logs", self._reopen_logs, post_only=True),
+            "/server_info": _Command("print server version/status information", self._server_info),
+            "/stats": _Command("print server stats", self._stats),
+            "/stats/prometheus": _Command("print server stats in prometheus format", self._prometheus),
+        }
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve on a bound socket, and take it over."""
+        app = web.Application()
+        app.router.add_route(hdrs.METH_ANY, "/{path:.*}", self._dispatch)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock).start()
+
+    async def stop(self) -> None:
+        """Stop serving; answers under way are finished within a second."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add `http.admin.*`."""
+        for name, value in self._requests.counters.items():
+            sink.counter(name, value)
+
+    async def _dispatch(self, request: web.Request) -> web.Response:
+        response = await self._answer(request)
+        response.headers.update(_HEADERS)
+        prefix = "http.admin.downstream_rq_"
+        for name in ("total", "completed", f"{response.status // 100}xx"):
+            self._requests.counter(prefix + name, 1)
+        return response
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        command = self._commands.get(request.path)
+        if command is None:
+            return text_reply(f"invalid path. admin commands are:\n{self._help_text()}", 404)
+        if command.post_only and request.method != hdrs.METH_POST:
+            return text_reply(f"Method {request.method} not allowed, POST required.", 405)
+        if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_POST):
+            return text_reply(f"Method {request.method} not allowed.", 405)
+        if command.post_only and _is_cross_origin(request):
+            return text_reply("A page of another site asked for this.", 403)
+        try:
+            return await command.answer(request)
+        except BadAdminRequest as error:
+            return text_reply(str(error), 400)
+        except Exception:
+            # Unforeseen, so a bug; but its insides belong into the log, not onto the page.
+            _log.exception("admin page %s failed", request.path)
+            return text_reply("internal error, see the log\n", 500)
+
+    def _help_text(self) -> str:
+        return "".join(
+            f"  {path}{' (POST)' if command.post_only else ''}: {command.help}\n"
+            for path, command in sorted(self._commands.items())
+        )
+
+    async def _home(self, _request: web.Request) -> web.Response:
+        rows = []
+        for path, command in sorted(self._commands.items()):
+            text = html.escape(path)
+            cell = f'<a href="{text}">{text}</a>'
+            if command.post_only:
+                cell = f'<form action="{text}" method="post"><button>{text}</button></form>'
+            rows.append(f"<tr><td>{cell}</td><td>{html.escape(command.help)}</td></tr>")
+        page = (
+            f"<!DOCTYPE html><title>FastProxy admin</title><h1>FastProxy</h1><table>{''.join(rows)}</table>\n"
+        )
+        return text_reply(page, content_type=HTML)
+
+    async def _help(self, _request: web.Request) -> web.Response:
+        return text_reply(f"admin commands are:\n{self._help_text()}")
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        state = self._view.state
+        return text_reply(f"{state.name}\n", 200 if state is ServerState.LIVE else 503)
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        return stats_page(request, await self._view.collect_stats(), self._names)
+
+    async def _prometheus(self, request: web.Request) -> web.Response:
+        return prometheus_reply(select_stats(request, await self._view.collect_stats()), self._names)
+
+    async def _clusters(self, request: web.Request) -> web.Response:
+        stats = await self._view.collect_stats()
+        if _wants_json(request):
+            return json_reply(pages.clusters_json(self._view, stats))
+        return text_reply(pages.clusters_text(self._view, stats))
+
+    async def _listeners(self, request: web.Request) -> web.Response:
+        if _wants_json(request):
+            return json_reply(pages.listeners_json(self._view))
+        return text_reply(pages.listeners_text(self._view))
+
+    async def _config_dump(self, _request: web.Request) -> web.Response:
+        return json_reply(self._view.config_dump())
+
+    async def _server_info(self, _request: web.Request) -> web.Response:
+        return json_reply(pages.server_info(self._view))
+
+    async def _jwks(self, _request: web.Request) -> web.Response:
+        return json_reply(pages.jwks_json(self._view))
+
+    async def _reopen_logs(self, _request: web.Request) -> web.Response:
+        self._view.reopen_logs()
+        return text_reply("OK\n")
+
+    async def _quit(self, _request: web.Request) -> web.Response:
+        self._view.request_shutdown("/quitquitquit")
+        return text_reply("OK\n")
+
+    async def _logging(self, request: web.Request) -> web.Response:
+        for component, level in _level_changes(request):
+            if component not in ("", *logs.levels()):
+                return text_reply(f"error: unknown logger name\n\n{_LOGGING_USAGE}", 400)
+            try:
+                self._view.set_log_level(level, component)
+            except ValueError:
+                return text_reply(f"error: unknown logger level\n\n{_LOGGING_USAGE}", 400)
+        listed = "".join(f"  {name}: {level}\n" for name, level in logs.levels().items())
+        return text_reply(f"active loggers:\n{listed}\n")
+
+
+def scope_names(view: AdminView) -> ScopeNames:
+    """Collect the names that appear inside statistic names."""
+    settings = view.settings
+    return ScopeNames(
+        tuple(cluster.stat_name or cluster.name for cluster in settings.clusters),
+        tuple(listener.http.stat_prefix for listener in settings.listeners),
+        tuple(provider.name for provider in settings.providers()),
+    )
+
+
+def warn_if_exposed(host: str) -> None:
+    """Say at the start that everybody who reaches the admin interface can stop the proxy (S64)."""
+    if not ipaddress.ip_address(host).is_loopback:
+        _log.warning(
+            "the admin interface listens on %s, which is not a loopback address: whoever reaches it can read"
+            " the configuration and stop the proxy; bind it to 127.0.0.1",
+            host,
+        )
+
+
+def _level_changes(request: web.Request) -> list[tuple[str, str]]:
+    """Read `?level=`, `?paths=a:b,c:d`, `?NAME=level` as (component, level) pairs; no component means all."""
+    changes: list[tuple[str, str]] = []
+    for name, value in request.query.items():
+        if name == "level":
+            changes.append(("", value))
+        elif name == "paths":
+            for entry in value.split(","):
+                component, _, level = entry.partition(":")
+                changes.append((component, level))
+        else:
+            changes.append((name, value))
+    return changes
+
+
+def _wants_json(request: web.Request) -> bool:
+    return request.query.get("format") == "json"
+
+
+def _is_cross_origin(request: web.Request) -> bool:
+    """Tell a browser that acts for another site: a form on any page can POST to 127.0.0.1."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.host

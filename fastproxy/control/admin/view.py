@@ -1,0 +1,103 @@
+"""What the admin pages may see and do. The control plane implements it; tests use a small fake."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from fastproxy.config.settings import ProxySettings
+from fastproxy.control.totals import MergedStats
+from fastproxy.ipc.messages import EndpointAddress
+
+
+class ServerState(Enum):
+    """Envoy's `ServerInfo.State`; the value is its number in `server.state`."""
+
+    LIVE = 0
+    DRAINING = 1
+    PRE_INITIALIZING = 2
+    INITIALIZING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerStatus:
+    """One listener as bound."""
+
+    name: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class JwksStatus:
+    """The keys of one provider as /jwks shows them: names of keys, never key material."""
+
+    provider: str
+    issuer: str
+    source: str
+    """URI, file name or `inline_string`."""
+    cluster: str
+    """Empty for local keys."""
+    epoch: int
+    keys: tuple[dict[str, str], ...]
+    fetched_at: float | None
+    """Unix time of the last good fetch."""
+    expires_in_s: float | None
+    """Seconds until the keys are stale; negative: since then."""
+    withdrawn_in_s: float | None
+    """Seconds until stale keys are withdrawn if no fetch succeeds."""
+    next_fetch_in_s: float | None
+    last_error: str
+    failures: int
+    """Failed fetches since the last good one."""
+
+
+class AdminView(Protocol):
+    """The control plane as the admin pages see it."""
+
+    settings: ProxySettings
+
+    @property
+    def state(self) -> ServerState:
+        """Where in its life the proxy is."""
+        ...
+
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        ...
+
+    async def collect_stats(self) -> MergedStats:
+        """Ask all workers and sum up; bounded in time."""
+        ...
+
+    def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
+        """Current addresses of a cluster."""
+        ...
+
+    def listeners(self) -> Iterable[ListenerStatus]:
+        """The listeners as bound."""
+        ...
+
+    def jwks(self) -> Iterable[JwksStatus]:
+        """The keys of every provider."""
+        ...
+
+    def config_dump(self) -> dict[str, Any]:
+        """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""
+        ...
+
+    def command_line_options(self) -> dict[str, Any]:
+        """What /server_info shows of the command line."""
+        ...
+
+    def set_log_level(self, level: str, component: str) -> None:
+        """Change the log level here and in the workers; ValueError: no such level."""
+        ...
+
+    def reopen_logs(self) -> None:
+        """Make the workers reopen their access logs."""
+        ...
+
+    def request_shutdown(self, reason: str) -> None:
+        """Drain and exit, as SIGTERM does."""
+        ...

@@ -1,0 +1,91 @@
+"""The address list of one cluster as DNS answers come in (STRICT_DNS, LOGICAL_DNS); resolves nothing."""
+
+from fastproxy.errors import FastProxyError
+from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
+from fastproxy.stats import StatsSink
+from fastproxy.upstream.settings import Address, ClusterSettings, DiscoveryType, EndpointSettings
+
+#: Host lists in log lines are cut here; /clusters has them all.
+_DESCRIBED_HOSTS = 8
+
+
+class LookupFailed(FastProxyError):
+    """A name could not be looked up: no answer, or the server failed. Not the same as "does not exist"."""
+
+
+class ClusterDiscovery:
+    """Current addresses of one cluster, with Envoy's `cluster.<name>.update_*` and `membership_*` numbers."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self.endpoints: tuple[EndpointAddress, ...] = ()
+        self.failing = ""
+        """Why the last round of lookups did not give a complete answer; empty if it did."""
+        self._last_answers: list[tuple[EndpointAddress, ...]] = [() for _ in settings.endpoints]
+        self._attempts = self._successes = self._failures = self._empty = self._no_rebuild = 0
+        self._membership_changes = 0
+        if settings.discovery is DiscoveryType.STATIC:
+            self._replace(tuple(EndpointAddress(e.host, e.port, e.hostname) for e in settings.endpoints))
+
+    def on_answers(self, answers: list[list[str] | LookupFailed]) -> bool:
+        """Take one round of lookups, one answer per configured endpoint and in that order.
+
+        Returns:
+            Whether the address list changed.
+        """
+        logical = self.settings.discovery is DiscoveryType.LOGICAL_DNS
+        self.failing = ""
+        for index, (endpoint, answer) in enumerate(zip(self.settings.endpoints, answers, strict=True)):
+            self._attempts += 1
+            if isinstance(answer, LookupFailed) or (logical and not answer):
+                self._failures += 1
+                reason = answer if isinstance(answer, LookupFailed) else "the name has no address"
+                self.failing = f"{endpoint.host} cannot be resolved: {reason}"
+                continue
+            self._successes += 1
+            self._empty += not answer
+            if not answer:
+                self.failing = f"{endpoint.host} has no address"
+            # LOGICAL_DNS is one host: connections go to the first address of the latest answer.
+            self._last_answers[index] = _addresses(endpoint, answer[:1] if logical else answer)
+        combined = tuple(dict.fromkeys(address for addresses in self._last_answers for address in addresses))
+        if frozenset(combined) == frozenset(self.endpoints):
+            # Servers rotate their answers; the order alone is no change.
+            self._no_rebuild += 1
+            return False
+        self._replace(combined)
+        return True
+
+    def message(self) -> ClusterEndpoints:
+        """Return the complete current list as the workers get it."""
+        return ClusterEndpoints(self.settings.name, list(self.endpoints))
+
+    def describe(self) -> str:
+        """Return the current list for a log line."""
+        if not self.endpoints:
+            return "no addresses"
+        shown = ", ".join(str(Address(e.host, e.port)) for e in self.endpoints[:_DESCRIBED_HOSTS])
+        return shown + (
+            f" and {len(self.endpoints) - _DESCRIBED_HOSTS} more" if self.endpoints[_DESCRIBED_HOSTS:] else ""
+        )
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add this cluster's discovery numbers under Envoy's names."""
+        prefix = f"cluster.{self.settings.stat_name or self.settings.name}."
+        sink.counter(prefix + "membership_change", self._membership_changes)
+        sink.gauge(prefix + "membership_total", len(self.endpoints))
+        sink.gauge(prefix + "membership_healthy", len(self.endpoints))
+        sink.counter(prefix + "update_attempt", self._attempts)
+        sink.counter(prefix + "update_success", self._successes)
+        sink.counter(prefix + "update_failure", self._failures)
+        sink.counter(prefix + "update_empty", self._empty)
+        sink.counter(prefix + "update_no_rebuild", self._no_rebuild)
+
+    def _replace(self, endpoints: tuple[EndpointAddress, ...]) -> None:
+        self._membership_changes += endpoints != self.endpoints
+        self.endpoints = endpoints
+
+
+def _addresses(endpoint: EndpointSettings, answer: list[str]) -> tuple[EndpointAddress, ...]:
+    hostname = endpoint.hostname or endpoint.host
+    return tuple(EndpointAddress(address, endpoint.port, hostname) for address in answer)

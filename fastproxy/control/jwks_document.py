@@ -1,0 +1,96 @@
+"""From a fetched body to the JWKS that workers get: checked and without private members (RFC 7517).
+
+`fastproxy.jwt` decides what a usable key is. This module adds what concerns a set that came over the network:
+no symmetric keys (S4), no private members passed on (S16), and what may be shown of a key.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from fastproxy.jwt import JwksError, JwkSet
+
+#: Members that make a JWK private or symmetric (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1; RFC 8037 section 2).
+_PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
+#: What /jwks shows of a key: names only, never numbers.
+_SHOWN_MEMBERS = ("kid", "kty", "alg", "use", "crv")
+_SHOWN_CHARACTERS = 200
+
+
+class BadJwks(Exception):
+    """The body is no key set with a usable key; the text is fit for a log and holds nothing of the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwksDocument:
+    """A usable key set."""
+
+    text: str
+    """What the workers get."""
+    fingerprint: bytes
+    """Equal for sets with the same keys, whatever their order and white space."""
+    keys: tuple[dict[str, str], ...]
+    """`kid`, `kty`, `alg`, `use` and `crv` of every key, for /jwks."""
+    had_private_members: bool
+    """The source published private or symmetric keys; they were dropped."""
+
+
+def parse_jwks(body: bytes) -> JwksDocument:
+    """Check a fetched body.
+
+    Raises:
+        BadJwks: no usable key in it.
+    """
+    if body.lstrip()[:1] == b"<":
+        raise BadJwks("the answer is HTML or XML, not a key set")
+    try:
+        JwkSet.parse(body, allow_symmetric=False)
+        document = orjson.loads(body)
+    except JwksError as error:
+        raise BadJwks(str(error)) from None
+    except orjson.JSONDecodeError:
+        raise BadJwks("the answer is not JSON") from None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        # The other form: key id -> PEM certificate (spec/jwt_authn.md section 10.1). It has no private part.
+        canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        shown = tuple({"kid": _cut(kid), "kty": "RSA"} for kid in document)
+        return JwksDocument(
+            body.decode(), hashlib.sha256(canonical).digest(), shown, had_private_members=False
+        )
+    keys = [entry for entry in entries if isinstance(entry, dict)]
+    private = any(_PRIVATE_MEMBERS & key.keys() for key in keys)
+    text = body.decode()
+    if private:
+        keys = [_public(key) for key in keys if key.get("kty") != "oct"]
+        text = orjson.dumps({"keys": keys}).decode()
+    canonical = b"\n".join(sorted(orjson.dumps(key, option=orjson.OPT_SORT_KEYS) for key in keys))
+    return JwksDocument(
+        text, hashlib.sha256(canonical).digest(), tuple(_describe(key) for key in keys), private
+    )
+
+
+def describe_keys(document: bytes) -> tuple[dict[str, str], ...]:
+    """Name the keys of a set that was checked before (`local_jwks`); empty if it is not readable as JSON."""
+    try:
+        parsed = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return ()
+    entries = parsed.get("keys") if isinstance(parsed, dict) else None
+    if isinstance(entries, list):
+        return tuple(_describe(entry) for entry in entries if isinstance(entry, dict))
+    return tuple({"kid": _cut(kid), "kty": "RSA"} for kid in parsed) if isinstance(parsed, dict) else ()
+
+
+def _public(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name not in _PRIVATE_MEMBERS}
+
+
+def _describe(key: dict[str, Any]) -> dict[str, str]:
+    return {name: _cut(key[name]) for name in _SHOWN_MEMBERS if isinstance(key.get(name), str)}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."

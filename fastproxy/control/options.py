@@ -1,0 +1,36 @@
+"""What the command line decides about the control plane (the configuration: `ProxySettings`)."""
+
+import sys
+from dataclasses import dataclass, field
+
+#: `-P`: a file called `http.py` in the directory where the operator stands must not become part of the proxy.
+WORKER_ARGV = (sys.executable, "-P", "-m", "fastproxy.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlOptions:
+    """Options of `ControlPlane`. Durations are seconds."""
+
+    concurrency: int = 1
+    drain_time_s: float = 600.0
+    log_level: str = "info"
+    log_path: str = ""
+    """File for the application log; workers write their stderr there. Empty: stderr."""
+    admin_address_path: str = ""
+    """File that gets the bound `host:port` of the admin interface (`--admin-address-path`)."""
+    config_path: str = ""
+    """For `/server_info` and messages only; the configuration is already loaded."""
+    warnings: tuple[str, ...] = ()
+    """Warnings of the configuration, logged once at the start."""
+    worker_argv: tuple[str, ...] = WORKER_ARGV
+    """The worker's command; the channel's descriptor number is appended."""
+    worker_start_timeout_s: float = 60.0
+    """A worker that is not ready by then is replaced. Generous: a cold disk or a busy machine is no fault."""
+    restart_backoff_s: tuple[float, float] = (0.1, 10.0)
+    """First and longest delay before a dead worker is replaced."""
+    first_resolution_timeout_s: float = 5.0
+    """How long the listeners wait for the first DNS answers (Envoy: each cluster's lookup timeout)."""
+    forced_refetch_cooldown_s: float = 10.0
+    """The least time between two JWKS fetches that requests asked for (S36)."""
+    command_line: dict[str, object] = field(default_factory=dict)
+    """Further options to show in `/server_info`."""

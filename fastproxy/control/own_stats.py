@@ -1,0 +1,68 @@
+"""What the control plane counts itself: Envoy's `server.*`, `cluster_manager.*`, `listener_manager.*`."""
+
+import os
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastproxy
+from fastproxy.stats import StatsSink
+
+_PAGE_BYTES = resource.getpagesize()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What `write_server_stats` reports."""
+
+    live: bool
+    state: int
+    """Envoy's number: 0 live, 1 draining, 2 pre-initializing, 3 initializing."""
+    uptime_s: float
+    concurrency: int
+    worker_restarts: int
+    workers_ready: int
+    worker_starts: int
+    """Workers that became ready so far."""
+    initialization_ms: float | None
+    worker_pids: tuple[int, ...]
+    listeners: int
+    clusters: int
+
+
+def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
+    """Add the numbers of the server itself."""
+    major, minor, patch = (int(part) for part in fastproxy.__version__.split(".")[:3])
+    resident = sum(_resident_bytes(pid) for pid in (os.getpid(), *facts.worker_pids))
+    sink.gauge("server.live", int(facts.live))
+    sink.gauge("server.state", facts.state)
+    sink.gauge("server.uptime", int(facts.uptime_s))
+    sink.gauge("server.concurrency", facts.concurrency)
+    sink.gauge("server.version", major * 10000 + minor * 100 + patch)
+    sink.gauge("server.hot_restart_epoch", 0)
+    sink.gauge("server.memory_allocated", resident)
+    sink.gauge("server.memory_heap_size", resident)
+    sink.gauge("server.memory_physical_size", resident)
+    if facts.initialization_ms is not None:
+        sink.gauge("server.initialization_ms", int(facts.initialization_ms))
+    sink.counter("server.worker_restarts", facts.worker_restarts)
+    sink.counter("listener_manager.listener_added", facts.listeners)
+    sink.counter("listener_manager.listener_create_success", facts.worker_starts * facts.listeners)
+    sink.counter("listener_manager.listener_create_failure", 0)
+    sink.gauge("listener_manager.total_listeners_active", 0 if facts.state == 1 else facts.listeners)
+    sink.gauge("listener_manager.total_listeners_draining", facts.listeners if facts.state == 1 else 0)
+    sink.gauge("listener_manager.total_listeners_warming", 0)
+    sink.gauge("listener_manager.workers_started", int(facts.workers_ready > 0))
+    sink.counter("cluster_manager.cluster_added", facts.clusters)
+    sink.counter("cluster_manager.cluster_modified", 0)
+    sink.counter("cluster_manager.cluster_removed", 0)
+    sink.gauge("cluster_manager.active_clusters", facts.clusters)
+    sink.gauge("cluster_manager.warming_clusters", 0)
+
+
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where /proc does not tell, and for one that has just ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, IndexError, ValueError):
+        return 0

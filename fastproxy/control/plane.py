@@ -1,0 +1,347 @@
+"""The control plane as a whole: what starts in which order, what reacts to what, and how it ends.
+
+Start: bind listening sockets and the admin address -> admin answers (`PRE_INITIALIZING`) -> worker
+interpreters start
+-> first DNS answers (bounded) -> workers build their runtime and accept (`INITIALIZING`) -> `LIVE`.
+End: SIGTERM, SIGINT or /quitquitquit -> `DRAINING` -> workers finish or time is up -> exit. A second signal
+ends it at once. Reload does not exist yet: SIGHUP is refused with a warning.
+"""
+
+import asyncio
+import base64
+import logging
+import signal
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fastproxy import clock, logs
+from fastproxy.config.settings import ProxySettings
+from fastproxy.control.admin import AdminServer, ServerState
+from fastproxy.control.admin.server import warn_if_exposed
+from fastproxy.control.admin.view import JwksStatus, ListenerStatus
+from fastproxy.control.dns import DiscoveryService, FamilyLookup, system_lookup
+from fastproxy.control.jwks_fetcher import JwksFetcher
+from fastproxy.control.jwks_http import JwksHttpClient
+from fastproxy.control.jwks_report import report_jwks
+from fastproxy.control.options import ControlOptions
+from fastproxy.control.own_stats import ServerFacts, write_server_stats
+from fastproxy.control.sockets import (
+    ListenerSockets,
+    StartupError,
+    bind_admin_socket,
+    format_address,
+    open_listener_sockets,
+)
+from fastproxy.control.stats_collector import StatsCollector
+from fastproxy.control.supervisor import Supervisor
+from fastproxy.control.totals import MergedStats
+from fastproxy.ipc.messages import (
+    ClusterEndpoints,
+    EndpointAddress,
+    JwksRefreshRequest,
+    ListenerSocket,
+    ReopenAccessLogs,
+    SetLogLevel,
+    StatsSnapshot,
+    ToMain,
+    ToWorker,
+    WorkerInit,
+)
+from fastproxy.stats import StatsSink
+from fastproxy.tasks import cancel_and_wait, spawn
+
+_log = logging.getLogger("fastproxy")
+_T = TypeVar("_T")
+_HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+
+class ControlPlane:
+    """One proxy: `await ControlPlane(...).run()` serves until it is told to stop.
+
+    Args:
+        settings: the configuration.
+        bootstrap: the same as a serialised `Bootstrap`, which is what workers get.
+        options: what the command line says.
+        lookup: name resolution, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        bootstrap: bytes,
+        options: ControlOptions,
+        *,
+        lookup: FamilyLookup = system_lookup,
+    ) -> None:
+        self.settings = settings
+        self._bootstrap = bootstrap
+        self._options = options
+        self._started_at = clock.monotonic()
+        self._initialization_ms: float | None = None
+        self._state = ServerState.PRE_INITIALIZING
+        self._log_levels: dict[str, str] = {"": options.log_level}
+        self._sockets: tuple[ListenerSockets, ...] = ()
+        self._stop_requested = asyncio.Event()
+        self._killed = asyncio.Event()
+        self._admin: AdminServer | None = None
+        self._supervisor = Supervisor(self, options)
+        self._stats = StatsCollector(self._supervisor)
+        self._discovery = DiscoveryService(settings.clusters, self._on_endpoints, lookup)
+        client = JwksHttpClient(
+            {cluster.name: cluster for cluster in settings.clusters}, self._discovery.endpoints
+        )
+        self._jwks = JwksFetcher(
+            settings.remote_providers(),
+            client,
+            self._supervisor.broadcast,
+            cooldown_s=options.forced_refetch_cooldown_s,
+        )
+
+    # ---- life
+    # ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain. Returns when everything has ended.
+
+        Raises:
+            StartupError: the proxy could not start; nothing of it is left running.
+        """
+        self._install_signal_handlers()
+        try:
+            if await self._start():
+                await self._stop_requested.wait()
+            await self._drain()
+        finally:
+            await self._shut_down()
+        _log.info("exiting")
+
+    def request_shutdown(self, reason: str) -> None:
+        """Start to drain; a second call ends the workers at once."""
+        if not self._stop_requested.is_set():
+            _log.info("%s: draining, at most %.0f s", reason, self._options.drain_time_s)
+            self._stop_requested.set()
+        else:
+            _log.warning("%s: not waiting for the drain to end", reason)
+            self._killed.set()
+
+    async def _start(self) -> bool:
+        """Bring everything up; False if the stop was requested meanwhile."""
+        for warning in self._options.warnings:
+            _log.warning("%s", warning)
+        self._sockets = open_listener_sockets(self.settings.listeners, self._options.concurrency)
+        for sockets in self._sockets:
+            _log.info("listener '%s' on %s", sockets.settings.name, sockets.address)
+        await self._start_admin()
+        self._supervisor.start()
+        self._discovery.start()
+        answered = await self._unless_stopped(
+            self._discovery.wait_initialised(self._options.first_resolution_timeout_s)
+        )
+        if answered is None:
+            return False
+        if not answered:
+            _log.warning("some clusters have no DNS answer yet; starting without it")
+        _log.info("all clusters initialized")
+        self._jwks.start()
+        self._state = ServerState.INITIALIZING
+        _log.info("all dependencies initialized. starting %d workers", self._options.concurrency)
+        failure = await self._unless_stopped(self._supervisor.release())
+        if failure is None:
+            return False
+        if failure:
+            raise StartupError(f"no worker could start: {failure}")
+        self._state = ServerState.LIVE
+        self._initialization_ms = (clock.monotonic() - self._started_at) * 1000
+        _log.info("starting main dispatch loop")
+        return True
+
+    async def _unless_stopped(self, step: Coroutine[Any, Any, _T]) -> _T | None:
+        """Await a step of the start; None if the request to stop came first, and the step was given up."""
+        work = spawn(step, name="start-step")
+        stop = spawn(self._stop_requested.wait(), name="stop-requested")
+        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        stopped = not work.done()
+        await cancel_and_wait(work, stop)
+        return None if stopped else work.result()
+
+    async def _start_admin(self) -> None:
+        admin = self.settings.admin
+        if admin is None:
+            return
+        warn_if_exposed(admin.host)
+        sock = bind_admin_socket(admin.host, admin.port)
+        self._admin = AdminServer(self)
+        await self._admin.start(sock)
+        address = format_address(admin.host, sock.getsockname()[1])
+        _log.info("admin address: %s", address)
+        if self._options.admin_address_path:
+            _write_admin_address(self._options.admin_address_path, address)
+
+    async def _drain(self) -> None:
+        self._state = ServerState.DRAINING
+        for sockets in self._sockets:
+            sockets.close()
+        drain = spawn(self._supervisor.drain(self._options.drain_time_s), name="drain")
+        killed = spawn(self._killed.wait(), name="kill-requested")
+        await asyncio.wait((drain, killed), return_when=asyncio.FIRST_COMPLETED)
+        await cancel_and_wait(killed)
+        if not drain.done():
+            await self._supervisor.kill()
+        if not await drain:
+            _log.warning("requests were still in flight when the workers ended")
+
+    async def _shut_down(self) -> None:
+        for sockets in self._sockets:
+            sockets.close()
+        await self._supervisor.kill()
+        await self._jwks.stop()
+        await self._discovery.stop()
+        if self._admin is not None:
+            await self._admin.stop()
+        for number in _HANDLED_SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    def _install_signal_handlers(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.request_shutdown, number.name)
+        loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
+        loop.add_signal_handler(
+            signal.SIGHUP, _log.warning, "SIGHUP ignored: a new configuration needs a restart for now"
+        )
+
+    # ---- what the supervisor asks (WorkerHost)
+    # -------------------------------------------------------------------
+
+    def build_init(self, worker_id: int) -> WorkerInit:
+        """Make the first message for a worker."""
+        sockets = [
+            ListenerSocket(index, sockets.sockets[worker_id].fileno())
+            for index, sockets in enumerate(self._sockets)
+        ]
+        bootstrap = base64.b64encode(self._bootstrap).decode()
+        return WorkerInit(worker_id, self._options.concurrency, bootstrap, self._log_levels[""], sockets)
+
+    def current_state(self) -> Iterable[ToWorker]:
+        """Everything that was broadcast and still stands."""
+        changed = (
+            SetLogLevel(level, component) for component, level in self._log_levels.items() if component
+        )
+        return (*changed, *self._discovery.snapshot(), *self._jwks.snapshot())
+
+    def listening_fds(self, worker_id: int) -> tuple[int, ...]:
+        """Descriptors that the worker inherits."""
+        return tuple(sockets.sockets[worker_id].fileno() for sockets in self._sockets)
+
+    def on_worker_message(self, worker_id: int, message: ToMain) -> None:
+        """React to what a worker says."""
+        if isinstance(message, StatsSnapshot):
+            self._stats.on_snapshot(worker_id, message)
+        elif isinstance(message, JwksRefreshRequest):
+            answer = self._jwks.on_refresh_request(message.source_id)
+            if answer is not None:
+                self._supervisor.send(worker_id, answer)
+
+    def on_worker_gone(self, worker_id: int) -> None:
+        """Keep what the worker counted."""
+        self._stats.on_worker_gone(worker_id)
+
+    def _on_endpoints(self, message: ClusterEndpoints) -> None:
+        self._supervisor.broadcast(message)
+        self._jwks.on_endpoints_changed(message.cluster)
+
+    # ---- what the admin interface asks (AdminView)
+    # ---------------------------------------------------------------
+
+    @property
+    def state(self) -> ServerState:
+        """Where in its life the proxy is."""
+        return self._state
+
+    def uptime_s(self) -> float:
+        """Seconds since the start."""
+        return clock.monotonic() - self._started_at
+
+    async def collect_stats(self) -> MergedStats:
+        """Ask all workers and sum up; bounded in time."""
+        return await self._stats.collect(self._write_stats)
+
+    def _write_stats(self, sink: StatsSink) -> None:
+        for discovery in self._discovery.clusters.values():
+            discovery.write_stats(sink)
+        self._jwks.write_stats(sink)
+        if self._admin is not None:
+            self._admin.write_stats(sink)
+        write_server_stats(
+            sink,
+            ServerFacts(
+                live=self._state is ServerState.LIVE,
+                state=self._state.value,
+                uptime_s=self.uptime_s(),
+                concurrency=self._options.concurrency,
+                worker_restarts=self._supervisor.restarts,
+                workers_ready=self._supervisor.ready_count,
+                worker_starts=self._supervisor.starts,
+                initialization_ms=self._initialization_ms,
+                worker_pids=self._supervisor.pids(),
+                listeners=len(self.settings.listeners),
+                clusters=len(self.settings.clusters),
+            ),
+        )
+
+    def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
+        """Current addresses of a cluster."""
+        return self._discovery.endpoints(cluster)
+
+    def listeners(self) -> Iterable[ListenerStatus]:
+        """The listeners as bound."""
+        return tuple(ListenerStatus(s.settings.name, s.settings.host, s.port) for s in self._sockets)
+
+    def jwks(self) -> Iterable[JwksStatus]:
+        """The keys of every provider."""
+        return report_jwks(self.settings.providers(), self._jwks.sources, clock.monotonic())
+
+    def config_dump(self) -> dict[str, Any]:
+        """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""
+        # Imports protobuf and the whole schema: only when somebody asks.
+        from fastproxy.config import config_dump  # noqa: PLC0415
+
+        return config_dump(self._bootstrap)
+
+    def command_line_options(self) -> dict[str, Any]:
+        """What /server_info shows of the command line."""
+        return {
+            "concurrency": self._options.concurrency,
+            "config_path": self._options.config_path,
+            "log_level": self._log_levels[""],
+            "log_path": self._options.log_path,
+            "admin_address_path": self._options.admin_address_path,
+            "drain_time": f"{self._options.drain_time_s:g}s",
+            "mode": "Serve",
+            **self._options.command_line,
+        }
+
+    def set_log_level(self, level: str, component: str) -> None:
+        """Change the log level here and in the workers.
+
+        Raises:
+            ValueError: no such level.
+        """
+        logs.set_level(level, component)
+        if not component:
+            self._log_levels.clear()
+        self._log_levels[component] = level
+        self._supervisor.broadcast(SetLogLevel(level, component))
+
+    def reopen_logs(self) -> None:
+        """Make the workers reopen their access logs (SIGUSR1)."""
+        _log.info("reopening access logs")
+        self._supervisor.broadcast(ReopenAccessLogs())
+
+
+def _write_admin_address(path: str, address: str) -> None:
+    try:
+        Path(path).write_text(address, encoding="ascii")
+    except OSError as error:
+        raise StartupError(f"cannot write the admin address to {path}: {error.strerror}") from error

@@ -1,0 +1,101 @@
+"""Loads a configuration and serves it, or says what is wrong with it: what stands behind `fastproxy -c FILE`.
+
+Exit codes: 0 fine, 1 the configuration (or the machine: a port in use) does not allow it.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvloop
+
+import fastproxy
+from fastproxy import logs
+from fastproxy.config import ConfigError, LoadedConfig, load_config
+from fastproxy.config.settings import NodeSettings, ProxySettings
+from fastproxy.control import ControlOptions, ControlPlane, StartupError
+
+_log = logging.getLogger("fastproxy")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeRequest:
+    """The command line, understood."""
+
+    config_path: Path | None
+    config_yaml: str | None
+    options: ControlOptions
+    component_log_levels: dict[str, str]
+    service_node: str = ""
+    service_cluster: str = ""
+    allow_unknown_fields: bool = False
+
+    @property
+    def source(self) -> str:
+        """Name of the configuration, for messages."""
+        return str(self.config_path) if self.config_path is not None else "--config-yaml"
+
+
+def validate(request: ServeRequest) -> int:
+    """Load the configuration and say whether it is usable (`--mode validate`); returns the exit code."""
+    loaded = _load(request)
+    if loaded is None:
+        return 1
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201 this is the command's output
+    print(f"configuration '{request.source}' OK")  # noqa: T201 Envoy's words, on stdout
+    return 0
+
+
+def serve(request: ServeRequest) -> int:
+    """Serve until a signal ends it; returns the exit code."""
+    options = request.options
+    try:
+        logs.configure(
+            options.log_level, path=options.log_path or None, component_levels=request.component_log_levels
+        )
+    except OSError as error:
+        _complain(f"cannot open the log file {options.log_path}: {error.strerror}")
+        return 1
+    loaded = _load(request)
+    if loaded is None:
+        return 1
+    _log.info("FastProxy %s, configuration from %s", fastproxy.__version__, request.source)
+    options = replace(options, warnings=tuple(str(warning) for warning in loaded.warnings))
+    settings = _with_node(loaded.settings, request)
+    try:
+        uvloop.run(_run(settings, loaded.bootstrap, options))
+    except StartupError as error:
+        _log.critical("cannot start: %s", error)
+        if options.log_path or options.log_level == "off":
+            _complain(str(error))
+        return 1
+    return 0
+
+
+async def _run(settings: ProxySettings, bootstrap: bytes, options: ControlOptions) -> None:
+    await ControlPlane(settings, bootstrap, options).run()
+
+
+def _load(request: ServeRequest) -> LoadedConfig | None:
+    try:
+        return load_config(
+            request.config_path,
+            config_yaml=request.config_yaml,
+            allow_unknown_fields=request.allow_unknown_fields,
+        )
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # noqa: T201 one problem a line, as an editor can read it
+        return None
+
+
+def _with_node(settings: ProxySettings, request: ServeRequest) -> ProxySettings:
+    """Let `--service-node` and `--service-cluster` replace what the file says."""
+    node = settings.node
+    wanted = NodeSettings(request.service_node or node.id, request.service_cluster or node.cluster)
+    return settings if wanted == node else replace(settings, node=wanted)
+
+
+def _complain(text: str) -> None:
+    print(f"fastproxy: {text}", file=sys.stderr)  # noqa: T201 the log may be a file nobody looks at
