@@ -1,0 +1,206 @@
+"""Every known difference between FastProxy and Envoy that a downstream or an upstream can see, with its reason.
+
+A differential test whose case names a difference fails when the two proxies no longer differ there, so this list
+cannot go stale; a difference that is not listed fails as well.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One deliberate deviation."""
+
+    id: str
+    envoy: str
+    fastproxy: str
+    reason: str
+
+
+#: Values that two proxies can never have in common; `exchange` replaces them by names before it compares.
+ALWAYS: Final = MappingProxyType(
+    {
+        "server": "the product's name, unless `server_name` is configured; test_server_header has the real values",
+        "date": "the time of the answer",
+        "x-envoy-upstream-service-time": "a duration",
+        "x-request-id": "a random UUID, when the proxy makes it; its form is compared",
+        "x-forwarded-for": "for a loopback peer Envoy appends an address of its own machine, FastProxy the peer's; "
+        "test_forwarded_for_names_the_real_peer has the real values",
+    }
+)
+
+BARE_LF = Difference(
+    "bare-lf",
+    "takes LF alone as a line end",
+    "400",
+    "RFC 9112 section 2.2 allows it, but two parsers that disagree are a request smuggled (S51)",
+)
+OBS_FOLD = Difference(
+    "obs-fold",
+    "joins a folded header line with a space",
+    "400",
+    "RFC 9112 section 5.2 lets a server refuse it; no real client sends it, attackers do (S51)",
+)
+BARE_CR = Difference(
+    "bare-cr", "drops a bare CR inside a value", "400", "RFC 9112 section 2.2: an invalid message (S51)"
+)
+TWO_HOSTS = Difference(
+    "two-hosts",
+    "joins two host headers with a comma and routes by the result",
+    "400",
+    "RFC 9112 section 3.2 demands 400 (S51)",
+)
+HEAD_LOCAL_REPLY = Difference(
+    "head-local-reply",
+    "a HEAD request's local reply without body says `transfer-encoding: chunked`",
+    "it says `content-length: 0`, as the GET would",
+    "RFC 9110 section 9.3.2: HEAD has the header fields of GET",
+)
+HOST_WITH_USER_INFO = Difference(
+    "host-with-user-info",
+    "forwards `Host: user@name`",
+    "400",
+    "RFC 9110 section 7.2: host is a name and a port (S51)",
+)
+UNKNOWN_VERSION = Difference(
+    "unknown-version",
+    "426 for any HTTP/x.y that is not 1.1",
+    "400 for a version that does not exist, 426 for 1.0",
+    "426 would tell the peer to upgrade to what it already speaks",
+)
+ODD_TRANSFER_CODING = Difference(
+    "odd-transfer-coding",
+    "501 for every transfer coding but `chunked`",
+    "400 where chunked is repeated or not last, 501 for a coding that is merely unknown",
+    "RFC 9112 sections 6.1 and 7: those are malformed, no implementation could serve them",
+)
+EARLY_REPLY = Difference(
+    "early-reply",
+    "closes the connection after a local reply to a request with a body, also when the whole body is there",
+    "keeps it when the whole body came with the head, and closes it otherwise",
+    "nothing of the request is left on the connection, so the next one cannot be misread",
+)
+HEADER_ORDER = Difference(
+    "header-order",
+    "keeps repeated headers apart, replaces a header in its place, adds x-envoy-original-host before -path",
+    "repeated headers stand together, a replaced header stands where the proxy adds its own",
+    "RFC 9110 section 5.3: the order of headers with different names has no meaning; order within a name is kept",
+)
+HTTP2_SETTINGS = Difference(
+    "http2-settings",
+    "forwards HTTP2-Settings unless `connection` names it",
+    "always removes it",
+    "it belongs to an h2c upgrade of this hop and must not reach the next",
+)
+FORWARDED_PROTO_CHECKED = Difference(
+    "forwarded-proto-checked",
+    "keeps any x-forwarded-proto that a trusted hop sends",
+    "replaces one that is neither http nor https",
+    "redirects and realms are built from it",
+)
+REALM_REDACTED = Difference(
+    "realm-redacted",
+    "repeats a query token in the `www-authenticate` realm",
+    "puts `redacted` in its place",
+    "S53: a token must not appear in anything that is logged",
+)
+REALM_ORIGINAL_PATH = Difference(
+    "realm-original-path",
+    "builds the realm from x-envoy-original-path, which any downstream can send",
+    "builds it from the path that was requested",
+    "an answer should not repeat what the downstream made up",
+)
+PIPELINED_AFTER_DENIAL = Difference(
+    "pipelined-after-denial",
+    "drops pipelined requests behind one that jwt_authn denied, without `connection: close`",
+    "answers them",
+    "a request that was read is answered",
+)
+EXPECT_WITHOUT_BODY = Difference(
+    "expect-without-body",
+    "answers `expect: 100-continue` with 100 even when no body will come",
+    "sends the final answer only",
+    "RFC 9110 section 10.1.1: nothing is waited for",
+)
+PROXY_CONNECTION = Difference(
+    "proxy-connection",
+    "obeys `proxy-connection: close`",
+    "removes the header and goes by `connection` alone",
+    "RFC 9112 appendix C.2.2: the header is not part of HTTP",
+)
+MISSING_EXP = Difference(
+    "missing-exp",
+    "a token without `exp` never expires",
+    "401, unless the runtime key fastproxy.jwt.allow_missing_exp is set",
+    "S20: a credential without end is refused unless asked for",
+)
+ZERO_EXP = Difference(
+    "zero-exp", "`exp` that truncates to 0 never expires", "401", "S20: 1970 lies in the past; fail closed"
+)
+CRIT = Difference(
+    "crit",
+    "ignores `crit` in the JOSE header",
+    "401",
+    "RFC 7515 section 4.1.11: what is not understood must be refused (S7)",
+)
+B64 = Difference(
+    "b64", "ignores `b64: false`", "401", "RFC 7797: the payload would be read in another way (S8)"
+)
+LENIENT_BASE64 = Difference(
+    "lenient-base64",
+    "accepts padding, blanks and loose trailing bits in base64url",
+    "401",
+    "S11: one token has one spelling, or deny lists and caches can be walked around",
+)
+LENIENT_SEGMENTS = Difference(
+    "lenient-segments", "drops empty segments: `.h.p.s` is a token", "401", "S11: exactly three segments"
+)
+LENIENT_JSON = Difference(
+    "lenient-json",
+    "accepts single quotes, bare names, trailing commas, control characters, `null` for an object",
+    "401",
+    "RFC 8259, and the upstream's parser may read it in another way (S21)",
+)
+KEY_USE = Difference(
+    "key-use",
+    "ignores `use` and `key_ops`",
+    "401: a key that is not for signatures is not used",
+    "RFC 7517 section 4.2 (S16)",
+)
+SMALL_RSA_KEY = Difference(
+    "small-rsa-key",
+    "accepts RSA keys of 1024 bits",
+    "401: such a key is ignored",
+    "RFC 7518 section 3.3: 2048 bits or more (S15)",
+)
+TWO_TOKENS = Difference(
+    "two-tokens",
+    "judges every token of a request and reports one of them",
+    "refuses the request",
+    "S48: the token that was verified must be the one that the upstream reads",
+)
+PREFIX_ANYWHERE = Difference(
+    "prefix-anywhere",
+    "finds `Bearer ` anywhere in the value and skips characters before the token",
+    "the value must begin with the prefix",
+    "RFC 6750 section 2.1; the upstream must read the same token (S48)",
+)
+QUERY_REBUILT = Difference(
+    "query-rebuilt",
+    "removes a query token by decoding, sorting and rebuilding the whole query",
+    "cuts the parameter out of the query and leaves every other byte alone",
+    "parameters must not change their meaning on the way (spec/jwt_authn.md section 12.4)",
+)
+KEYS_UNAVAILABLE = Difference(
+    "keys-unavailable",
+    "401 `Jwks remote fetch is failed` while the keys cannot be fetched",
+    "503 with retry-after",
+    "the token was not judged: the failure is ours, and trying again makes sense",
+)
+
+
+def all_differences() -> list[Difference]:
+    """Every listed difference, in the order of this module."""
+    return [value for value in globals().values() if isinstance(value, Difference)]
