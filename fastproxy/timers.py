@@ -31,6 +31,11 @@ class LazyTimer:
             self._armed_for = deadline
             self._handle = self._loop.call_later(delay_s, self._on_timer)
 
+    @property
+    def is_set(self) -> bool:
+        """Whether a deadline is in force."""
+        return self._deadline != 0.0
+
     def clear(self) -> None:
         """Forget the deadline; the armed loop timer stays and will find nothing to do."""
         self._deadline = 0.0

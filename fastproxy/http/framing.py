@@ -28,9 +28,7 @@ HOP_BY_HOP_REQUEST = frozenset(
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?\Z")
 _ABSOLUTE_FORM = re.compile(rb"(https?)://(?:[^/?#@]*@)?([^/?#]+)([^#]*)\Z", re.IGNORECASE)
 # Names that a downstream must not be able to have removed by listing them in `Connection` (Envoy).
-_NEVER_NOMINATED = frozenset(
-    (b"host", b"-host", b"x-forwarded-for", b"-x-forwarded-for", b"x-forwarded-proto")
-)
+_NEVER_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 _NOT_REMOVED = frozenset((b"content-length",))
 
 
@@ -126,11 +124,12 @@ def _remove_nominated(headers: HeaderMap, connection: bytes) -> None:
     for token in connection.split(b","):
         name = token.strip()
         if name in _NEVER_NOMINATED or name.startswith(b":"):
-            raise ProtocolError("http1.connection_header_rejected", flag="")
+            body = b"" if name == b"host" else None
+            raise ProtocolError("http1.connection_header_rejected", body=body, flag="")
         if name == b"te":
             # `te` is handled by its own rule; nominating it is what RFC 9110 section 10.1.4 asks for.
             continue
-        if name not in _NOT_REMOVED and not name.startswith(b"x-envoy-"):
+        if name not in _NOT_REMOVED:
             headers.pop(name, None)
 
 

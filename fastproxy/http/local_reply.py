@@ -33,7 +33,8 @@ def local_reply_parts(reply: LocalReply, request: Request | None) -> tuple[int, 
         return 200, headers, b""
     headers = {}
     _add(headers, reply)
-    headers[b"content-length"] = str(len(reply.body)).encode()
+    if reply.status != 204:
+        headers[b"content-length"] = b"%d" % len(reply.body)
     if reply.body:
         headers.setdefault(b"content-type", b"text/plain")
     return reply.status, headers, reply.body

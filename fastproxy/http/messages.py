@@ -1,5 +1,6 @@
 """One request, as everything after the parser sees it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastproxy.http.headers import HeaderMap
@@ -15,6 +16,7 @@ class Request:
     __slots__ = (
         "authority",
         "body_complete",
+        "body_passed",
         "bytes_received",
         "bytes_sent",
         "content_length",
@@ -23,6 +25,7 @@ class Request:
         "downstream_local_address",
         "dynamic_metadata",
         "expects_continue",
+        "filter_configs",
         "flags",
         "has_body",
         "headers",
@@ -36,6 +39,7 @@ class Request:
         "query",
         "response_headers",
         "response_status",
+        "route_is_stale",
         "route_name",
         "scheme",
         "start_monotonic",
@@ -64,6 +68,9 @@ class Request:
         """The head has none of `SPECIAL_REQUEST_NAMES`."""
         self.has_body = False
         self.body_complete = False
+        """All of the body has been read."""
+        self.body_passed = False
+        """All of the body has been handed to the exchange."""
         self.waiting_body: list[bytes] = []
         """Body bytes that were read and not yet passed on: at most one read, for reading pauses while they wait."""
         self.expects_continue = False
@@ -76,6 +83,10 @@ class Request:
         self.direct_remote_address: tuple[str, int] = ("", 0)
         self.downstream_local_address: tuple[str, int] = ("", 0)
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
+        self.filter_configs: Mapping[str, object] | None = None
+        """What the route says about filters, by filter name (`typed_per_filter_config`); None if it says nothing."""
+        self.route_is_stale = False
+        """A filter changed what routes may go by: the route has to be selected once more (`clear_route_cache`)."""
         self.start_monotonic = 0.0
         self.start_unix = 0.0
         self.bytes_received = 0

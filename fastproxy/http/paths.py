@@ -28,12 +28,16 @@ def _normalize(target: bytes) -> bytes:
     """Decode unreserved escapes, turn backslashes into `/`, resolve dot segments; the query stays as it is.
 
     Raises:
-        ProtocolError: `%00` in the path.
+        ProtocolError: `%00` in the path, or an escape that decoding another one completes.
     """
     path, mark, query = target.partition(b"?")
     if not path.startswith(b"/"):
         return target
-    path = _ESCAPE.sub(_decode_unreserved, path).replace(b"\\", b"/")
+    decoded = _ESCAPE.sub(_decode_unreserved, path)
+    if decoded != path and _ESCAPE.sub(_decode_unreserved, decoded) != decoded:
+        # `%2%65` has become `%2e`: whoever decodes next sees another path than we do (S49).
+        raise ProtocolError("path_normalization_failed", body=b"", flag="")
+    path = decoded.replace(b"\\", b"/")
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:

@@ -16,16 +16,11 @@ from typing import TYPE_CHECKING, Any
 from fastproxy import clock
 from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.errors import ProtocolError
-from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.headers import HeaderMap
 from fastproxy.http.local_reply import local_reply_parts
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.http.status import status_line
-from fastproxy.listener.request_reader import (
-    PAUSED_BY_PIPELINE,
-    PAUSED_BY_UPSTREAM,
-    SLICE_BYTES,
-    RequestReader,
-)
+from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
+from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
 from fastproxy.router.forward import REQUEST_TIMEOUT, STREAM_IDLE_TIMEOUT, Exchange
 from fastproxy.router.table import Route
 from fastproxy.tasks import spawn
@@ -34,12 +29,6 @@ from fastproxy.timers import LazyTimer
 if TYPE_CHECKING:
     from fastproxy.listener.manager import HttpConnectionManager
 
-#: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
-_LINGER_S = 1.0
-
-_HOP_BY_HOP_RESPONSE = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
-)
 _REJECTION_BODIES = {
     400: b"Bad Request",
     426: b"Upgrade Required",
@@ -55,14 +44,10 @@ class DownstreamConnection(RequestReader):
     """An `asyncio.Protocol` by shape only: uvloop wants the methods, not the base class."""
 
     __slots__ = (
-        "_closing",
         "_exchange",
         "_filter_task",
         "_idle_deadline",
-        "_linger",
-        "_local_address",
         "_manager",
-        "_peer",
         "_request",
         "_response_chunked",
         "_response_started",
@@ -73,11 +58,12 @@ class DownstreamConnection(RequestReader):
 
     def __init__(self, manager: "HttpConnectionManager") -> None:
         super().__init__(
-            max_head_bytes=manager.max_request_headers_bytes, max_headers_count=manager.max_headers_count
+            manager.loop,
+            max_head_bytes=manager.max_request_headers_bytes,
+            max_headers_count=manager.max_headers_count,
+            flush_timeout_s=manager.stream_idle_timeout_s,
         )
         self._manager = manager
-        self._peer: tuple[str, int] = ("", 0)
-        self._local_address: tuple[str, int] = ("", 0)
         self._request: Request | None = None
         self._exchange: Exchange | None = None
         self._filter_task: asyncio.Task[Any] | None = None
@@ -85,8 +71,6 @@ class DownstreamConnection(RequestReader):
         self._response_chunked = False
         self._write_blocked = False
         self._serving = False
-        self._closing = False
-        self._linger: asyncio.TimerHandle | None = None
         self._timer = LazyTimer(manager.loop, self._on_timeout)
         """The route's timeout, or before the request is complete `request_timeout`."""
         self._idle_deadline = 0.0
@@ -96,16 +80,13 @@ class DownstreamConnection(RequestReader):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Called by the event loop."""
-        self._transport = transport
-        transport.set_write_buffer_limits(high=self._manager.buffer_limit_bytes)
-        self._peer = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self._local_address = (transport.get_extra_info("sockname") or ("", 0))[:2]
+        self.attach(transport, buffer_limit_bytes=self._manager.buffer_limit_bytes)
         self._idle_deadline = clock.monotonic() + self._manager.idle_timeout_s
         self._manager.on_connection(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop. Hot path: about once per request."""
-        if self._closing:
+        if self.closing:
             return
         size = len(data)
         self._manager.stats.downstream_cx_rx_bytes_total += size
@@ -128,13 +109,9 @@ class DownstreamConnection(RequestReader):
 
     def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
         """Called by the event loop."""
-        self._closing = True
-        self._transport = None
+        self.detach()
         self.stop_parsing()
         self._timer.close()
-        if self._linger is not None:
-            self._linger.cancel()
-            self._linger = None
         if self._request is not None:
             self._abandon(self._request)
         self._manager.on_connection_closed(self)
@@ -164,10 +141,10 @@ class DownstreamConnection(RequestReader):
         if self._serving:
             return
         self._serving = True
-        while not self._closing:
+        while not self.closing:
             request = self._request
             if request is not None:
-                if request.has_body:
+                if request.has_body and not request.body_passed:
                     self._pass_body(request)
                 if self._request is not None:
                     break
@@ -203,9 +180,7 @@ class DownstreamConnection(RequestReader):
         if body or request.body_complete:
             request.waiting_body = []
             self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
-            if request.body_complete:
-                # Nothing more will come of it: `serve` need not look again.
-                request.has_body = False
+            request.body_passed = request.body_complete
             exchange.send_body(body, complete=request.body_complete)
             if request.body_complete and not exchange.is_done:
                 self._start_response_timeout(exchange)
@@ -216,22 +191,27 @@ class DownstreamConnection(RequestReader):
         manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
-        request.direct_remote_address = self._peer
-        request.downstream_local_address = self._local_address
+        request.direct_remote_address = self.peer
+        request.downstream_local_address = self.local_address
         self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
         if manager.request_timeout_s and not request.body_complete:
             self._timer.set(request.start_monotonic, manager.request_timeout_s)
+        elif manager.request_headers_timeout_s:
+            # It was for the head alone.
+            self._timer.clear()
         try:
             reply = manager.prepare(request)
         except ProtocolError as error:
             error.request = request
+            _hide_query(request)
             self._reject(error)
             return
         if reply is not None:
+            _hide_query(request)
             self._reply(reply)
             return
-        if request.expects_continue and request.has_body and not request.bytes_received:
-            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.expects_continue and request.has_body:
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         route = manager.router.select_route(request)
         outcome = manager.filters.on_request(request)
         if outcome is None:
@@ -270,8 +250,9 @@ class DownstreamConnection(RequestReader):
             request = Request(b"", b"", {})
             request.start_monotonic = clock.monotonic()
             request.start_unix = clock.unix_time()
-        request.direct_remote_address = self._peer
-        request.downstream_local_address = self._local_address
+        _hide_query(request)
+        request.direct_remote_address = self.peer
+        request.downstream_local_address = self.local_address
         self._manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
@@ -282,7 +263,7 @@ class DownstreamConnection(RequestReader):
     ) -> None:
         reply = await outcome
         self._filter_task = None
-        if self._request is not request or self._closing:
+        if self._request is not request or self.closing:
             return
         self.resume(PAUSED_BY_UPSTREAM)
         if reply is not None:
@@ -292,7 +273,10 @@ class DownstreamConnection(RequestReader):
 
     def _forward(self, request: Request, route: Route | None) -> None:
         """Hand the request to the router, with the part of its body that is already here. Hot path."""
-        outcome = self._manager.router.forward(request, route, self)
+        router = self._manager.router
+        if request.route_is_stale:
+            route = router.select_route(request)
+        outcome = router.forward(request, route, self)
         if isinstance(outcome, LocalReply):
             self._reply(outcome)
             return
@@ -305,6 +289,7 @@ class DownstreamConnection(RequestReader):
                 self._start_response_timeout(outcome)
             return
         body, request.waiting_body = request.waiting_body, []
+        request.body_passed = request.body_complete
         outcome.start(body, complete=request.body_complete)
         if request.body_complete and not outcome.is_done:
             self._start_response_timeout(outcome)
@@ -322,21 +307,14 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is None:
             return
-        if not _HOP_BY_HOP_RESPONSE.isdisjoint(headers):
-            for name in _HOP_BY_HOP_RESPONSE:
-                headers.pop(name, None)
-        chunked = False
-        if b"content-length" not in headers and status not in (204, 304):
-            if request.version == "1.1":
-                headers[b"transfer-encoding"] = b"chunked"
-                chunked = not request.is_head
-            else:
-                request.keep_alive = False
+        chunked = self._manager.responses.frame(request, status, headers)
         request.details = "via_upstream"
         if not request.body_complete:
             # Answered before the request was complete: the rest of it is not worth reading.
             self._manager.stats.downstream_rq_response_before_rq_complete += 1
             request.keep_alive = False
+        if not complete:
+            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
         head = self._encode_head(request, status, headers)
         self._response_chunked = chunked
         self._write_body(request, body, head, complete=complete)
@@ -355,13 +333,8 @@ class DownstreamConnection(RequestReader):
         if self._response_chunked:
             body = encode_chunks(body, last=complete)
         data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
-        transport = self._transport
-        if data and transport is not None:
-            try:  # noqa: SIM105 - a context manager would cost more than the write's bookkeeping
-                transport.write(data)
-            except RuntimeError:
-                # uvloop's answer on a transport that is closing; connection_lost follows.
-                pass
+        if data:
+            self.write(data)
         if complete:
             self._exchange = None
             self._finish(request)
@@ -405,29 +378,19 @@ class DownstreamConnection(RequestReader):
         if body and not request.is_head:
             request.bytes_sent += len(body)
             data += body
-        self._write(data)
+        self.write(data)
         self._finish(request)
 
     def _encode_head(self, request: Request, status: int, headers: HeaderMap) -> bytes:
-        """Complete and encode a response head. Hot path: once per request."""
+        """Settle what the head says about the connection, and encode it. Hot path: once per request."""
         manager = self._manager
         self._response_started = True
-        if b"date" not in headers:
-            headers[b"date"] = manager.http_date.at(clock.unix_time())
         if manager.draining and request.keep_alive:
             manager.stats.downstream_cx_drain_close += 1
             request.keep_alive = False
-        headers[b"server"] = manager.server_name
         request.response_status = status
         request.response_headers = headers
-        line = status_line(status)
-        if request.version != "1.1":
-            line = line.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-            if request.keep_alive:
-                headers[b"connection"] = b"keep-alive"
-        if not request.keep_alive:
-            headers[b"connection"] = b"close"
-        return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
+        return manager.responses.encode(request, status, headers)
 
     # -- the end of a request ------------------------------------------------------------------------------
 
@@ -435,7 +398,7 @@ class DownstreamConnection(RequestReader):
         """The response is written: serve the next request, or close. Hot path: once per request."""
         self._close_request(request)
         if not request.keep_alive:
-            self._close_after_flush()
+            self._close()
         elif self._queue or self._unread or self._fault is not None:
             self.serve()
 
@@ -443,6 +406,9 @@ class DownstreamConnection(RequestReader):
         """Account for a request that ended, one way or the other. Hot path: once per request."""
         self._request = None
         self._timer.clear()
+        if self._paused & PAUSED_BY_UPSTREAM:
+            # The upstream answered before it had taken the whole body: nobody else will go on reading.
+            self.resume_request()
         manager = self._manager
         now = clock.monotonic()
         self._idle_deadline = now + manager.idle_timeout_s
@@ -457,7 +423,8 @@ class DownstreamConnection(RequestReader):
     def _abandon(self, request: Request) -> None:
         """The downstream went away before its request was finished."""
         if self._filter_task is not None:
-            self._filter_task.cancel()
+            # Not at once: a task that is cancelled before its first step leaves coroutines that nobody awaits.
+            self._filter_task.get_loop().call_soon(self._filter_task.cancel)
             self._filter_task = None
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
@@ -479,6 +446,9 @@ class DownstreamConnection(RequestReader):
                 self._begin_unreadable(None)
                 self._reply(_HEAD_TIMEOUT)
             return
+        if request.body_complete and self._exchange is None:
+            # The whole request is here, it is a filter that takes its time: `request_timeout` no longer applies.
+            return
         stats.downstream_rq_timeout += 1
         if request.body_complete and self._exchange is not None:
             self._exchange.on_timeout(REQUEST_TIMEOUT)
@@ -487,13 +457,13 @@ class DownstreamConnection(RequestReader):
 
     def check_idle(self, now: float) -> None:
         """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
-        if now < self._idle_deadline or self._closing:
+        if now < self._idle_deadline or self.closing:
             return
         request = self._request
         stats = self._manager.stats
         if request is None:
             stats.downstream_cx_idle_timeout += 1
-            self._close_after_flush()
+            self._close()
             return
         stats.downstream_rq_idle_timeout += 1
         if self._exchange is not None and request.body_complete:
@@ -502,8 +472,9 @@ class DownstreamConnection(RequestReader):
             self._end_early(_STREAM_TIMEOUT)
 
     def _start_head_timeout(self) -> None:
-        """A head has begun and is not complete (`request_headers_timeout`)."""
-        self._timer.set(clock.monotonic(), self._manager.request_headers_timeout_s)
+        """A head has begun and is not complete (`request_headers_timeout`); its later bytes change nothing."""
+        if not self._timer.is_set:
+            self._timer.set(clock.monotonic(), self._manager.request_headers_timeout_s)
 
     def _end_early(self, reply: LocalReply) -> None:
         """End a request whose downstream takes too long to send it."""
@@ -519,36 +490,16 @@ class DownstreamConnection(RequestReader):
 
     def drain(self) -> None:
         """Close when idle; a request being served is answered with `connection: close` (`_write_head`)."""
-        if self._request is None and not self._queue and not self._in_head and not self._closing:
-            self._close_after_flush()
+        if self._request is None and not self._queue and not self._in_head and not self.closing:
+            self._close()
 
-    def abort(self) -> None:
-        """Cut the connection now."""
-        self._closing = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _write(self, data: bytes) -> None:
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(data)
-
-    def _close_after_flush(self) -> None:
-        """Say that nothing more will come, and leave the peer a moment to read it.
-
-        Closing a socket with unread bytes resets it, and the reset can overtake the answer.
-        """
-        self._closing = True
+    def _close(self) -> None:
+        """End the connection when the last answer has left."""
         self.stop_parsing()
         self._timer.close()
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        if self._paused:
-            self._paused = 0
-            transport.resume_reading()
-        if transport.can_write_eof():
-            transport.write_eof()
-            self._linger = self._manager.loop.call_later(_LINGER_S, transport.abort)
-        else:
-            transport.close()
+        self.close_after_flush()
+
+
+def _hide_query(request: Request) -> None:
+    """Log a request that no filter has seen without its query: there may be a token in it (S53)."""
+    request.log_target = request.target.partition(b"?")[0]

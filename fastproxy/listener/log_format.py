@@ -123,7 +123,9 @@ def _operator(name: str, argument: str | None, length: str | None) -> Operator:
     found = _SIMPLE.get(name)
     if found is None:
         raise ValueError(f"unknown operator %{name}%; known are {', '.join(sorted(KNOWN_OPERATORS))}")
-    return found
+    if argument is not None:
+        raise ValueError(f"%{name}% takes no argument")
+    return _cut(found, length)
 
 
 def _cut(operator: Operator, length: str | None) -> Operator:

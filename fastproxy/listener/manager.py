@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from fastproxy.filters.chain import FilterChain
-from fastproxy.http.dates import HttpDate
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.preparation import RequestPreparation
+from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import ListenerSettings
 from fastproxy.listener.stats import HttpStats
 from fastproxy.router.router import Router
@@ -35,8 +35,7 @@ class HttpConnectionManager:
         self.access_logs = tuple(access_logs)
         self.router = router
         self.stats = HttpStats()
-        self.http_date = HttpDate()
-        self.server_name = http.server_name.encode()
+        self.responses = ResponseEncoder(http.server_name)
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         self.max_request_headers_bytes = http.max_request_headers_bytes
         self.max_headers_count = http.max_headers_count

@@ -83,6 +83,9 @@ class RequestPreparation:
         headers = request.headers
         if request.version != "1.1":
             self._check_version(request)
+        if request.method == b"CONNECT":
+            # No route matches it; what follows would be the tunnel's bytes.
+            request.keep_alive = False
         authority = take_authority(headers)
         target = request.target
         if target[:1] != b"/":
@@ -117,11 +120,8 @@ class RequestPreparation:
 def _special_target(request: Request, authority: bytes | None) -> tuple[bytes | None, bytes]:
     """Request targets in another than origin form (RFC 9112 section 3.2)."""
     target = request.target
-    if request.method == b"CONNECT":
-        # No route matches CONNECT; close, for what follows would be the tunnel's bytes.
-        request.keep_alive = False
-        return authority, target
-    if (target == b"*" and request.method == b"OPTIONS") or authority is None:
+    is_special = request.method == b"CONNECT" or (target == b"*" and request.method == b"OPTIONS")
+    if is_special or authority is None:
         return authority, target
     return split_absolute_form(target)
 
@@ -138,7 +138,10 @@ def _take_connection_headers(request: Request) -> LocalReply | None:
         if not isinstance(upgrade, bytes) or upgrade.lower() != b"h2c" or request.has_body:
             return _UPGRADE_REFUSED
     expect = headers.get(b"expect")
-    request.expects_continue = isinstance(expect, bytes) and expect.lower() == b"100-continue"
+    # An HTTP/1.0 peer would take the interim response for the answer (RFC 9110 section 10.1.1).
+    request.expects_continue = (
+        request.version == "1.1" and isinstance(expect, bytes) and expect.lower() == b"100-continue"
+    )
     remove_hop_by_hop(request)
     return None
 

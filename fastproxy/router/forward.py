@@ -196,10 +196,10 @@ class Exchange:
         """Pass the head on, with what came with it. Hot path: once per request."""
         self._response_started = True
         self._cluster.stats.count_response(status)
+        now = clock.monotonic()
         if self._route.envoy_headers:
             if self._sent_at:
-                elapsed_ms = (clock.monotonic() - self._sent_at) * 1000
-                headers[b"x-envoy-upstream-service-time"] = b"%d" % elapsed_ms
+                headers[b"x-envoy-upstream-service-time"] = b"%d" % ((now - self._sent_at) * 1000)
             else:
                 # Answered before the request was sent completely: there is no such time.
                 headers.pop(b"x-envoy-upstream-service-time", None)
@@ -210,13 +210,13 @@ class Exchange:
             else:
                 endpoint.stats.rq_error += 1
         if complete:
-            self._complete()
+            self._complete(now)
         self._downstream.on_response_head(status, headers, body, complete=complete)
 
     def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
         """Pass more of the body on."""
         if complete:
-            self._complete()
+            self._complete(clock.monotonic())
         self._downstream.on_response_body(body, complete=complete)
 
     def on_upstream_error(self, error: UpstreamError) -> None:
@@ -239,9 +239,11 @@ class Exchange:
             self._downstream.pause_request()
 
     def on_upstream_drained(self) -> None:
-        """The upstream can take more."""
-        if not self._request_ended:
-            self._downstream.resume_request()
+        """The upstream can take more.
+
+        Also after the request's end: its last bytes may have been read when reading was already paused.
+        """
+        self._downstream.resume_request()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -321,13 +323,13 @@ class Exchange:
         elif self._endpoint is not None:
             self._endpoint.pool.forget(self)
 
-    def _complete(self) -> None:
+    def _complete(self, now: float) -> None:
         """The response is complete, the connection already back in its pool. Hot path: once per request."""
         self._connection = None
         self._done = True
         stats = self._cluster.stats
         if self._sent_at:
-            stats.rq_time.record((clock.monotonic() - self._sent_at) * 1000)
+            stats.rq_time.record((now - self._sent_at) * 1000)
         if self._retried:
             stats.upstream_rq_retry_success += 1
         self._count_end()

@@ -27,8 +27,14 @@ class Router:
         self.stats = RouterStats()
 
     def select_route(self, request: Request) -> Route | None:
-        """Resolve the request's route, once, before the filters. Hot path: once per request."""
-        return self._table.select_route(request.authority, request.path)
+        """Resolve the request's route, before the filters; again if one asks for it. Hot path: once per request."""
+        if request.method == b"CONNECT":
+            # Only a `connect_matcher` matches it, whatever its target looks like; there is none (8.2).
+            return None
+        route = self._table.select_route(request.authority, request.path)
+        if route is not None:
+            request.filter_configs = route.filter_configs
+        return route
 
     def forward(self, request: Request, route: Route | None, downstream: Downstream) -> LocalReply | Exchange:
         """Apply the route: a reply of its own, or an exchange that the caller starts. Hot path."""

@@ -1,6 +1,7 @@
 """Routes as the configuration fixes them (Envoy `config.route.v3`). Built by `fastproxy.config`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fastproxy.match.settings import PathMatch
 
@@ -50,6 +51,8 @@ class RouteSettings:
     match: PathMatch
     action: RouteActionSettings
     name: str = ""
+    filter_configs: Mapping[str, object] = field(default_factory=dict)
+    """By filter name: what this route, or else its virtual host or route table, says about a filter."""
 
 
 @dataclass(frozen=True, slots=True)

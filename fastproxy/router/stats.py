@@ -2,11 +2,13 @@
 
 from fastproxy.stats import StatsSink
 
+_COUNTERS = ("no_cluster", "no_route", "rq_direct_response", "rq_redirect", "rq_total")
+
 
 class RouterStats:
     """Numbers of one router in one worker."""
 
-    __slots__ = ("no_cluster", "no_route", "rq_direct_response", "rq_redirect", "rq_total")
+    __slots__ = _COUNTERS
 
     def __init__(self) -> None:
         self.no_route = 0
@@ -17,5 +19,5 @@ class RouterStats:
 
     def write(self, sink: StatsSink, prefix: str) -> None:
         """Write everything under `prefix` ("http.STAT_PREFIX.")."""
-        for name in self.__slots__:
+        for name in _COUNTERS:
             sink.counter(prefix + name, getattr(self, name))

@@ -28,6 +28,7 @@ class Route:
         "auto_host_rewrite",
         "envoy_headers",
         "expected_timeout_ms",
+        "filter_configs",
         "forward",
         "matches",
         "name",
@@ -40,6 +41,7 @@ class Route:
         self.envoy_headers = envoy_headers
         self.auto_host_rewrite = False
         self.name = settings.name
+        self.filter_configs = settings.filter_configs or None
         self.matches: PathMatcher = build_path_matcher(settings.match)
         self.forward: ForwardAction | None = None
         self.reply: Callable[[Request], LocalReply] | None = None

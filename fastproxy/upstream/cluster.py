@@ -55,9 +55,12 @@ class Cluster:
     def update_endpoints(self, addresses: Iterable[Address]) -> None:
         """Replace the address list; endpoints that stay keep their connections, the others drain."""
         wanted = list(dict.fromkeys(addresses))
-        if self.settings.discovery is DiscoveryType.LOGICAL_DNS and self._endpoints and wanted:
-            self._endpoints[0].move(wanted[0])
-            return
+        if self.settings.discovery is DiscoveryType.LOGICAL_DNS:
+            # One endpoint, whose address is the first of them.
+            wanted = wanted[:1]
+            if self._endpoints and wanted:
+                self._endpoints[0].move(wanted[0])
+                return
         known = {endpoint.address: endpoint for endpoint in self._endpoints}
         updated = tuple(
             known.pop(address) if address in known else Endpoint(address, self.settings, self.stats)

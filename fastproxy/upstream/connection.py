@@ -171,6 +171,7 @@ class UpstreamConnection:
         """Called by the event loop."""
         transport.set_write_buffer_limits(high=self._pool.buffer_limit_bytes)
         self._transport = transport
+        self._pool.on_opened()
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop. Hot path: about once per request."""
@@ -187,7 +188,7 @@ class UpstreamConnection:
             self._surplus = True
             self._fault |= not self._done
         if self._fault or self._unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
-            self._fail(UpstreamInvalidResponse())
+            self._fail(handler)
             return
         complete = self._done
         if complete:
@@ -219,8 +220,12 @@ class UpstreamConnection:
             return
         if self._close_delimited and exc is None:
             handler.on_response_body([], complete=True)
+        elif self._unproductive_bytes and exc is None:
+            # Part of a head, then the end: what was sent is no response.
+            handler.on_upstream_error(UpstreamInvalidResponse())
         else:
-            handler.on_upstream_error(UpstreamReset(reused=self.served > 0))
+            # A first byte of an answer shows that it was not the idle timer.
+            handler.on_upstream_error(UpstreamReset(reused=self.served > 0 and not self._unproductive_bytes))
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
@@ -259,8 +264,8 @@ class UpstreamConnection:
             return
         status: int = self._parser.get_status_code()
         if status < 200:
-            # A 1xx head is swallowed; nobody asked for an upgrade.
-            self._fault |= status == 101
+            # A 1xx head is swallowed; nobody asked for an upgrade. llhttp takes 000 for a status and gives it a body.
+            self._fault |= status == 101 or status < 100
             return
         headers = self._headers
         # What `on_header` finds from now on are trailers.
@@ -315,16 +320,23 @@ class UpstreamConnection:
         self.served += 1
         if self._reading_paused:
             self.resume_reading()
-        if self._keep_alive and self._request_sent and not self._surplus and not self._closed:
+        usable = self._keep_alive and self._request_sent and not self._surplus and not self._closed
+        # Blocked: the upstream answered without reading the request; nobody knows whether it ever will.
+        if usable and not self._blocked:
             self._pool.release(self)
         else:
             self._discard()
 
-    def _fail(self, error: UpstreamError) -> None:
-        handler, self._handler = self._handler, None
+    def _fail(self, handler: ResponseHandler) -> None:
+        """What was read is no response, or no longer one."""
+        self._handler = None
         self._discard()
-        if handler is not None:
-            handler.on_upstream_error(error)
+        if self._status:
+            # The head was good; it is the body behind it that broke.
+            status, self._status = self._status, 0
+            self._body = []
+            handler.on_response_head(status, self._response_headers, [], complete=False)
+        handler.on_upstream_error(UpstreamInvalidResponse())
 
     def _discard(self) -> None:
         if not self._closed:

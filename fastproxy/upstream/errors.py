@@ -49,7 +49,8 @@ class ConnectTimeout(UpstreamError):
 class UpstreamReset(UpstreamError):
     """The upstream closed the connection before its response head was complete.
 
-    `reused`: the connection had served before, so its idle timer may have fired first; `router` decides.
+    `reused`: the connection had served before and no byte of this response came, so its idle timer may have fired
+    first; `router` decides.
     """
 
     flag, code, reason = "UC", "connection_termination", "connection termination"

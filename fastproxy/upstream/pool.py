@@ -80,6 +80,12 @@ class ConnectionPool:
         connection.idle_since = clock.monotonic()
         self._idle.append(connection)
 
+    def on_opened(self) -> None:
+        """A connection is there; from now on `on_closed` will come for it."""
+        self._open += 1
+        self._stats.upstream_cx_total += 1
+        self._endpoint_stats.cx_total += 1
+
     def on_closed(self, connection: UpstreamConnection, *, idle: bool) -> None:
         """A connection was lost; `idle`: no request was on it."""
         self._open -= 1
@@ -116,9 +122,6 @@ class ConnectionPool:
         except UpstreamError as error:
             self._on_connect_error(error)
             return
-        self._open += 1
-        self._stats.upstream_cx_total += 1
-        self._endpoint_stats.cx_total += 1
         if self._draining and not self._waiting:
             connection.close()
         else:
@@ -163,10 +166,14 @@ class ConnectionPool:
             raise ConnectFailed(f"TLS_error: {_tls_reason(error)}") from None
         except OSError as error:
             raise ConnectFailed(f"delayed connect error: {error.strerror or error}") from None
+        except ValueError as error:
+            # A name that TLS cannot send or verify. The request must not wait for an attempt that nobody makes.
+            raise ConnectFailed(f"invalid address or name: {error}") from None
         return connection
 
 
 def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"CERTIFICATE_VERIFY_FAILED: {error.verify_message}"
-    return error.reason or type(error).__name__
+    # Only those that OpenSSL raised have a reason.
+    return getattr(error, "reason", None) or type(error).__name__

@@ -1,0 +1,53 @@
+"""What a response head becomes on its way downstream (spec/http.md sections 5 and 7.4)."""
+
+from fastproxy import clock
+from fastproxy.http.dates import HttpDate
+from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.messages import Request
+from fastproxy.http.status import status_line
+
+_HOP_BY_HOP_RESPONSE = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
+)
+
+
+class ResponseEncoder:
+    """Completes and encodes heads; one for all connections of a listener."""
+
+    __slots__ = ("_date", "_server_name")
+
+    def __init__(self, server_name: str) -> None:
+        self._date = HttpDate()
+        self._server_name = server_name.encode()
+
+    def frame(self, request: Request, status: int, headers: HeaderMap) -> bool:
+        """Replace the upstream's framing by ours; says whether the body will be chunked. Hot path.
+
+        May end the connection's keep-alive: an HTTP/1.0 peer learns the end of a body only from its close.
+        """
+        if not _HOP_BY_HOP_RESPONSE.isdisjoint(headers):
+            for name in _HOP_BY_HOP_RESPONSE:
+                headers.pop(name, None)
+        if status == 204:
+            # RFC 9110 section 8.6: no content-length with 204, not even 0.
+            headers.pop(b"content-length", None)
+        elif b"content-length" not in headers and status != 304:
+            if request.version == "1.1":
+                headers[b"transfer-encoding"] = b"chunked"
+                return not request.is_head
+            request.keep_alive = False
+        return False
+
+    def encode(self, request: Request, status: int, headers: HeaderMap) -> bytes:
+        """Add what every response carries, and encode. Hot path: once per response."""
+        if b"date" not in headers:
+            headers[b"date"] = self._date.at(clock.unix_time())
+        headers[b"server"] = self._server_name
+        line = status_line(status)
+        if request.version != "1.1":
+            line = line.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+            if request.keep_alive:
+                headers[b"connection"] = b"keep-alive"
+        if not request.keep_alive:
+            headers[b"connection"] = b"close"
+        return b"".join((line, encode_headers(headers), b"\r\n\r\n"))

@@ -1,0 +1,128 @@
+"""The transport of a downstream connection: reading that can pause for several reasons, and an end that is heard.
+
+States: OPEN --close_after_flush()--> LINGERING --peer closed, or time over--> CLOSED; abort() goes there at once.
+`closing` is set from the first step on; from then nothing that arrives is looked at.
+"""
+
+import asyncio
+
+from fastproxy import clock
+
+#: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
+_LINGER_S = 1.0
+
+# Why reading is paused; several reasons may hold at once.
+PAUSED_BY_PIPELINE = 1
+PAUSED_BY_UPSTREAM = 2
+
+
+class DownstreamTransport:
+    """Owns the event loop's transport of one connection."""
+
+    __slots__ = (
+        "_flush_deadline",
+        "_flush_timeout_s",
+        "_linger",
+        "_loop",
+        "_paused",
+        "_transport",
+        "_unsent",
+        "closing",
+        "local_address",
+        "peer",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, flush_timeout_s: float) -> None:
+        """`flush_timeout_s`: how long a peer may take nothing of the last answer before the connection is cut."""
+        self._loop = loop
+        self._flush_timeout_s = flush_timeout_s
+        self._transport: asyncio.Transport | None = None
+        self._paused = 0
+        self._linger: asyncio.TimerHandle | None = None
+        self._unsent = 0
+        """Of the last answer, when `_on_linger` last looked."""
+        self._flush_deadline = 0.0
+        self.closing = False
+        self.peer: tuple[str, int] = ("", 0)
+        self.local_address: tuple[str, int] = ("", 0)
+
+    def attach(self, transport: asyncio.Transport, *, buffer_limit_bytes: int) -> None:
+        """Take over the transport of a connection that was made."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=buffer_limit_bytes)
+        self.peer = (transport.get_extra_info("peername") or ("", 0))[:2]
+        self.local_address = (transport.get_extra_info("sockname") or ("", 0))[:2]
+
+    def detach(self) -> None:
+        """The connection is lost."""
+        self.closing = True
+        self._transport = None
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+
+    def pause(self, reason: int) -> None:
+        """Stop reading for one more reason."""
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._paused |= reason
+
+    def resume(self, reason: int) -> None:
+        """Drop a reason; reading goes on when none is left."""
+        if self._paused & reason:
+            self._paused &= ~reason
+            if not self._paused and self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send, or buffer what cannot be sent at once. Hot path: once per response."""
+        transport = self._transport
+        if transport is not None:
+            try:
+                transport.write(data)
+            except RuntimeError:
+                # uvloop's answer on a transport that is closing; connection_lost follows.
+                return
+
+    def close_after_flush(self) -> None:
+        """Say that nothing more will come, and leave the peer a moment to read it.
+
+        Closing a socket with unread bytes resets it, and the reset can overtake the answer.
+        """
+        self.closing = True
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._paused:
+            self._paused = 0
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+            self._unsent = transport.get_write_buffer_size()
+            self._flush_deadline = clock.monotonic() + self._flush_timeout_s
+            self._linger = self._loop.call_later(_LINGER_S, self._on_linger)
+        else:
+            transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        self.closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _on_linger(self) -> None:
+        """Cut the connection, unless the peer is still taking the last answer.
+
+        What is buffered may be a megabyte, and the peer slow: as long as it takes some of it in time it gets the rest.
+        """
+        transport = self._transport
+        if transport is None:
+            return
+        before, self._unsent = self._unsent, transport.get_write_buffer_size()
+        now = clock.monotonic()
+        if self._unsent < before:
+            self._flush_deadline = now + self._flush_timeout_s
+        if not before or now >= self._flush_deadline:
+            transport.abort()
+        else:
+            self._linger = self._loop.call_later(_LINGER_S, self._on_linger)

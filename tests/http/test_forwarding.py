@@ -1,0 +1,177 @@
+"""Who the request came from: forwarding headers by `use_remote_address` and trusted hops (spec/http.md section 7)."""
+
+import re
+
+import pytest
+
+from fastproxy.http.errors import ProtocolError
+from fastproxy.http.forwarding import EDGE_REMOVED, EXTERNAL_REMOVED, HeaderTrust, check_target, rewrite_host
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.messages import Request
+
+PEER = "192.0.2.7"
+
+
+def trust(
+    *,
+    use_remote_address: bool = False,
+    hops: int = 0,
+    skip_xff_append: bool = False,
+    generate_request_id: bool = True,
+    preserve_external_request_id: bool = False,
+) -> HeaderTrust:
+    return HeaderTrust(
+        use_remote_address=use_remote_address,
+        xff_num_trusted_hops=hops,
+        skip_xff_append=skip_xff_append,
+        generate_request_id=generate_request_id,
+        preserve_external_request_id=preserve_external_request_id,
+    )
+
+
+def request(**headers: bytes) -> Request:
+    made = Request(b"GET", b"/", {name.replace("_", "-").encode(): value for name, value in headers.items()})
+    made.direct_remote_address = (PEER, 4711)
+    return made
+
+
+def applied(rules: HeaderTrust, **headers: bytes) -> HeaderMap:
+    made = request(**headers)
+    rules.apply(made)
+    return made.headers
+
+
+XFF = b"203.0.113.1, 203.0.113.2,203.0.113.3"
+
+
+@pytest.mark.parametrize(
+    ("edge", "hops", "forwarded", "client"),
+    [
+        (False, 0, None, PEER),
+        (False, 0, XFF, "203.0.113.3"),
+        (False, 1, XFF, "203.0.113.2"),
+        (False, 2, XFF, "203.0.113.1"),
+        (False, 3, XFF, PEER),
+        (True, 0, None, PEER),
+        (True, 0, XFF, PEER),
+        (True, 1, XFF, "203.0.113.3"),
+        (True, 3, XFF, "203.0.113.1"),
+        (True, 4, XFF, PEER),
+        (False, 0, b"unknown", PEER),
+        (False, 0, b"203.0.113.1:80", PEER),
+        (False, 0, b"2001:DB8::1", "2001:db8::1"),
+        (False, 0, b"", PEER),
+    ],
+)
+@pytest.mark.parametrize("skip", [False, True])
+def test_client_address_by_trusted_hops(
+    edge: bool, hops: int, forwarded: bytes | None, client: str, skip: bool
+) -> None:
+    """The table of spec/http.md section 7.1; everything else in `x-forwarded-for` is what the peer claims."""
+    rules = trust(use_remote_address=edge, hops=hops, skip_xff_append=skip)
+    made = request(**({} if forwarded is None else {"x_forwarded_for": forwarded}))
+    rules.apply(made)
+    assert rules.client_address(made) == client
+    if edge:
+        assert made.headers[b"x-envoy-external-address"] == client.encode()
+        own = b"" if skip else PEER.encode()
+        expected = b",".join(part for part in (forwarded, own) if part) or None
+        assert made.headers.get(b"x-forwarded-for") == expected
+    else:
+        assert made.headers.get(b"x-forwarded-for") == forwarded
+
+
+@pytest.mark.parametrize("name", sorted(EXTERNAL_REMOVED))
+@pytest.mark.parametrize("edge", [False, True])
+def test_control_headers_of_strangers_are_removed(name: bytes, edge: bool) -> None:
+    """They change timeouts and retries; only trusted callers may send them (7.2)."""
+    made = Request(b"GET", b"/", {name: b"1", b"x-other": b"2"})
+    trust(use_remote_address=edge).apply(made)
+    assert name not in made.headers
+    assert made.headers[b"x-other"] == b"2"
+
+
+@pytest.mark.parametrize("name", sorted(EDGE_REMOVED))
+def test_some_are_removed_at_the_edge_only(name: bytes) -> None:
+    """Behind another proxy they are that proxy's (7.2)."""
+    for edge in (False, True):
+        made = Request(b"GET", b"/", {name: b"1"})
+        trust(use_remote_address=edge).apply(made)
+        assert (name in made.headers) is not edge
+
+
+@pytest.mark.parametrize(
+    ("edge", "hops", "sent", "expected", "scheme"),
+    [
+        (False, 0, None, b"http", b"http"),
+        (False, 0, b"https", b"https", b"https"),
+        (False, 0, b"gopher", b"gopher", b"http"),
+        (True, 0, b"https", b"http", b"http"),
+        (True, 1, b"https", b"https", b"https"),
+        (True, 1, b"gopher", b"http", b"http"),
+        (True, 1, None, b"http", b"http"),
+    ],
+)
+def test_forwarded_proto(edge: bool, hops: int, sent: bytes | None, expected: bytes, scheme: bytes) -> None:
+    """Kept from a trusted hop, overwritten at the edge; only http and https become the scheme of redirects."""
+    made = request(**({} if sent is None else {"x_forwarded_proto": sent}))
+    trust(use_remote_address=edge, hops=hops).apply(made)
+    assert made.headers[b"x-forwarded-proto"] == expected
+    assert made.scheme == scheme
+
+
+@pytest.mark.parametrize(
+    ("edge", "preserve", "kept"),
+    [(False, False, True), (True, False, False), (True, True, True), (False, True, True)],
+)
+def test_request_id_is_kept_or_replaced(edge: bool, preserve: bool, kept: bool) -> None:
+    """At the edge a stranger could otherwise choose the id under which an operator looks for him."""
+    rules = trust(use_remote_address=edge, preserve_external_request_id=preserve)
+    headers = applied(rules, x_request_id=b"mine")
+    value = headers[b"x-request-id"]
+    assert isinstance(value, bytes)
+    assert (value == b"mine") is kept
+    assert kept or re.fullmatch(rb"[0-9a-f-]{36}", value)
+
+
+def test_request_id_generation_can_be_switched_off() -> None:
+    """`generate_request_id: false`."""
+    assert b"x-request-id" not in applied(trust(generate_request_id=False))
+    assert applied(trust(generate_request_id=False), x_request_id=b"a")[b"x-request-id"] == b"a"
+
+
+@pytest.mark.parametrize(
+    ("referer", "kept"),
+    [
+        (b"http://a/b?c", True),
+        (b"http://user:pw@a/b", False),
+        (b"http://a/b#c", False),
+        (b"/relative", True),
+        (b"http://a/?mail=x@y", True),
+    ],
+)
+def test_a_referer_with_credentials_or_fragment_is_dropped(referer: bytes, kept: bool) -> None:
+    """As in Envoy."""
+    assert (b"referer" in applied(trust(), referer=referer)) is kept
+
+
+@pytest.mark.parametrize("target", [b"/a#b", b"/#", b"#"])
+def test_s49_a_fragment_in_a_target_is_refused(target: bytes) -> None:
+    """Where one parser cuts at `#` another goes on: 400 with an empty body."""
+    with pytest.raises(ProtocolError) as caught:
+        check_target(target)
+    assert caught.value.reply_code == "path_normalization_failed"
+    assert caught.value.reply_body == b""
+    check_target(b"/a%23b")
+
+
+def test_rewritten_host_leaves_the_old_one_behind() -> None:
+    """Envoy 1.40 adds `x-envoy-original-host`, unless told not to or nothing changed."""
+    made = request()
+    made.authority = b"old"
+    rewrite_host(made, b"old", tell=True)
+    assert made.headers == {}
+    rewrite_host(made, b"new", tell=True)
+    assert (made.authority, made.headers) == (b"new", {b"x-envoy-original-host": b"old"})
+    rewrite_host(made, b"newer", tell=False)
+    assert made.headers == {b"x-envoy-original-host": b"old"}

@@ -1,0 +1,224 @@
+"""Access log formats: operators, types, redaction, and errors when they are compiled."""
+
+import json
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.messages import Request
+from fastproxy.listener.log_format import (
+    DEFAULT_FORMAT,
+    KNOWN_OPERATORS,
+    LogContext,
+    compile_json,
+    compile_text,
+)
+from tests.listener.support import NOW
+
+
+def finished(**changes: Any) -> Request:
+    headers: HeaderMap = {
+        b"user-agent": b"agent",
+        b"authorization": b"Bearer SECRET",
+        b"cookie": [b"a=SECRET", b"b=SECRET"],
+        b"x-request-id": b"id",
+        b"x-many": [b"one", b"two"],
+    }
+    request = Request(b"GET", b"/", headers)
+    request.set_target(b"/new?q=1")
+    request.authority = b"h.test"
+    request.direct_remote_address = ("192.0.2.7", 4711)
+    request.downstream_local_address = ("2001:db8::1", 443)
+    request.start_unix = NOW + 0.1239
+    request.start_monotonic = 100.0
+    request.response_status = 200
+    request.response_headers = {b"x-envoy-upstream-service-time": b"7", b"set-cookie": b"SECRET"}
+    request.bytes_received, request.bytes_sent = 5, 9
+    request.details = "via_upstream"
+    request.upstream_host = "198.51.100.1:80"
+    for name, value in changes.items():
+        setattr(request, name, value)
+    return request
+
+
+def context(request: Request | None = None, client: str = "192.0.2.7") -> LogContext:
+    return LogContext(request or finished(), 100.25, lambda _request: client)
+
+
+def text(template: str, request: Request | None = None, client: str = "192.0.2.7") -> str:
+    return compile_text(template)(context(request, client))
+
+
+def test_the_default_line_is_envoys() -> None:
+    """Log analysers are written for it (spec/http.md section 14)."""
+    assert text(DEFAULT_FORMAT) == (
+        '[2023-11-14T22:13:20.123Z] "GET /new?q=1 HTTP/1.1" 200 - 5 9 250 7 "-" "agent" "id" "h.test" '
+        '"198.51.100.1:80"\n'
+    )
+
+
+def test_the_default_line_of_an_unreadable_request() -> None:
+    """Dashes, not empty fields (spec/http.md section 5)."""
+    request = Request(b"", b"", {})
+    request.response_status, request.flags, request.start_monotonic = 400, "DPE", 100.25
+    line = compile_text(DEFAULT_FORMAT)(context(request))
+    assert line == '[1970-01-01T00:00:00.000Z] "- - -" 400 DPE 0 0 0 - "-" "-" "-" "-" "-"\n'
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("%%", "%"),
+        ("100%% of %PROTOCOL%", "100% of HTTP/1.1"),
+        ("%REQ(User-Agent)%", "agent"),
+        ("%REQ(X-NONE)%", "-"),
+        ("%REQ(X-NONE?USER-AGENT)%", "agent"),
+        ("%REQ(USER-AGENT):3%", "age"),
+        ("%REQ(x-many)%", "one"),
+        ("%REQ(:PATH)%", "/new?q=1"),
+        ("%REQ(:AUTHORITY)%", "h.test"),
+        ("%REQ(HOST)%", "h.test"),
+        ("%REQ(:SCHEME)%", "http"),
+        ("%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%", "7"),
+        ("%START_TIME(%s)%", str(NOW)),
+        ("%START_TIME(%Y/%m %3f %6f %9f)%", "2023/11 123 123900 123900000"),
+        ("%DOWNSTREAM_REMOTE_ADDRESS%", "192.0.2.7:4711"),
+        ("%DOWNSTREAM_LOCAL_ADDRESS%", "[2001:db8::1]:443"),
+        ("%DOWNSTREAM_LOCAL_PORT%", "443"),
+        ("%UPSTREAM_CLUSTER%", "-"),
+        ("%RESPONSE_CODE_DETAILS:3%", "via"),
+        ("%STREAM_ID%", "id"),
+        ("", ""),
+    ],
+)
+def test_operators(template: str, expected: str) -> None:
+    """spec/http.md section 10."""
+    assert text(template) == expected
+
+
+def test_a_client_behind_a_proxy_has_no_known_port() -> None:
+    """Only the direct peer's port is known."""
+    assert text("%DOWNSTREAM_REMOTE_ADDRESS%", client="203.0.113.1") == "203.0.113.1:0"
+    assert text("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", client="203.0.113.1") == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "%REQ(AUTHORIZATION)%", "%REQ(Cookie)%", "%RESP(Set-Cookie)%", "%REQ(X-NONE?AUTHORIZATION)%",
+        "%REQ(AUTHORIZATION):5%", "%REQ(COOKIE?AUTHORIZATION)%",
+    ],
+)  # fmt: skip
+def test_s53_credentials_are_never_written(template: str) -> None:
+    """Whatever the format asks for."""
+    assert "SECRET" not in text(template)
+    assert "SECR" not in text(template)
+    assert text(template).startswith("[reda")
+    assert "SECR" not in compile_json({"x": template, "y": f"mixed {template}"})(context())
+
+
+def test_s53_a_redacted_target_hides_both_paths() -> None:
+    """Also the one before a rewrite."""
+    request = finished(log_target=b"/x?access_token=redacted", original_path=b"/old?access_token=SECRET")
+    request.set_target(b"/new?access_token=SECRET")
+    line = text("%REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH)%", request)
+    assert "SECRET" not in line
+
+
+def test_s54_foreign_bytes_are_escaped() -> None:
+    """No byte of a peer makes the line invalid UTF-8."""
+    request = finished(headers={b"user-agent": b"\xff\xfe\xc3\xa9"})
+    assert text("%REQ(USER-AGENT)%", request) == "\\xff\\xfeé"
+
+
+def test_dynamic_metadata() -> None:
+    """Strings as they are, the rest as compact JSON with sorted keys."""
+    request = finished(dynamic_metadata={"ns": {"p": {"sub": "demo", "n": 1, "o": {"b": 1, "a": [2]}}}})
+    assert text("%DYNAMIC_METADATA(ns:p:sub)%", request) == "demo"
+    assert text("%DYNAMIC_METADATA(ns:p:o)%", request) == '{"a":[2],"b":1}'
+    assert text("%DYNAMIC_METADATA(ns:p:n)%", request) == "1"
+    for path in ("ns:p:none", "other", "ns:p:sub:deeper"):
+        assert text(f"%DYNAMIC_METADATA({path})%", request) == "-"
+    assert text("%DYNAMIC_METADATA(ns)%") == "-"
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read once, when the format is compiled."""
+    monkeypatch.setenv("POD", "pod-1")
+    monkeypatch.delenv("NO_POD", raising=False)
+    assert text("%ENVIRONMENT(POD)% %ENVIRONMENT(NO_POD)%") == "pod-1 -"
+
+
+def test_json_keeps_types_and_sorts_keys() -> None:
+    """A lone operator keeps its type, missing is null, mixed text is a string (spec/http.md section 14)."""
+    template: dict[str, Any] = {
+        "z": "%RESPONSE_CODE%",
+        "a": {"n": 7, "t": True, "l": ["%DURATION%", "x"]},
+        "missing": "%REQ(X-NONE)%",
+        "mixed": "%RESPONSE_CODE% %REQ(X-NONE)%",
+        "quote": '"\\<>',
+    }
+    line = compile_json(template)(context())
+    assert line.endswith("\n")
+    assert list(json.loads(line)) == sorted(template)
+    assert json.loads(line) == {
+        "a": {"n": 7, "t": True, "l": [250, "x"]},
+        "missing": None,
+        "mixed": "200 -",
+        "quote": '"\\<>',
+        "z": 200,
+    }
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("%NOPE%", "unknown operator %NOPE%"),
+        ("%nope%", "lone %"),
+        ("100%", "lone %"),
+        ("% %", "lone %"),
+        ("%REQ%", "needs a header name"),
+        ("%REQ()%", "needs a header name"),
+        ("%PROTOCOL(x)%", "takes no argument"),
+        ("%REQ(a", "lone %"),
+        ("%DYNAMIC_METADATA%", "unknown operator"),
+    ],
+)
+def test_a_wrong_format_is_an_error_when_it_is_compiled(template: str, message: str) -> None:
+    """Not at the first request: nothing is silently ignored."""
+    with pytest.raises(ValueError, match=message):
+        compile_text(template)
+    with pytest.raises(ValueError, match=message):
+        compile_json({"x": [template]})
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN_OPERATORS))
+def test_every_known_operator_works_on_any_request(name: str) -> None:
+    """Also on one that could not be read."""
+    argument = {"REQ": "(a)", "RESP": "(a)", "ENVIRONMENT": "(a)", "DYNAMIC_METADATA": "(a)"}.get(name, "")
+    unreadable = Request(b"", b"", {})
+    unreadable.direct_remote_address = unreadable.downstream_local_address = ("192.0.2.7", 1)
+    for request in (finished(), unreadable):
+        assert text(f"%{name}{argument}%", request)
+        assert json.loads(compile_json({"x": f"%{name}{argument}%"})(context(request))).keys() == {"x"}
+
+
+@given(st.text(st.sampled_from(string.ascii_uppercase + "%():?_1 "), max_size=25))
+def test_any_format_compiles_or_is_a_value_error(template: str) -> None:
+    """And what compiles can be written."""
+    try:
+        line = compile_text(template)
+    except ValueError:
+        return
+    assert isinstance(line(context()), str)
+
+
+@given(st.text(st.characters(exclude_characters="%"), max_size=25))
+def test_text_without_operators_is_itself(template: str) -> None:
+    """Nothing else is special."""
+    assert text(template) == template

@@ -1,0 +1,133 @@
+"""From a parsed head to a request that can be judged: the fast path and the full one must agree."""
+
+from typing import Any
+
+import pytest
+
+from fastproxy.http.errors import ProtocolError
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.messages import Request
+from fastproxy.http.special import SPECIAL_REQUEST_NAMES
+from fastproxy.listener.preparation import RequestPreparation
+from fastproxy.listener.settings import HttpConnectionManagerSettings
+from fastproxy.router.settings import RouteConfigurationSettings
+
+
+def preparation(**settings: Any) -> RequestPreparation:
+    return RequestPreparation(
+        HttpConnectionManagerSettings("s", RouteConfigurationSettings("r", ()), **settings)
+    )
+
+
+def parsed(
+    target: bytes = b"/", host: bytes | None = b"a", method: bytes = b"GET", **headers: bytes
+) -> Request:
+    """A request as the reader makes it."""
+    made: HeaderMap = {} if host is None else {b"host": host}
+    made |= {name.replace("_", "-").encode(): value for name, value in headers.items()}
+    request = Request(method, target, made)
+    request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(made)
+    request.direct_remote_address = ("192.0.2.7", 1)
+    return request
+
+
+def state(request: Request) -> dict[str, Any]:
+    headers = dict(request.headers)
+    headers.pop(b"x-request-id", None)
+    return {
+        "headers": headers,
+        "line": (request.method, request.target, request.path, request.query),
+        "authority": request.authority,
+        "keep_alive": request.keep_alive,
+        "scheme": request.scheme,
+    }
+
+
+TARGETS = [b"/", b"/a?b", b"/a/../b?c", b"//a//b", b"/%41", b"/?", b"/a??b"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"normalize_path": True}, {"merge_slashes": True}, {"normalize_path": True, "merge_slashes": True}],
+)
+def test_the_fast_path_does_what_the_full_one_does(target: bytes, settings: dict[str, bool]) -> None:
+    """A host that was seen before takes the short way; nothing else about the request may differ."""
+    prepare = preparation(**settings).prepare
+    first, second = parsed(target, accept=b"x"), parsed(target, accept=b"x")
+    assert prepare(first) is None
+    assert prepare(second) is None
+    assert state(first) == state(second)
+    assert first.headers[b"x-request-id"] != second.headers[b"x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (parsed(b"/a#b"), "path_normalization_failed"),
+        (parsed(b"/a%00b"), "path_normalization_failed"),
+        (parsed(b"*"), "http1.codec_error"),
+        (parsed(b"/", host=b"a,a"), "http1.multiple_host_headers"),
+    ],
+)
+def test_a_known_host_excuses_nothing(request_: Request, code: str) -> None:
+    """The fast path is for good requests only."""
+    prepare = preparation(normalize_path=True).prepare
+    prepare(parsed())
+    with pytest.raises(ProtocolError) as caught:
+        prepare(request_)
+    assert caught.value.reply_code == code
+
+
+def test_special_names_never_take_the_fast_path() -> None:
+    """Each of them needs to be removed or looked at."""
+    for name in sorted(SPECIAL_REQUEST_NAMES - {b"upgrade", b"connection"}):
+        prepare = preparation(use_remote_address=False).prepare
+        prepare(parsed())
+        request = parsed(**{name.decode(): b"trailers"})
+        request.headers = {b"host": b"a", name: b"x"}
+        request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(request.headers)
+        assert not request.is_plain
+        assert prepare(request) is None
+
+
+def test_listeners_at_the_edge_and_without_ids_have_no_fast_path() -> None:
+    """There every request needs the full treatment."""
+    prepare = preparation(use_remote_address=True).prepare
+    for _ in range(2):
+        request = parsed()
+        prepare(request)
+        assert request.headers[b"x-forwarded-for"] == b"192.0.2.7"
+        assert request.headers[b"x-envoy-external-address"] == b"192.0.2.7"
+    prepare = preparation(generate_request_id=False).prepare
+    for _ in range(2):
+        request = parsed()
+        prepare(request)
+        assert b"x-request-id" not in request.headers
+
+
+def test_a_flood_of_hosts_does_not_grow_the_memory() -> None:
+    """The downstream chooses them."""
+    made = preparation()
+    for n in range(5000):
+        assert made.prepare(parsed(host=b"h%d" % n)) is None
+    assert len(made._known_hosts) <= 1024
+
+
+def test_missing_host_and_refused_upgrade_are_replies() -> None:
+    """Not protocol errors: no DPE in the log (spec/http.md sections 5 and 12)."""
+    prepare = preparation().prepare
+    missing = prepare(parsed(host=None))
+    assert missing is not None
+    assert (missing.status, missing.details, missing.close) == (400, "missing_host_header", True)
+    refused = prepare(parsed(connection=b"upgrade", upgrade=b"websocket"))
+    assert refused is not None
+    assert (refused.status, refused.details, refused.close) == (403, "upgrade_failed", True)
+
+
+def test_client_address_is_the_trust_rules_business() -> None:
+    """Logs and address rules ask here."""
+    made = preparation()
+    request = parsed(x_forwarded_for=b"203.0.113.1")
+    made.prepare(request)
+    assert made.client_address(request) == "203.0.113.1"

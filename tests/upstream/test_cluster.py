@@ -1,0 +1,115 @@
+"""Clusters: which endpoint is next, and what happens when the list changes."""
+
+from collections import Counter
+
+from fastproxy.stats import StatsSink
+from fastproxy.upstream.cluster import Cluster
+from fastproxy.upstream.connection import UpstreamConnection
+from fastproxy.upstream.settings import Address, ClusterSettings, DiscoveryType
+from tests.listener.support import FakeTransport, SteppedLoop
+
+A, B, C = (Address(f"198.51.100.{n}", 80, "x") for n in (1, 2, 3))
+
+
+def cluster(*addresses: Address, discovery: DiscoveryType = DiscoveryType.STRICT_DNS) -> Cluster:
+    made = Cluster(ClusterSettings("c", discovery))
+    made.update_endpoints(addresses)
+    return made
+
+
+def with_idle(made: Cluster) -> FakeTransport:
+    pool = made.endpoints[0].pool
+    connection = UpstreamConnection(pool)
+    transport = FakeTransport(SteppedLoop(), connection)
+    connection.connection_made(transport.as_transport())
+    pool.release(connection)
+    return transport
+
+
+def test_endpoints_take_turns() -> None:
+    """ROUND_ROBIN: each as often as the others."""
+    made = cluster(A, B, C)
+    taken = [made.select_endpoint() for _ in range(30)]
+    assert Counter(one.text for one in taken if one) == dict.fromkeys(map(str, (A, B, C)), 10)
+    assert taken[0] is taken[3]
+
+
+def test_workers_start_at_different_endpoints() -> None:
+    """Few requests over many workers would all go to the first one otherwise."""
+    firsts = {one.text for _ in range(100) if (one := cluster(A, B, C).select_endpoint())}
+    assert len(firsts) > 1
+
+
+def test_without_endpoints_there_is_none() -> None:
+    """503 UH."""
+    assert cluster().select_endpoint() is None
+
+
+def test_endpoints_that_stay_keep_their_connections() -> None:
+    """A DNS refresh every few seconds must not close anything that is still good."""
+    made = cluster(A, B)
+    kept = made.endpoints[0]
+    transport = with_idle(made)
+    made.update_endpoints([B, A, B, C])
+    assert kept in made.endpoints
+    assert [one.text for one in made.endpoints] == [str(B), str(A), str(C)]
+    assert not transport.is_closing()
+    assert made.stats.membership_change == 2
+    made.update_endpoints([B, A, C])
+    assert made.stats.membership_change == 2
+
+
+def test_endpoints_that_leave_drain() -> None:
+    """Idle connections are closed at once."""
+    made = cluster(A)
+    transport = with_idle(made)
+    made.update_endpoints([B])
+    assert transport.was_aborted()
+
+
+def test_a_logical_endpoint_moves_and_keeps_its_connections() -> None:
+    """LOGICAL_DNS: one endpoint whose new connections follow the name."""
+    made = cluster(A, B, discovery=DiscoveryType.LOGICAL_DNS)
+    endpoint = made.endpoints[0]
+    transport = with_idle(made)
+    made.update_endpoints([C])
+    assert made.endpoints[0] is endpoint
+    assert (endpoint.text, endpoint.pool.address) == (str(C), C)
+    assert not transport.is_closing()
+
+
+def test_a_logical_cluster_has_one_endpoint_from_the_start() -> None:
+    """Envoy uses the first address alone; more than one would be STRICT_DNS."""
+    assert len(cluster(A, B, discovery=DiscoveryType.LOGICAL_DNS).endpoints) == 1
+
+
+def test_addresses_are_written_as_envoy_writes_them() -> None:
+    """IPv6 in brackets."""
+    assert str(Address("2001:db8::1", 443)) == "[2001:db8::1]:443"
+    assert str(A) == "198.51.100.1:80"
+
+
+def test_numbers_under_envoys_names() -> None:
+    """`/stats` and `/clusters` are made of these."""
+    made = cluster(A)
+    made.stats.count_response(200)
+    made.stats.count_response(503)
+    sink = StatsSink()
+    made.write_stats(sink)
+    assert sink.counters["cluster.c.upstream_rq_200"] == 1
+    assert sink.counters["cluster.c.upstream_rq_5xx"] == 1
+    assert sink.counters["cluster.c.upstream_rq_completed"] == 2
+    assert sink.gauges["cluster.c.upstream_cx_active"] == 0
+    assert set(sink.hosts["c"]) == {str(A)}
+
+
+def test_close_idle_and_drain_reach_every_endpoint() -> None:
+    """The worker's sweep and its end."""
+    made = Cluster(ClusterSettings("c", idle_timeout_s=1))
+    made.update_endpoints([A])
+    transport = with_idle(made)
+    made.close_idle(1e12)
+    assert transport.was_aborted()
+    transport = with_idle(made)
+    made.drain()
+    assert transport.was_aborted()
