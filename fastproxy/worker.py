@@ -141,7 +141,7 @@ class Worker:
                 self._on_cluster_endpoints(message)
             case JwksUpdate():
                 for keys in self._keys.get(message.source_id, ()):
-                    keys.on_update(message.epoch, message.jwks.encode())
+                    keys.on_update(message.epoch, message.jwks.encode(), fetched=message.fetched)
             case JwksFetchFailed():
                 for keys in self._keys.get(message.source_id, ()):
                     keys.on_fetch_failed()
@@ -172,6 +172,10 @@ class Worker:
 
     async def _drain(self, drain_time_s: float) -> None:
         """Stop accepting, finish what is in flight, then say so."""
+
+        for manager in self._managers:
+            # Before the sockets close: an answer sent after that must not promise to keep the connection.
+            manager.draining = True
 
         async def end(runner: ProxyRunner) -> None:
             runner.set_drain_time(drain_time_s)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from udpa.annotations import sensitive_pb2
 
 from fastproxy.config import schema
+from fastproxy.config.build.runtime_keys import REQUEST_HEADERS
 from fastproxy.config.rules import unpack
 from fastproxy.config.schema import Bootstrap
 
@@ -20,6 +21,7 @@ _ADMIN = "type.googleapis.com/envoy.admin.v3."
 _API = "type.googleapis.com/"
 _DATA_SOURCE = "envoy.config.core.v3.DataSource"
 _JWKS_FIELD = "local_jwks"
+_RUNTIME_LAYER, _RUNTIME_FIELD = "envoy.config.bootstrap.v3.RuntimeLayer", "static_layer"
 #: Members of a JWK that must stay secret (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1).
 _SECRET_JWK_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _ROUTE_CONFIG = "envoy.config.route.v3.RouteConfiguration"
@@ -79,6 +81,8 @@ def _redact(message: Any, routes: list[Any]) -> None:
     for field, value in message.ListFields():
         if field.GetOptions().Extensions[sensitive_pb2.sensitive]:
             _hide(message, field, value)
+        elif field.name == _RUNTIME_FIELD and message.DESCRIPTOR.full_name == _RUNTIME_LAYER:
+            _redact_runtime(value, "")
         elif schema.is_message(field):
             for item in _messages(field, value):
                 if item.DESCRIPTOR.full_name == _DATA_SOURCE and field.name == _JWKS_FIELD:
@@ -121,6 +125,16 @@ def _hide(message: Any, field: Any, value: Any) -> None:
         message.ClearField(field.name)
     else:
         setattr(message, field.name, _REDACTED if field.type == field.TYPE_STRING else _REDACTED.encode())
+
+
+def _redact_runtime(struct: Any, prefix: str) -> None:
+    """Hide header values for key fetches: bearer tokens, as a rule. The name of a file may be shown."""
+    for key, value in struct.fields.items():
+        path = prefix + key
+        if value.WhichOneof("kind") == "struct_value":
+            _redact_runtime(value.struct_value, path + ".")
+        elif path.startswith(REQUEST_HEADERS) and "{file:" not in value.string_value:
+            value.string_value = _REDACTED
 
 
 def _redact_jwks(source: Any) -> None:

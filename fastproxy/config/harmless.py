@@ -16,7 +16,6 @@ _DNS = "names are resolved by the system's resolver"
 _TRACING = "there is no tracing"
 _LABEL = "nothing reads it"
 _NO_HEALTH_CHECKS = "there are no health checks"
-_NO_METADATA = "no filter or log format reads dynamic metadata"
 _BALANCING = "it tunes a load balancing policy that is not in use"
 
 _BOOTSTRAP = {
@@ -174,13 +173,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     },
     "envoy.extensions.transport_sockets.tls.v3.CommonTlsContext": {
         "key_log": "session keys are never logged",
-    },
-    "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": {"stat_prefix": _STATS},
-    "envoy.extensions.filters.http.jwt_authn.v3.JwtProvider": {
-        "payload_in_metadata": _NO_METADATA,
-        "normalize_payload_in_metadata": _NO_METADATA,
-        "header_in_metadata": _NO_METADATA,
-        "failed_status_in_metadata": _NO_METADATA,
     },
     "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks": {
         "retry_policy": "failed fetches are repeated in the background, with growing pauses",

@@ -86,7 +86,8 @@ def load_config(
 def settings_from_bootstrap(bootstrap: bytes) -> ProxySettings:
     """Build the settings again from what `load_config` returned; done in every worker.
 
-    Files and environment variables that the configuration names are read again.
+    Files and environment variables that the configuration names are read again, except for the files of
+    `local_jwks`: what they hold now may differ from what the other workers use, so the control plane sends it.
 
     Raises:
         ConfigError: the bytes are no Bootstrap, or a file that it names has gone or changed.
@@ -97,7 +98,7 @@ def settings_from_bootstrap(bootstrap: bytes) -> ProxySettings:
     except DecodeError as exc:
         raise ConfigError((ConfigProblem("", None, "", "not a serialised Bootstrap message"),)) from exc
     problems = ProblemLog()
-    settings = build_settings(View(message, Place("", None), "", problems))
+    settings = build_settings(View(message, Place("", None), "", problems), read_key_files=False)
     problems.raise_if_failed()
     return settings
 

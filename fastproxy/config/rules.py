@@ -18,6 +18,8 @@ from fastproxy.config.rule_checks import check_duration, check_scalar
 from fastproxy.config.well_known import WRAPPERS
 
 _DURATIONS = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
+#: Oneofs that Envoy requires and the builders judge: a provider without key source may mean OIDC discovery.
+_OPTIONAL_HERE = frozenset({"envoy.extensions.filters.http.jwt_authn.v3.JwtProvider.jwks_source_specifier"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,6 @@ def _plan(descriptor: Descriptor) -> _Plan:
     oneofs = tuple(
         (oneof.name, " or ".join(field.name for field in oneof.fields))
         for oneof in descriptor.oneofs
-        if oneof.GetOptions().Extensions[validate_pb2.required]
+        if oneof.GetOptions().Extensions[validate_pb2.required] and oneof.full_name not in _OPTIONAL_HERE
     )
     return _Plan(tuple(fields), oneofs, frozenset(skipped))

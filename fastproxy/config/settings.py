@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fastproxy.filters.jwt_authn.settings import ProviderSettings, RemoteJwksSettings
+from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
 from fastproxy.listener.settings import ListenerSettings
 from fastproxy.upstream.settings import ClusterSettings
 
@@ -31,6 +31,8 @@ class ProxySettings:
     clusters: tuple[ClusterSettings, ...] = ()
     admin: AdminSettings | None = None
     node: NodeSettings = field(default_factory=NodeSettings)
+    jwks_snapshot_dir: str = ""
+    """`fastproxy.jwks.snapshot_dir`: where the control plane keeps fetched key sets; empty: nowhere."""
 
     def providers(self) -> tuple[ProviderSettings, ...]:
         """Every distinct `jwt_authn` provider of every listener, by `source_id`."""
@@ -43,4 +45,4 @@ class ProxySettings:
 
     def remote_providers(self) -> tuple[ProviderSettings, ...]:
         """The providers whose keys the control plane must fetch."""
-        return tuple(p for p in self.providers() if isinstance(p.jwks, RemoteJwksSettings))
+        return tuple(p for p in self.providers() if not isinstance(p.jwks, LocalJwksSettings))

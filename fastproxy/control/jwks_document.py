@@ -1,7 +1,7 @@
-"""From a fetched body to the JWKS that workers get: checked and without private members (RFC 7517).
+"""From a body or file to the JWKS that workers get: checked and without private members (RFC 7517).
 
-`fastproxy.jwt` decides what a usable key is. This module adds what concerns a set that came over the network:
-no symmetric keys (S4), no private members passed on (S16), and what may be shown of a key.
+`fastproxy.jwt` decides what a usable key is. This module adds what concerns a set on its way to the workers: no
+symmetric keys from the network (S4), no private members passed on (S16), and what may be shown of a key.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ _PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 #: What /jwks shows of a key: names only, never numbers.
 _SHOWN_MEMBERS = ("kid", "kty", "alg", "use", "crv")
 _SHOWN_CHARACTERS = 200
+#: The start of a log line's list of keys tells them apart; /jwks has them all.
+_LOGGED_KEYS = 8
 
 
 class BadJwks(Exception):
@@ -36,9 +38,17 @@ class JwksDocument:
     had_private_members: bool
     """The source published private or symmetric keys; they were dropped."""
 
+    def kids(self) -> str:
+        """Name the keys for a log line."""
+        return ", ".join(key.get("kid", "(no kid)") for key in self.keys[:_LOGGED_KEYS])
 
-def parse_jwks(body: bytes) -> JwksDocument:
-    """Check a fetched body.
+
+def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
+    """Check a key set.
+
+    Args:
+        body: as fetched, or read from a file.
+        is_local: it is the operator's own, so symmetric keys are used (S4). Private members go in any case.
 
     Raises:
         BadJwks: no usable key in it.
@@ -46,7 +56,7 @@ def parse_jwks(body: bytes) -> JwksDocument:
     if body.lstrip()[:1] == b"<":
         raise BadJwks("the answer is HTML or XML, not a key set")
     try:
-        JwkSet.parse(body, allow_symmetric=False)
+        JwkSet.parse(body, allow_symmetric=is_local)
         document = orjson.loads(body)
     except JwksError as error:
         raise BadJwks(str(error)) from None
@@ -61,10 +71,10 @@ def parse_jwks(body: bytes) -> JwksDocument:
             body.decode(), hashlib.sha256(canonical).digest(), shown, had_private_members=False
         )
     keys = [entry for entry in entries if isinstance(entry, dict)]
-    private = any(_PRIVATE_MEMBERS & key.keys() for key in keys)
+    private = any(_is_private(key, is_local=is_local) for key in keys)
     text = body.decode()
     if private:
-        keys = [_public(key) for key in keys if key.get("kty") != "oct"]
+        keys = [_public(key, is_local=is_local) for key in keys if is_local or key.get("kty") != "oct"]
         text = orjson.dumps({"keys": keys}).decode()
     canonical = b"\n".join(sorted(orjson.dumps(key, option=orjson.OPT_SORT_KEYS) for key in keys))
     return JwksDocument(
@@ -84,7 +94,13 @@ def describe_keys(document: bytes) -> tuple[dict[str, str], ...]:
     return tuple({"kid": _cut(kid), "kty": "RSA"} for kid in parsed) if isinstance(parsed, dict) else ()
 
 
-def _public(key: dict[str, Any]) -> dict[str, Any]:
+def _is_private(key: dict[str, Any], *, is_local: bool) -> bool:
+    return not _PRIVATE_MEMBERS.isdisjoint(key) and not (is_local and key.get("kty") == "oct")
+
+
+def _public(key: dict[str, Any], *, is_local: bool) -> dict[str, Any]:
+    if not _is_private(key, is_local=is_local):
+        return key
     return {name: value for name, value in key.items() if name not in _PRIVATE_MEMBERS}
 
 

@@ -1,4 +1,4 @@
-"""Fetches the key sets of all `remote_jwks` providers and tells the workers (when: `jwks_schedule`).
+"""Fetches the key sets of all providers that have them remotely and tells the workers (when: `jwks_schedule`).
 
 One task per source, so a source never has two fetches at once and a slow one holds up no other (S36, S43).
 """
@@ -6,55 +6,33 @@ One task per source, so a source never has two fetches at once and a slow one ho
 import asyncio
 import logging
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from fastproxy import clock
+from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.jwks_document import BadJwks, JwksDocument, parse_jwks
-from fastproxy.control.jwks_http import FetchedBody, FetchFailed, JwksHttpClient, Validators
-from fastproxy.control.jwks_schedule import Action, JwksSchedule, RefreshAnswer, SchedulePolicy
-from fastproxy.filters.jwt_authn.settings import ProviderSettings, RemoteJwksSettings
+from fastproxy.control.jwks_http import NO_VALIDATORS, Fetched, FetchFailed, JwksHttpClient
+from fastproxy.control.jwks_retrieval import DiscoveryRetrieval, RemoteRetrieval
+from fastproxy.control.jwks_schedule import Action, RefreshAnswer
+from fastproxy.control.jwks_snapshot import SnapshotRefused, SnapshotStore
+from fastproxy.control.jwks_source import JwksMessage, JwksSource
+from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings, RemoteJwksSettings
 from fastproxy.ipc.messages import JwksFetchFailed, JwksUpdate
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
 
 _log = logging.getLogger("fastproxy.control.jwks")
 
-JwksMessage = JwksUpdate | JwksFetchFailed
-
-
-class JwksSource:
-    """What is known about the keys of one provider."""
-
-    def __init__(self, provider: ProviderSettings, remote: RemoteJwksSettings, cooldown_s: float) -> None:
-        self.provider = provider
-        self.remote = remote
-        self.schedule = JwksSchedule(
-            SchedulePolicy(remote.cache_duration_s, provider.max_stale_s, cooldown_s), clock.monotonic()
-        )
-        self.document: JwksDocument | None = None
-        self.validators = Validators()
-        self.fetched_at: float | None = None
-        """Unix time of the last good fetch."""
-        self.last_error = ""
-        """Why the last fetch failed; empty after a good one."""
-        self.fetches_good = self.fetches_failed = 0
-        self.wakeup = asyncio.Event()
-
-    def answer(self) -> JwksMessage:
-        """Return what a worker may be told without a fetch."""
-        if self.document is not None:
-            return JwksUpdate(self.provider.source_id, self.schedule.epoch, self.document.text)
-        return JwksFetchFailed(self.provider.source_id, self.last_error or "not fetched yet")
-
 
 class JwksFetcher:
-    """Keeps the keys of every remote provider current.
+    """Keeps the keys of every provider current whose keys are fetched.
 
     Args:
-        providers: those with `remote_jwks`.
+        providers: all of them; those with `local_jwks` are left alone.
         client: makes the requests.
         broadcast: tells all workers.
         cooldown_s: the least time between two fetches of a source that requests asked for.
+        snapshots: where good key sets are kept for the next start; None: nowhere.
+        lookup: name resolution for discovery.
     """
 
     def __init__(
@@ -64,26 +42,46 @@ class JwksFetcher:
         broadcast: Callable[[JwksMessage], None],
         *,
         cooldown_s: float = 10.0,
+        snapshots: SnapshotStore | None = None,
+        lookup: FamilyLookup = system_lookup,
     ) -> None:
         self._client = client
         self._broadcast = broadcast
+        self._snapshots = snapshots
         self._tasks: list[asyncio.Task[None]] = []
-        self.sources = {
-            provider.source_id: JwksSource(provider, provider.jwks, cooldown_s)
-            for provider in providers
-            if isinstance(provider.jwks, RemoteJwksSettings)
-        }
+        self._saves: dict[str, asyncio.Task[None]] = {}
+        self.sources: dict[str, JwksSource] = {}
         """Every source by `source_id`."""
+        for provider in providers:
+            settings = provider.jwks
+            if not isinstance(settings, LocalJwksSettings):
+                retrieval = (
+                    RemoteRetrieval(settings, client)
+                    if isinstance(settings, RemoteJwksSettings)
+                    else DiscoveryRetrieval(settings, client, lookup, provider.name)
+                )
+                source = JwksSource(provider, settings, retrieval, cooldown_s)
+                self.sources[provider.source_id] = source
 
     def start(self) -> None:
-        """Begin fetching."""
+        """Take what earlier runs left on disk, and begin fetching. Blocks for reading the snapshots."""
         for source in self.sources.values():
+            self._restore(source)
             self._tasks.append(spawn(self._keep_current(source), name=f"jwks-{source.provider.name}"))
 
     async def stop(self) -> None:
         """Stop fetching and close connections; workers keep what they have."""
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(*self._tasks, *self._saves.values())
         await self._client.close()
+
+    async def wait_first_results(self) -> None:
+        """Wait until every source that listeners must wait for was fetched once, well or not.
+
+        A fetch is bounded in time, and so is this.
+        """
+        for source in self.sources.values():
+            if source.is_awaited:
+                await source.first_result.wait()
 
     def snapshot(self) -> list[JwksUpdate]:
         """Return the keys in force, for a worker that starts; a source without keys is not in it."""
@@ -103,7 +101,7 @@ class JwksFetcher:
             return JwksFetchFailed(source_id, "no such key source")
         decision = source.schedule.on_refresh_request(clock.monotonic())
         if decision is RefreshAnswer.COOLING:
-            return source.answer()
+            return source.answer(fetched=False)
         if decision is RefreshAnswer.FETCH:
             _log.debug("provider '%s': a token names an unknown key, fetching", source.provider.name)
             source.wakeup.set()
@@ -112,20 +110,15 @@ class JwksFetcher:
     def on_endpoints_changed(self, cluster: str) -> None:
         """A cluster got other addresses: sources that wait for their first keys try again at once."""
         for source in self.sources.values():
-            if source.remote.cluster == cluster:
+            if source.retrieval.cluster == cluster:
                 source.schedule.on_reachable(clock.monotonic())
                 source.wakeup.set()
 
     def write_stats(self, sink: StatsSink) -> None:
-        """Add `jwks.<provider>.*`; the name is the operator's, never a token's (S54)."""
+        """Add `jwks.<provider>.*`."""
         now = clock.monotonic()
         for source in self.sources.values():
-            prefix = f"jwks.{source.provider.name}."
-            sink.counter(prefix + "fetch_success", source.fetches_good)
-            sink.counter(prefix + "fetch_failed", source.fetches_failed)
-            sink.gauge(prefix + "epoch", source.schedule.epoch)
-            sink.gauge(prefix + "keys", 0 if source.document is None else len(source.document.keys))
-            sink.gauge(prefix + "stale", int(source.schedule.is_stale(now)))
+            source.write_stats(sink, now)
 
     async def _keep_current(self, source: JwksSource) -> None:
         self._warn_about_plaintext(source)
@@ -137,18 +130,17 @@ class JwksFetcher:
                 self._withdraw(source)
             elif action is Action.FETCH:
                 await self._fetch(source)
+                source.first_result.set()
             else:
                 await _wait(source.wakeup, schedule.next_due_at() - now)
 
     async def _fetch(self, source: JwksSource) -> None:
         """Fetch once. Keys that become too old meanwhile are withdrawn after it; it is bounded in time."""
-        remote = source.remote
-        source.schedule.on_fetch_started(clock.monotonic())
+        now = clock.monotonic()
+        source.schedule.on_fetch_started(now)
         try:
-            fetched = await self._client.fetch(
-                remote.uri, remote.cluster, remote.timeout_s, source.validators
-            )
-            document = None if fetched is None else parse_jwks(fetched.body)
+            fetched = await source.retrieval.retrieve(source.validators, now)
+            document = None if fetched.body is None else self._parse(source, fetched.body)
         except (FetchFailed, BadJwks) as error:
             self._on_failure(source, str(error))
         except Exception as error:
@@ -157,37 +149,44 @@ class JwksFetcher:
             self._on_failure(source, f"internal error ({type(error).__name__})")
         else:
             self._on_success(source, fetched, document)
+            self._save(source)
 
-    def _on_success(
-        self, source: JwksSource, fetched: FetchedBody | None, document: JwksDocument | None
-    ) -> None:
+    def _parse(self, source: JwksSource, body: bytes) -> JwksDocument:
+        try:
+            return parse_jwks(body)
+        except BadJwks:
+            if isinstance(source.retrieval, DiscoveryRetrieval):
+                source.retrieval.on_bad_document()
+            raise
+
+    def _on_success(self, source: JwksSource, fetched: Fetched, document: JwksDocument | None) -> None:
         schedule, name, now = source.schedule, source.provider.name, clock.monotonic()
         recovered, source.last_error = source.last_error, ""
         source.fetches_good += 1
-        source.fetched_at = clock.unix_time()
-        if fetched is None or document is None:
+        source.fetched_at, source.from_snapshot = clock.unix_time(), False
+        if document is None:
             changed = False
-            schedule.on_unchanged(now)
+            source.not_modified += 1
+            schedule.on_unchanged(now, fetched.max_age_s)
         else:
             source.validators = fetched.validators
-            changed = schedule.on_success(now, document.fingerprint)
+            changed = schedule.on_success(now, document.fingerprint, fetched.max_age_s)
             # An unchanged set keeps its text: the workers have exactly that.
             source.document = document if changed or source.document is None else source.document
             if document.had_private_members:
                 _log.warning(
                     "provider '%s': %s publishes private keys; only public ones are used",
                     name,
-                    without_secrets(source.remote.uri),
+                    source.shown_uri,
                 )
         if changed and source.document is not None:
-            kids = ", ".join(key.get("kid", "(no kid)") for key in source.document.keys[:8])
             _log.info(
                 "provider '%s': keys changed (epoch %d, %d keys: %s), fresh for %.0f s",
                 name,
                 schedule.epoch,
                 len(source.document.keys),
-                kids,
-                source.remote.cache_duration_s,
+                source.document.kids(),
+                schedule.lifetime_s,
             )
         elif recovered:
             _log.info("provider '%s': the keys can be fetched again and have not changed", name)
@@ -201,18 +200,18 @@ class JwksFetcher:
         _log.warning(
             "provider '%s': fetching keys from %s failed: %s; %s; next try in %.1f s",
             source.provider.name,
-            without_secrets(source.remote.uri),
+            source.shown_uri,
             reason,
-            _consequence(source, now),
+            source.consequence(now),
             retry_s,
         )
         self._broadcast(JwksFetchFailed(source.provider.source_id, reason))
 
     def _withdraw(self, source: JwksSource) -> None:
         source.schedule.on_withdrawn()
-        source.document = None
+        source.document, source.from_snapshot = None, False
         # A conditional request would be answered 304, and there is nothing any more that is "not modified".
-        source.validators = Validators()
+        source.validators = NO_VALIDATORS
         _log.error(
             "provider '%s': the keys could not be refreshed for %.0f s after they expired and are withdrawn:"
             " requests that need them get 503 until a fetch succeeds",
@@ -221,13 +220,62 @@ class JwksFetcher:
         )
         self._broadcast(JwksUpdate(source.provider.source_id, source.schedule.epoch, ""))
 
+    def _restore(self, source: JwksSource) -> None:
+        if self._snapshots is None:
+            return
+        name = source.provider.name
+        try:
+            snapshot = self._snapshots.load(source.provider.source_id, clock.unix_time())
+            if snapshot is None:
+                return
+            document = parse_jwks(snapshot.jwks.encode())
+        except (SnapshotRefused, BadJwks) as error:
+            _log.warning("provider '%s': the key snapshot is not used: %s", name, error)
+            return
+        if not source.restore(snapshot, document):
+            _log.warning("provider '%s': the key snapshot is older than max_stale and is not used", name)
+            return
+        _log.info(
+            "provider '%s': keys of an earlier run (epoch %d, %d keys: %s) until a fetch succeeds; %s",
+            name,
+            source.schedule.epoch,
+            len(document.keys),
+            document.kids(),
+            source.consequence(clock.monotonic()),
+        )
+
+    def _save(self, source: JwksSource) -> None:
+        """Write the snapshot in a task of its own: a disk that hangs must not hold up the refresh."""
+        if self._snapshots is None:
+            return
+        name = source.provider.name
+        running = self._saves.get(source.provider.source_id)
+        if running is not None and not running.done():
+            _log.warning("provider '%s': the last key snapshot is still being written; none now", name)
+            return
+        self._saves[source.provider.source_id] = spawn(
+            self._write_snapshot(self._snapshots, source), name=f"jwks-snapshot-{name}"
+        )
+
+    async def _write_snapshot(self, store: SnapshotStore, source: JwksSource) -> None:
+        snapshot = source.snapshot()
+        if snapshot is None:
+            return
+        try:
+            await asyncio.to_thread(store.save, snapshot)
+        except OSError as error:
+            _log.warning(
+                "provider '%s': the key snapshot cannot be written: %s", source.provider.name, error.strerror
+            )
+
     def _warn_about_plaintext(self, source: JwksSource) -> None:
-        if source.remote.uri.startswith("https:") and not self._client.uses_tls(source.remote.cluster):
+        cluster = source.retrieval.cluster
+        if cluster and source.retrieval.uri.startswith("https:") and not self._client.uses_tls(cluster):
             _log.warning(
                 "provider '%s': the uri says https, but cluster '%s' has no TLS: keys travel in clear and"
                 " whoever sits on the way can replace them; add a transport_socket to the cluster",
                 source.provider.name,
-                source.remote.cluster,
+                cluster,
             )
 
 
@@ -239,18 +287,3 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
     except TimeoutError:
         return
     event.clear()
-
-
-def _consequence(source: JwksSource, now: float) -> str:
-    limit = source.schedule.stale_until
-    if limit is None or source.schedule.expires_at is None:
-        return "there are no keys: requests that need them get 503"
-    fresh_s = source.schedule.expires_at - now
-    age = f"fresh for {fresh_s:.0f} s" if fresh_s > 0 else f"stale since {-fresh_s:.0f} s"
-    return f"the keys held are {age} and serve for {limit - now:.0f} s more"
-
-
-def without_secrets(uri: str) -> str:
-    """Return a URI fit for logs and pages: without user information and query, where credentials hide."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

@@ -1,49 +1,75 @@
 """What /jwks shows: the state of every provider's keys, local ones included."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastproxy.control.admin.view import JwksStatus
 from fastproxy.control.jwks_document import describe_keys
-from fastproxy.control.jwks_fetcher import JwksSource, without_secrets
+from fastproxy.control.jwks_local import LocalSource
+from fastproxy.control.jwks_source import JwksSource
 from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
 
 
 def report_jwks(
-    providers: Iterable[ProviderSettings], sources: dict[str, JwksSource], now: float
+    providers: Iterable[ProviderSettings], sources: Mapping[str, JwksSource | LocalSource], now: float
 ) -> tuple[JwksStatus, ...]:
-    """Describe the keys of every provider; `now` is monotonic seconds."""
-    return tuple(
-        _local(provider, provider.jwks)
-        if isinstance(provider.jwks, LocalJwksSettings)
-        else _remote(provider, sources[provider.source_id], now)
-        for provider in providers
-    )
+    """Describe the keys of every provider.
+
+    Args:
+        providers: one for each `source_id`.
+        sources: those whose keys can change, by `source_id`; the others have their keys in the configuration.
+        now: monotonic seconds.
+    """
+    return tuple(_report(provider, sources.get(provider.source_id), now) for provider in providers)
 
 
-def _local(provider: ProviderSettings, local: LocalJwksSettings) -> JwksStatus:
+def _report(provider: ProviderSettings, source: JwksSource | LocalSource | None, now: float) -> JwksStatus:
+    if isinstance(source, JwksSource):
+        return _fetched(provider, source, now)
+    if isinstance(source, LocalSource):
+        return _file(provider, source)
+    assert isinstance(provider.jwks, LocalJwksSettings)
     return JwksStatus(
         provider=provider.name,
         issuer=provider.issuer,
-        source=local.origin,
+        source=provider.jwks.origin,
         cluster="",
         epoch=1,
-        keys=describe_keys(local.jwks),
+        keys=describe_keys(provider.jwks.jwks),
         fetched_at=None,
         expires_in_s=None,
         withdrawn_in_s=None,
         next_fetch_in_s=None,
         last_error="",
         failures=0,
+        kind="configuration",
     )
 
 
-def _remote(provider: ProviderSettings, source: JwksSource, now: float) -> JwksStatus:
+def _file(provider: ProviderSettings, source: LocalSource) -> JwksStatus:
+    return JwksStatus(
+        provider=provider.name,
+        issuer=provider.issuer,
+        source=f"file {source.filename}",
+        cluster="",
+        epoch=source.epoch,
+        keys=source.document.keys,
+        fetched_at=source.loaded_at,
+        expires_in_s=None,
+        withdrawn_in_s=None,
+        next_fetch_in_s=None,
+        last_error=source.last_error,
+        failures=int(bool(source.last_error)),
+        kind="file",
+    )
+
+
+def _fetched(provider: ProviderSettings, source: JwksSource, now: float) -> JwksStatus:
     schedule = source.schedule
     return JwksStatus(
         provider=provider.name,
         issuer=provider.issuer,
-        source=without_secrets(source.remote.uri),
-        cluster=source.remote.cluster,
+        source=source.shown_uri,
+        cluster=source.retrieval.cluster,
         epoch=schedule.epoch,
         keys=() if source.document is None else source.document.keys,
         fetched_at=source.fetched_at,
@@ -52,4 +78,6 @@ def _remote(provider: ProviderSettings, source: JwksSource, now: float) -> JwksS
         next_fetch_in_s=max(schedule.next_fetch_at - now, 0.0),
         last_error=source.last_error,
         failures=schedule.failures,
+        kind=source.kind,
+        from_snapshot=source.from_snapshot,
     )

@@ -25,7 +25,10 @@ from fastproxy.control.backoff import Backoff
 
 #: Envoy fetches on every request when `cache_duration` is below a second; here that would be a busy loop.
 _LEAST_INTERVAL_S = 1.0
-#: A refresh starts after this part of `cache_duration`, at random within it: fleets that started together
+#: `Cache-Control: max-age` below this counts as this: a source that says 1 would be asked every second by every
+#: proxy. Its upper bound is `cache_duration`.
+LEAST_MAX_AGE_S = 10.0
+#: A refresh starts after this part of the keys' lifetime, at random within it: fleets that started together
 #: must not ask together, and a failing first try leaves time for more before the keys are stale.
 _REFRESH_WINDOW = (0.8, 0.9)
 
@@ -51,13 +54,15 @@ class SchedulePolicy:
     """Durations of a schedule, in seconds."""
 
     cache_duration_s: float
-    """`remote_jwks.cache_duration`: how long keys are fresh."""
+    """`remote_jwks.cache_duration`: how long keys are fresh, unless the source says less."""
     max_stale_s: float
     """How long they may serve after that while they cannot be refreshed (`fastproxy.jwks.max_stale_s`)."""
     cooldown_s: float = 10.0
     """The least time between two fetches that requests asked for."""
     retry_first_s: float = 1.0
+    """The first delay after a failure (`async_fetch.failed_refetch_duration`); it doubles from there."""
     retry_longest_s: float = 30.0
+    """A first delay above it stands."""
 
 
 class JwksSchedule:
@@ -74,7 +79,7 @@ class JwksSchedule:
     ) -> None:
         self._policy = policy
         self._uniform = uniform
-        self._backoff = Backoff(policy.retry_first_s, policy.retry_longest_s)
+        self._backoff = Backoff(policy.retry_first_s, max(policy.retry_first_s, policy.retry_longest_s))
         self._next_fetch_at = now
         self._next_forced_at = now
         self._forced = False
@@ -84,6 +89,8 @@ class JwksSchedule:
         """A fetch is under way."""
         self.epoch = 0
         """Version of the content; 0 until the first keys."""
+        self.lifetime_s = policy.cache_duration_s
+        """How long the keys of the last good fetch are fresh."""
         self.expires_at: float | None = None
         """When the held keys become stale; None if none are held."""
         self.failures = 0
@@ -95,7 +102,7 @@ class JwksSchedule:
         return self._fingerprint is not None
 
     def is_stale(self, now: float) -> bool:
-        """Tell whether the held keys are past their `cache_duration`."""
+        """Tell whether the held keys are past their lifetime."""
         return self.expires_at is not None and now >= self.expires_at
 
     @property
@@ -150,12 +157,13 @@ class JwksSchedule:
         self._forced = False
         self._is_extra_fetch = now < self._next_fetch_at
 
-    def on_success(self, now: float, fingerprint: bytes) -> bool:
+    def on_success(self, now: float, fingerprint: bytes, max_age_s: float | None = None) -> bool:
         """Usable keys came.
 
         Args:
             now: monotonic seconds.
             fingerprint: digest of the content; equal content has an equal digest.
+            max_age_s: how long the source says that they are fresh; None if it does not.
 
         Returns:
             Whether the content changed, that is whether `epoch` grew.
@@ -164,17 +172,37 @@ class JwksSchedule:
         if changed:
             self._fingerprint = fingerprint
             self.epoch += 1
-        self.on_unchanged(now)
+        self.on_unchanged(now, max_age_s)
         return changed
 
-    def on_unchanged(self, now: float) -> None:
+    def on_unchanged(self, now: float, max_age_s: float | None = None) -> None:
         """The source says that what is held is still current (304), or that was found by `on_success`."""
         self.fetching = False
         self.failures = 0
         self._backoff.reset()
-        lifetime_s = max(self._policy.cache_duration_s, _LEAST_INTERVAL_S)
-        self.expires_at = now + lifetime_s
-        self._next_fetch_at = now + max(lifetime_s * self._uniform(*_REFRESH_WINDOW), _LEAST_INTERVAL_S)
+        self.lifetime_s = self._bound_lifetime(max_age_s)
+        self.expires_at = now + self.lifetime_s
+        self._next_fetch_at = now + max(self.lifetime_s * self._uniform(*_REFRESH_WINDOW), _LEAST_INTERVAL_S)
+
+    def on_restored(self, now: float, fingerprint: bytes, age_s: float, lifetime_s: float) -> bool:
+        """Keys of an earlier run were found, fetched `age_s` ago and fresh for `lifetime_s` from then.
+
+        They age from their fetch, not from now: a restart prolongs nothing (S42). The first fetch stays due.
+
+        Returns:
+            False: they are past `max_stale_s` already, and nothing was taken.
+        """
+        lifetime_s = min(lifetime_s, self._bound_lifetime(None))
+        expires_at = now - age_s + lifetime_s
+        if now >= expires_at + self._policy.max_stale_s:
+            return False
+        self._fingerprint, self.epoch = fingerprint, self.epoch + 1
+        self.lifetime_s, self.expires_at = lifetime_s, expires_at
+        return True
+
+    def _bound_lifetime(self, max_age_s: float | None) -> float:
+        longest_s = max(self._policy.cache_duration_s, _LEAST_INTERVAL_S)
+        return longest_s if max_age_s is None else min(max(max_age_s, LEAST_MAX_AGE_S), longest_s)
 
     def on_failure(self, now: float) -> float:
         """No usable keys came; what is held stays.

@@ -2,7 +2,8 @@
 
 Start: bind listening sockets and the admin address -> admin answers (`PRE_INITIALIZING`) -> worker
 interpreters start
--> first DNS answers (bounded) -> workers build their runtime and accept (`INITIALIZING`) -> `LIVE`.
+-> first DNS answers and the keys that must be there first (both bounded) -> workers build their runtime and
+accept (`INITIALIZING`) -> `LIVE`.
 End: SIGTERM, SIGINT or /quitquitquit -> `DRAINING` -> workers finish or time is up -> exit. A second signal
 ends it at once. Reload does not exist yet: SIGHUP is refused with a warning.
 """
@@ -21,9 +22,8 @@ from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
 from fastproxy.control.dns import DiscoveryService, FamilyLookup, system_lookup
-from fastproxy.control.jwks_fetcher import JwksFetcher
 from fastproxy.control.jwks_http import JwksHttpClient
-from fastproxy.control.jwks_report import report_jwks
+from fastproxy.control.key_store import KeyStore
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
 from fastproxy.control.sockets import (
@@ -91,11 +91,13 @@ class ControlPlane:
         client = JwksHttpClient(
             {cluster.name: cluster for cluster in settings.clusters}, self._discovery.endpoints
         )
-        self._jwks = JwksFetcher(
-            settings.remote_providers(),
+        self._keys = KeyStore(
+            settings.providers(),
             client,
             self._supervisor.broadcast,
             cooldown_s=options.forced_refetch_cooldown_s,
+            snapshot_dir=settings.jwks_snapshot_dir,
+            lookup=lookup,
         )
 
     # ---- life
@@ -143,7 +145,9 @@ class ControlPlane:
         if not answered:
             _log.warning("some clusters have no DNS answer yet; starting without it")
         _log.info("all clusters initialized")
-        self._jwks.start()
+        self._keys.start()
+        if await self._unless_stopped(self._wait_for_keys()) is None:
+            return False
         self._state = ServerState.INITIALIZING
         _log.info("all dependencies initialized. starting %d workers", self._options.concurrency)
         failure = await self._unless_stopped(self._supervisor.release())
@@ -164,6 +168,10 @@ class ControlPlane:
         stopped = not work.done()
         await cancel_and_wait(work, stop)
         return None if stopped else work.result()
+
+    async def _wait_for_keys(self) -> bool:
+        await self._keys.wait_first_results()
+        return True
 
     async def _start_admin(self) -> None:
         admin = self.settings.admin
@@ -195,7 +203,7 @@ class ControlPlane:
         for sockets in self._sockets:
             sockets.close()
         await self._supervisor.kill()
-        await self._jwks.stop()
+        await self._keys.stop()
         await self._discovery.stop()
         if self._admin is not None:
             await self._admin.stop()
@@ -228,7 +236,7 @@ class ControlPlane:
         changed = (
             SetLogLevel(level, component) for component, level in self._log_levels.items() if component
         )
-        return (*changed, *self._discovery.snapshot(), *self._jwks.snapshot())
+        return (*changed, *self._discovery.snapshot(), *self._keys.snapshot())
 
     def listening_fds(self, worker_id: int) -> tuple[int, ...]:
         """Descriptors that the worker inherits."""
@@ -239,7 +247,7 @@ class ControlPlane:
         if isinstance(message, StatsSnapshot):
             self._stats.on_snapshot(worker_id, message)
         elif isinstance(message, JwksRefreshRequest):
-            answer = self._jwks.on_refresh_request(message.source_id)
+            answer = self._keys.on_refresh_request(message.source_id)
             if answer is not None:
                 self._supervisor.send(worker_id, answer)
 
@@ -249,7 +257,7 @@ class ControlPlane:
 
     def _on_endpoints(self, message: ClusterEndpoints) -> None:
         self._supervisor.broadcast(message)
-        self._jwks.on_endpoints_changed(message.cluster)
+        self._keys.on_endpoints_changed(message.cluster)
 
     # ---- what the admin interface asks (AdminView)
     # ---------------------------------------------------------------
@@ -270,7 +278,7 @@ class ControlPlane:
     def _write_stats(self, sink: StatsSink) -> None:
         for discovery in self._discovery.clusters.values():
             discovery.write_stats(sink)
-        self._jwks.write_stats(sink)
+        self._keys.write_stats(sink)
         if self._admin is not None:
             self._admin.write_stats(sink)
         write_server_stats(
@@ -300,7 +308,7 @@ class ControlPlane:
 
     def jwks(self) -> Iterable[JwksStatus]:
         """The keys of every provider."""
-        return report_jwks(self.settings.providers(), self._jwks.sources, clock.monotonic())
+        return self._keys.report(clock.monotonic())
 
     def config_dump(self) -> dict[str, Any]:
         """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""

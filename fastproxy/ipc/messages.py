@@ -58,11 +58,15 @@ class JwksUpdate:
     The epoch that the worker has already means: a fetch brought nothing new, or was not due. What it has is
     current, and requests that wait must be judged on it. This answer may go to the asking worker alone.
     An empty `jwks` withdraws the keys: `max_stale` has passed, fail closed.
+    Keys of watched `local_jwks` files come in the same way, and only they may hold symmetric keys; which sources
+    are local is for the receiver's configuration to say.
     """
 
     source_id: str
     epoch: int
     jwks: str
+    fetched: bool = True
+    """False: no fetch was made for this answer, so a key that is missing from it may exist all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from fastproxy.config import ConfigError, load_config, settings_from_bootstrap
 from fastproxy.config.settings import ProxySettings
-from fastproxy.filters.jwt_authn.settings import RemoteJwksSettings
+from fastproxy.filters.jwt_authn.settings import RemoteJwksSettings, RequiresProvider
 from fastproxy.router.settings import ForwardAction
 from fastproxy.upstream.settings import DiscoveryType, DnsLookupFamily
 from tests.config.support import HCM, load, load_file, minimal, problem, problems, warnings
@@ -44,9 +44,9 @@ def test_the_seed_article_s_file_loads_unmodified() -> None:
         cache_duration_s=300.0,
     )
     assert provider.forward_payload_header == "x-jwt-payload"
-    assert [(rule.match.value, rule.provider_name) for rule in jwt.config.rules] == [
+    assert [(rule.match.value, rule.requires) for rule in jwt.config.rules] == [
         ("/docs", None),
-        ("/", "provider_funnel"),
+        ("/", RequiresProvider("provider_funnel")),
     ]
     action = listener.http.route_config.virtual_hosts[0].routes[0].action
     assert action == ForwardAction("service_envoyproxy_io", host_rewrite_literal="www.envoyproxy.io")

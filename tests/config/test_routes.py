@@ -12,7 +12,6 @@ from fastproxy.router.settings import (
 )
 from tests.config.support import load, minimal, problem, warnings
 
-PER_ROUTE = "{'@type': type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true}"
 FORWARD = "route: {cluster: backend}"
 
 
@@ -160,7 +159,6 @@ def test_direct_response_bodies_are_bounded() -> None:
         "- match: {prefix: /}\n  route: {cluster_header: x}",
         "- match: {prefix: /}\n  route: {cluster: backend, retry_policy: {retry_on: 5xx}}",
         "- match: {prefix: /}\n  route: {cluster: backend}\n  request_headers_to_add: [{header: {key: a, value: b}}]",
-        f"- match: {{prefix: /}}\n  {FORWARD}\n  typed_per_filter_config: {{jwt: {PER_ROUTE}}}",
     ],
 )
 def test_what_routes_cannot_do_yet_is_refused(route: str) -> None:

@@ -1,7 +1,10 @@
 """Builders and peers that the control plane's tests share."""
 
 import asyncio
+import datetime as dt
+import ipaddress
 import json
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -9,7 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm
 
 from fastproxy.config.settings import AdminSettings, ProxySettings
@@ -40,8 +46,9 @@ def provider(
     return ProviderSettings(name, "https://issuer.test", (), remote, max_stale_s=max_stale_s)
 
 
-def local_provider(jwks: bytes, name: str = "local") -> ProviderSettings:
-    return ProviderSettings(name, "https://issuer.test", (), LocalJwksSettings(jwks, "inline_string"))
+def local_provider(jwks: bytes, name: str = "local", filename: str = "") -> ProviderSettings:
+    origin = f"file {filename}" if filename else "inline_string"
+    return ProviderSettings(name, "https://issuer.test", (), LocalJwksSettings(jwks, origin, filename))
 
 
 def cluster(
@@ -103,6 +110,42 @@ def jwks(*keys: dict[str, Any]) -> bytes:
     return json.dumps({"keys": list(keys)}).encode()
 
 
+class Certificates:
+    """A private CA and a certificate for issuer.test."""
+
+    def __init__(self, directory: Path) -> None:
+        now = dt.datetime.now(tz=dt.UTC)
+        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+        ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
+        ca = (
+            x509.CertificateBuilder().subject_name(ca_name).issuer_name(ca_name).public_key(ca_key.public_key())
+            .serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )  # fmt: skip
+        names = [x509.DNSName("issuer.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.9"))]
+        leaf = (
+            x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(ca_name).public_key(key.public_key())
+            .serial_number(2).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+            )
+            .sign(ca_key, hashes.SHA256())
+        )  # fmt: skip
+        self.ca_pem = ca.public_bytes(serialization.Encoding.PEM).decode()
+        chain = directory / "leaf.pem"
+        chain.write_bytes(
+            leaf.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.server.load_cert_chain(chain)
+
+
 @dataclass
 class Answer:
     """What the scripted key server says next."""
@@ -119,6 +162,8 @@ class KeyServer:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.answers: dict[str, Answer] = {}
+        """By path, before `answer`."""
         self.requests: list[str] = []
         self.requested = asyncio.Event()
         self.port = 0
@@ -128,7 +173,7 @@ class KeyServer:
             head = await reader.readuntil(b"\r\n\r\n")
             self.requests.append(head.decode())
             self.requested.set()
-            answer = self.answer
+            answer = self.answers.get(head.split(b" ")[1].decode().partition("?")[0], self.answer)
             if answer.raw is not None:
                 writer.write(answer.raw)
             else:

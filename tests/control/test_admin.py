@@ -182,7 +182,7 @@ async def test_stats_in_prometheus_format(admin: Admin, path: str) -> None:
     """Both spellings are in use."""
     response, body = await admin.fetch(path)
 
-    assert body == "# TYPE envoy_server_live gauge\nenvoy_server_live{} 1\n"
+    assert body == "# HELP envoy_server_live \n# TYPE envoy_server_live gauge\nenvoy_server_live 1.0\n"
     assert response.headers["content-type"] == "text/plain; charset=UTF-8"
 
 

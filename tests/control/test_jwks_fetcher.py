@@ -1,8 +1,7 @@
 """Fetching keys from a real server: bad answers, slow ones, TLS, and what the workers are told."""
 
 import asyncio
-import datetime as dt
-import ipaddress
+import dataclasses
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -10,18 +9,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from fastproxy.control.jwks_fetcher import JwksFetcher, JwksMessage
+from fastproxy.control.jwks_fetcher import JwksFetcher
 from fastproxy.control.jwks_http import MAX_BODY_BYTES, FetchFailed, JwksHttpClient, Validators
-from fastproxy.filters.jwt_authn.settings import ProviderSettings
+from fastproxy.control.jwks_retrieval import RemoteRetrieval
+from fastproxy.control.jwks_source import JwksMessage
+from fastproxy.filters.jwt_authn.settings import ProviderSettings, RemoteJwksSettings
 from fastproxy.ipc.messages import EndpointAddress, JwksFetchFailed, JwksUpdate
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import ClusterSettings, UpstreamTlsSettings
-from tests.control.support import Answer, KeyServer, cluster, jwk, jwks, key_server, provider
+from tests.control.support import Answer, Certificates, KeyServer, cluster, jwk, jwks, key_server, provider
 
 
 def make_client(settings: ClusterSettings) -> JwksHttpClient:
@@ -34,10 +31,11 @@ async def fetch(
 ) -> bytes | None:
     client = make_client(cluster("keys", server.port))
     try:
-        found = await client.fetch(server.uri, "keys", timeout_s, known or Validators())
+        remote = RemoteJwksSettings(server.uri, "keys", timeout_s)
+        found = await RemoteRetrieval(remote, client).retrieve(known or Validators(), 0.0)
     finally:
         await client.close()
-    return None if found is None else found.body
+    return found.body
 
 
 async def test_request_goes_to_the_cluster_with_the_uris_host_path_and_query() -> None:
@@ -88,7 +86,7 @@ async def test_credentials_in_the_uri_are_not_sent() -> None:
     """S37: no credentials go elsewhere, and a uri is no place for them."""
     async with key_server(Answer(b"{}")) as server:
         client = make_client(cluster("keys", server.port))
-        await client.fetch("http://user:secret@issuer.test/certs", "keys", 5.0, Validators())
+        await client.get("http://user:secret@issuer.test/certs", client.destination("keys"))
         await client.close()
 
     assert "secret" not in server.requests[0]
@@ -101,10 +99,10 @@ async def test_next_address_is_tried_when_one_cannot_be_connected_to() -> None:
         dead_port = dead.port
     async with key_server(Answer(b"{}")) as server:
         client = make_client(cluster("keys", dead_port, server.port))
-        found = await client.fetch("http://issuer.test/certs", "keys", 5.0, Validators())
+        found = await client.get("http://issuer.test/certs", client.destination("keys"))
         await client.close()
 
-    assert found is not None
+    assert found.body == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -113,52 +111,18 @@ async def test_next_address_is_tried_when_one_cannot_be_connected_to() -> None:
         ("file:///etc/passwd", "keys", "not an absolute http or https URI"),
         ("/certs", "keys", "not an absolute http or https URI"),
         ("http://a/", "nope", "does not exist"),
-        ("http://a/", "keys", "no address"),
+        ("http://a/", "empty", "no address"),
     ],
 )
 async def test_request_that_cannot_be_made_says_why(uri: str, cluster_name: str, reason: str) -> None:
     """Each is a mistake in the configuration, or DNS that did not answer yet."""
-    client = make_client(cluster("keys"))
+    settings = cluster("keys")
+    endpoints = {"keys": [EndpointAddress("127.0.0.1", 1, "")], "empty": []}
+    client = JwksHttpClient({"keys": settings, "empty": settings}, lambda name: endpoints[name])
 
     with pytest.raises(FetchFailed, match=reason):
-        await client.fetch(uri, cluster_name, 1.0, Validators())
+        await RemoteRetrieval(RemoteJwksSettings(uri, cluster_name, 1.0), client).retrieve(Validators(), 0.0)
     await client.close()
-
-
-class Certificates:
-    """A private CA and a certificate for issuer.test."""
-
-    def __init__(self, directory: Path) -> None:
-        now = dt.datetime.now(tz=dt.UTC)
-        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test ca")])
-        ca = (
-            x509.CertificateBuilder().subject_name(ca_name).issuer_name(ca_name).public_key(ca_key.public_key())
-            .serial_number(1).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-            .sign(ca_key, hashes.SHA256())
-        )  # fmt: skip
-        names = [x509.DNSName("issuer.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.9"))]
-        leaf = (
-            x509.CertificateBuilder().subject_name(x509.Name([])).issuer_name(ca_name).public_key(key.public_key())
-            .serial_number(2).not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-            )
-            .sign(ca_key, hashes.SHA256())
-        )  # fmt: skip
-        self.ca_pem = ca.public_bytes(serialization.Encoding.PEM).decode()
-        chain = directory / "leaf.pem"
-        chain.write_bytes(
-            leaf.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.load_cert_chain(chain)
 
 
 async def fetch_tls(
@@ -166,10 +130,11 @@ async def fetch_tls(
 ) -> bytes | None:
     client = make_client(cluster("keys", server.port, tls=UpstreamTlsSettings(context, sni)))
     try:
-        found = await client.fetch("https://issuer.test/certs", "keys", timeout_s, Validators())
+        remote = RemoteJwksSettings("https://issuer.test/certs", "keys", timeout_s)
+        found = await RemoteRetrieval(remote, client).retrieve(Validators(), 0.0)
     finally:
         await client.close()
-    return None if found is None else found.body
+    return found.body
 
 
 async def test_s39_tls_is_verified_against_the_clusters_ca_and_the_uris_host(tmp_path: Path) -> None:
@@ -296,7 +261,7 @@ async def test_s36_requests_within_the_cool_down_are_answered_without_a_fetch() 
         assert running.on_refresh_request(settings.source_id) is None
         await workers.update()
         for _ in range(1000):
-            assert running.on_refresh_request(settings.source_id) == first
+            assert running.on_refresh_request(settings.source_id) == dataclasses.replace(first, fetched=False)
 
     assert len(server.requests) == 2
 
@@ -388,5 +353,14 @@ async def test_statistics_are_per_provider() -> None:
         sink = StatsSink()
         running.write_stats(sink)
 
-    assert sink.counters == {"jwks.p.fetch_success": 1, "jwks.p.fetch_failed": 0}
-    assert sink.gauges == {"jwks.p.epoch": 1, "jwks.p.keys": 1, "jwks.p.stale": 0}
+    assert sink.counters == {
+        "jwks.p.fetch_success": 1,
+        "jwks.p.fetch_failed": 0,
+        "jwks.p.fetch_not_modified": 0,
+    }
+    assert sink.gauges == {
+        "jwks.p.epoch": 1,
+        "jwks.p.keys": 1,
+        "jwks.p.stale": 0,
+        "jwks.p.from_snapshot": 0,
+    }

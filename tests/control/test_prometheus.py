@@ -64,12 +64,12 @@ def test_output_is_what_prometheus_reads() -> None:
     text = encode_prometheus(stats, NAMES)
     families = {family.name: family for family in text_string_to_metric_families(text)}
 
-    assert "# TYPE envoy_cluster_upstream_rq counter\n" in text
+    assert "# TYPE envoy_cluster_upstream_rq untyped\n" in text
     assert text.count("# TYPE envoy_cluster_upstream_rq_total counter\n") == 1
-    assert 'envoy_cluster_upstream_rq{envoy_response_code="503",envoy_cluster_name="c"} 1\n' in text
-    assert "envoy_server_live{} 1\n" in text
+    assert 'envoy_cluster_upstream_rq{envoy_cluster_name="c",envoy_response_code="503"} 1.0\n' in text
+    assert "envoy_server_live 1.0\n" in text
     (odd,) = (
-        s for s in families["envoy_cluster_upstream_rq"].samples if s.labels["envoy_cluster_name"] != "c"
+        s for f in families.values() for s in f.samples if s.labels.get("envoy_cluster_name", "c") != "c"
     )
     assert odd.labels["envoy_cluster_name"] == 'odd"name'
     samples = families["envoy_http_downstream_rq_time"].samples

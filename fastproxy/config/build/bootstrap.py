@@ -3,6 +3,7 @@
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.key_sources import check_provider_keys
 from fastproxy.config.build.listeners import build_listener
 from fastproxy.config.build.runtime_keys import build_runtime_keys
 from fastproxy.config.problems import quote
@@ -12,9 +13,12 @@ from fastproxy.listener.settings import ListenerSettings
 from fastproxy.upstream.settings import ClusterSettings
 
 
-def build_settings(bootstrap: View) -> ProxySettings:
-    """Build everything, then report every field that nobody read."""
-    context = BuildContext(runtime=build_runtime_keys(bootstrap))
+def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySettings:
+    """Build everything, then report every field that nobody read.
+
+    `read_key_files`: False leaves watched `local_jwks` files unread, for a worker gets their keys by message.
+    """
+    context = BuildContext(runtime=build_runtime_keys(bootstrap), read_key_files=read_key_files)
     bootstrap.unsupported(
         "dynamic_resources",
         "configuration from a management server is not supported yet",
@@ -28,12 +32,14 @@ def build_settings(bootstrap: View) -> ProxySettings:
     context.cluster_names = frozenset(cluster.name for cluster in clusters)
     admin = _build_admin(bootstrap)
     listeners = _build_listeners(static, context)
+    check_provider_keys(context)
     node = bootstrap.child_or_empty("node")
     settings = ProxySettings(
         listeners=listeners,
         clusters=clusters,
         admin=admin,
         node=NodeSettings(node.text("id"), node.text("cluster")),
+        jwks_snapshot_dir=context.runtime.snapshot_dir,
     )
     bootstrap.sweep()
     return settings

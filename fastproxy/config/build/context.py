@@ -16,3 +16,9 @@ class BuildContext:
     """False when a cluster has no readable name: references to clusters can then not be judged."""
     default_tls: ssl.SSLContext | None = None
     """TLS with default settings, built once: reading the system's roots takes milliseconds."""
+    read_key_files: bool = True
+    """False in a worker: the control plane sends it the content of watched `local_jwks` files."""
+    fetched_providers: set[str] = field(default_factory=set)
+    """Names of the providers whose keys are fetched: only they can have settings for fetching."""
+    discovered_providers: set[str] = field(default_factory=set)
+    """Those of them whose keys are found by OpenID Connect Discovery."""

@@ -1,5 +1,7 @@
 """`http_filters`: which filters there are, in which order, with which settings."""
 
+from dataclasses import dataclass, field
+
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.jwt_authn import JWT_AUTHN, build_jwt_authn
 from fastproxy.config.decode import OWN_PREFIX
@@ -23,26 +25,40 @@ _TYPES_BY_NAME = {
 _URL = "type.googleapis.com/"
 
 
-def build_http_filters(manager: View, context: BuildContext) -> tuple[tuple[HttpFilterSettings, ...], bool]:
-    """The filters before the router, in order, and the router's `suppress_envoy_headers`."""
+@dataclass(slots=True)
+class HttpFilters:
+    """The filters of a connection manager."""
+
+    settings: list[HttpFilterSettings] = field(default_factory=list)
+    """Those before the router, in order."""
+    suppress_envoy_headers: bool = False
+    """The router's."""
+    views: dict[str, View | None] = field(default_factory=dict)
+    """By name; None for one that FastProxy does without. What routes say about filters is checked against it."""
+
+
+def build_http_filters(manager: View, context: BuildContext) -> HttpFilters:
+    """Build all filters of a connection manager."""
     entries = manager.children("http_filters")
-    filters: list[HttpFilterSettings] = []
-    suppress_envoy_headers = False
+    found = HttpFilters()
     last = ""
-    names: set[str] = set()
     for index, entry in enumerate(entries):
         name = entry.text("name")
-        if name in names:
+        if name in found.views:
             entry.warn(f"another filter is named {quote(name)}, too", field="name")
-        names.add(name)
+        disabled = entry.flag("disabled")
         config = _open_filter(entry)
+        found.views[name] = config
         last = config.type_name if config is not None else ""
         if config is None:
             continue
         if config.type_name == JWT_AUTHN:
-            filters.append(HttpFilterSettings(name, build_jwt_authn(config, context)))
+            jwt_authn = build_jwt_authn(config, context, name=name, disabled=disabled)
+            found.settings.append(HttpFilterSettings(name, jwt_authn))
         elif config.type_name == ROUTER:
-            suppress_envoy_headers = config.flag("suppress_envoy_headers")
+            found.suppress_envoy_headers = config.flag("suppress_envoy_headers")
+            if disabled:
+                entry.error("the router cannot be disabled", "Remove the field", field="disabled")
             if index != len(entries) - 1:
                 entry.error(
                     "the router answers every request, so it must be the last of the http_filters",
@@ -54,16 +70,13 @@ def build_http_filters(manager: View, context: BuildContext) -> tuple[tuple[Http
             f'Add {{name: envoy.filters.http.router, typed_config: {{"@type": {_URL}{ROUTER}}}}}',
             field="http_filters",
         )
-    return tuple(filters), suppress_envoy_headers
+    return found
 
 
 def _open_filter(entry: View) -> View | None:
     """The configuration of a filter that FastProxy has; any other is refused, or skipped if it is optional."""
     name = entry.text("name")
     optional = entry.flag("is_optional")
-    entry.unsupported(
-        "disabled", "a filter that is only enabled by routes is not supported yet", "Remove the filter"
-    )
     config = entry.typed("typed_config")
     if config is None:
         if entry.selected("config_type") is None:
@@ -78,8 +91,7 @@ def _open_filter(entry: View) -> View | None:
         config.accept("value")
         if kind.startswith(OWN_PREFIX):
             known = ", ".join(OWN_FILTERS) or "none in this version"
-    for field, _ in config.message.ListFields():
-        config.accept(field.name)
+    config.accept(*(one.name for one, _ in config.message.ListFields()))
     if optional:
         entry.warn(f"has no effect: FastProxy has no filter {quote(kind)}, and it is optional")
     else:

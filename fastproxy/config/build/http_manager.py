@@ -3,6 +3,7 @@
 from fastproxy.config.build.access_log import build_access_log
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.http_filters import build_http_filters
+from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.routes import build_route_config
 from fastproxy.config.view import View
 from fastproxy.listener.settings import HttpConnectionManagerSettings
@@ -19,18 +20,18 @@ _DEFAULT_STREAM_IDLE_S = 300.0
 def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionManagerSettings | None:
     """Build what serves HTTP on a listener; None when it has no route table (reported)."""
     _check_choices(manager)
-    filters, suppress_envoy_headers = build_http_filters(manager, context)
+    filters = build_http_filters(manager, context)
     logs = [build_access_log(entry) for entry in manager.children("access_log")]
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
     if not http1.flag_or("allow_absolute_url", default=True):
         http1.error("allow_absolute_url: false is not supported", "Remove it", field="allow_absolute_url")
     common.only("headers_with_underscores_action", ("ALLOW",))
-    routes = _build_routes(manager, context)
+    routes = _build_routes(manager, context, filters.views)
     settings = HttpConnectionManagerSettings(
         stat_prefix=manager.text("stat_prefix"),
         route_config=routes or RouteConfigurationSettings("", ()),
-        http_filters=filters,
+        http_filters=tuple(filters.settings),
         access_logs=tuple(log for log in logs if log is not None),
         server_name=manager.text("server_name") or _DEFAULT_SERVER_NAME,
         use_remote_address=manager.flag_or("use_remote_address", default=False),
@@ -48,7 +49,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         default_host_for_http_10=http1.text("default_host_for_http_10"),
         normalize_path=manager.flag_or("normalize_path", default=False),
         merge_slashes=manager.flag("merge_slashes"),
-        suppress_envoy_headers=suppress_envoy_headers,
+        suppress_envoy_headers=filters.suppress_envoy_headers,
     )
     return None if routes is None else settings
 
@@ -67,8 +68,10 @@ def _check_choices(manager: View) -> None:
     manager.child("internal_address_config")
 
 
-def _build_routes(manager: View, context: BuildContext) -> RouteConfigurationSettings | None:
+def _build_routes(
+    manager: View, context: BuildContext, filters: FilterViews
+) -> RouteConfigurationSettings | None:
     manager.unsupported("rds", "routes from a management server are not supported yet", "Use route_config")
     manager.unsupported("scoped_routes", "scoped routes are not supported yet", "Use route_config")
     config = manager.child("route_config")
-    return None if config is None else build_route_config(config, context)
+    return None if config is None else build_route_config(config, context, filters)

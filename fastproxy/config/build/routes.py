@@ -1,10 +1,10 @@
 """`RouteConfiguration` to settings (envoy.config.route.v3)."""
 
-import difflib
-
+from fastproxy.config.build.cluster_reference import check_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.path_match import build_path_match
+from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.router.settings import (
@@ -34,9 +34,11 @@ _NOT_FOUND_STATUS = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SER
 class _RouteBuilder:
     """Builds one `RouteConfiguration`, with the options of it that its routes need."""
 
-    def __init__(self, config: View, context: BuildContext) -> None:
+    def __init__(self, config: View, context: BuildContext, filters: FilterViews) -> None:
         self._config = config
         self._context = context
+        self._filters = filters
+        self._filter_configs = build_filter_configs(config, filters)
         self._check_clusters = config.flag_or("validate_clusters", default=True)
         self._max_body_bytes = config.integer_or(
             "max_direct_response_body_size_bytes", _MAX_DIRECT_BODY_BYTES
@@ -58,7 +60,9 @@ class _RouteBuilder:
             self._check_domain(view, domain, seen)
             seen.setdefault(domain, name)
         view.only("require_tls", ("NONE",), "Answer with a redirect route that has https_redirect: true")
-        routes = [self._route(route) for route in view.children("routes")]
+        # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
+        filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
+        routes = [self._route(route, filter_configs) for route in view.children("routes")]
         return VirtualHostSettings(name, domains, tuple(route for route in routes if route is not None))
 
     def _check_domain(self, view: View, domain: str, seen: dict[str, str]) -> None:
@@ -78,13 +82,14 @@ class _RouteBuilder:
                 field="domains",
             )
 
-    def _route(self, view: View) -> RouteSettings | None:
+    def _route(self, view: View, inherited: dict[str, object]) -> RouteSettings | None:
         match = build_path_match(view.child_or_empty("match"))
         action = self._action(view)
         name = view.text("name")
+        filter_configs = inherited | build_filter_configs(view, self._filters)
         if match is None or action is None:
             return None
-        return RouteSettings(match, action, name)
+        return RouteSettings(match, action, name, filter_configs)
 
     def _action(self, view: View) -> RouteActionSettings | None:
         kind = view.selected("action")
@@ -126,19 +131,11 @@ class _RouteBuilder:
         return DirectResponseAction(view.integer("status"), content)
 
 
-def build_route_config(config: View, context: BuildContext) -> RouteConfigurationSettings:
-    """Build a whole route table."""
-    return _RouteBuilder(config, context).build()
-
-
-def check_cluster(view: View, field: str, name: str, context: BuildContext) -> None:
-    """Report a reference to a cluster that is not configured."""
-    known = context.cluster_names
-    if name in known or not context.clusters_complete:
-        return
-    near = difflib.get_close_matches(name, known, n=1)
-    fix = f"Did you mean {quote(near[0])}?" if near else "Define it in static_resources.clusters"
-    view.error(f"unknown cluster '{quote(name)[1:-1]}'", fix, field=field)
+def build_route_config(
+    config: View, context: BuildContext, filters: FilterViews
+) -> RouteConfigurationSettings:
+    """Build a whole route table; `filters` are those that its routes may speak of."""
+    return _RouteBuilder(config, context, filters).build()
 
 
 def _build_redirect(view: View) -> RedirectAction:

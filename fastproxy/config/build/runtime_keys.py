@@ -6,17 +6,42 @@ error in a security setting must not pass. Keys of Envoy's own are only warned a
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 
 _PREFIX = "fastproxy."
 MAX_STALE = "fastproxy.jwks.max_stale_s"
+SNAPSHOT_DIR = "fastproxy.jwks.snapshot_dir"
+ALLOW_PRIVATE_NETWORKS = "fastproxy.jwks.allow_private_networks"
+#: Followed by a provider's name.
+DISCOVERY_CLUSTER = "fastproxy.jwks.discovery_cluster."
+#: Followed by a provider's name, a dot and a header's name.
+REQUEST_HEADERS = "fastproxy.jwks.request_headers."
 ALLOW_MISSING_EXP = "fastproxy.jwt.allow_missing_exp"
 TOKEN_CACHE_SIZE = "fastproxy.jwt.token_cache_size"  # noqa: S105 - a setting's name
-KNOWN_KEYS = (MAX_STALE, ALLOW_MISSING_EXP, TOKEN_CACHE_SIZE)
+KNOWN_KEYS = (MAX_STALE, SNAPSHOT_DIR, ALLOW_PRIVATE_NETWORKS, ALLOW_MISSING_EXP, TOKEN_CACHE_SIZE)
+_PER_PROVIDER = (DISCOVERY_CLUSTER, REQUEST_HEADERS)
 _MAX_CACHE_SIZE = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """A setting for one provider, and where it stands: whether the provider exists shows later."""
+
+    layer: View
+    key: str
+    provider: str
+    value: str
+
+    def error(self, problem: str, fix: str = "") -> None:
+        """Report a mistake in this setting."""
+        self.layer.error(f"{self.key}: {problem}", fix, field="static_layer")
+
+    def warn(self, problem: str, fix: str = "") -> None:
+        """Tell something about this setting that does not stop the load."""
+        self.layer.warn(f"{self.key}: {problem}", fix, field="static_layer")
 
 
 @dataclass(slots=True)
@@ -29,6 +54,14 @@ class RuntimeKeys:
     """`fastproxy.jwt.allow_missing_exp`: accept tokens that never expire, as Envoy does."""
     token_cache_size: int = 1000
     """`fastproxy.jwt.token_cache_size`: verified tokens to keep per provider and worker; 0 keeps none."""
+    snapshot_dir: str = ""
+    """`fastproxy.jwks.snapshot_dir`: where fetched key sets are kept for the next start; empty: nowhere."""
+    allow_private_networks: bool = False
+    """`fastproxy.jwks.allow_private_networks`: discovered keys may lie at addresses that are not public."""
+    discovery_clusters: dict[str, ProviderKey] = field(default_factory=dict)
+    """`fastproxy.jwks.discovery_cluster.<provider>`: the cluster's name, by provider."""
+    request_headers: dict[tuple[str, str], ProviderKey] = field(default_factory=dict)
+    """`fastproxy.jwks.request_headers.<provider>.<name>`: the value, by provider and lower-case name."""
 
 
 def build_runtime_keys(bootstrap: View) -> RuntimeKeys:
@@ -59,29 +92,63 @@ def _read_layer(layer: View, values: dict[str, object], keys: RuntimeKeys) -> No
 
 
 def _read_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
-    if key == ALLOW_MISSING_EXP:
-        if not isinstance(value, bool):
-            _wrong(layer, key, "must be true or false")
+    if key in (ALLOW_MISSING_EXP, ALLOW_PRIVATE_NETWORKS):
+        _read_flag(layer, key, value, keys)
+    elif key in (MAX_STALE, TOKEN_CACHE_SIZE):
+        _read_number(layer, key, value, keys)
+    elif key == SNAPSHOT_DIR:
+        if not isinstance(value, str) or not value or "\0" in value:
+            _wrong(layer, key, "must be the name of a directory")
             return
+        keys.snapshot_dir = value
+    elif key.startswith(_PER_PROVIDER):
+        _read_provider_key(layer, key, value, keys)
+    else:
+        near = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
+        known = (*KNOWN_KEYS, *(f"{prefix}<provider>" for prefix in _PER_PROVIDER))
+        fix = f"Did you mean {near[0]}?" if near else "Known keys: " + ", ".join(known)
+        layer.error(f"unknown setting {quote(key)}", fix, field="static_layer")
+
+
+def _read_flag(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
+    if not isinstance(value, bool):
+        _wrong(layer, key, "must be true or false")
+    elif key == ALLOW_PRIVATE_NETWORKS:
+        keys.allow_private_networks = value
+    else:
         keys.allow_missing_exp = value
         if value:
             layer.warn(f"{key}: tokens without exp are accepted and never expire", field="static_layer")
-    elif key == MAX_STALE:
-        number = _number(value)
+
+
+def _read_number(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
+    number = _number(value)
+    if key == MAX_STALE:
         if number is None or not 0 <= number < math.inf:
             _wrong(layer, key, "must be a number of seconds, 0 or more")
             return
         keys.max_stale_s = number
-    elif key == TOKEN_CACHE_SIZE:
-        number = _number(value)
+    else:
         if number is None or not number.is_integer() or not 0 <= number <= _MAX_CACHE_SIZE:
             _wrong(layer, key, f"must be an integer between 0 and {_MAX_CACHE_SIZE}")
             return
         keys.token_cache_size = int(number)
+
+
+def _read_provider_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
+    if not isinstance(value, str) or not value:
+        # The value may be a secret that was not quoted, so it is not repeated.
+        _wrong(layer, key, "must be text")
+    elif key.startswith(DISCOVERY_CLUSTER):
+        provider = key.removeprefix(DISCOVERY_CLUSTER)
+        keys.discovery_clusters[provider] = ProviderKey(layer, key, provider, value)
     else:
-        near = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
-        fix = f"Did you mean {near[0]}?" if near else "Known keys: " + ", ".join(KNOWN_KEYS)
-        layer.error(f"unknown setting {quote(key)}", fix, field="static_layer")
+        # A provider's name may have dots; the name of a header that matters here has none.
+        provider, _, header = key.removeprefix(REQUEST_HEADERS).rpartition(".")
+        if not provider or not header:
+            _wrong(layer, key, "must end in a provider's name, a dot and a header's name")
+            return
+        keys.request_headers[provider, header.lower()] = ProviderKey(layer, key, provider, value)
 
 
 def _wrong(layer: View, key: str, problem: str) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any, Final
 
 import fastproxy
-from fastproxy import clock
+from fastproxy import build_info, clock
 from fastproxy.control.admin.view import AdminView, JwksStatus
 from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
@@ -113,7 +113,7 @@ def server_info(view: AdminView) -> dict[str, Any]:
     uptime = f"{int(view.uptime_s())}s"
     node = view.settings.node
     return {
-        "version": f"fastproxy/{fastproxy.__version__}",
+        "version": f"fastproxy/{fastproxy.__version__}/{build_info.form()}",
         "state": view.state.name,
         "uptime_current_epoch": uptime,
         "uptime_all_epochs": uptime,
@@ -129,7 +129,6 @@ def jwks_json(view: AdminView) -> dict[str, Any]:
 
 
 def _provider(status: JwksStatus) -> dict[str, Any]:
-    remote = bool(status.cluster)
     state = "fresh"
     if not status.keys:
         state = "no keys"
@@ -138,20 +137,27 @@ def _provider(status: JwksStatus) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "provider": status.provider,
         "issuer": status.issuer,
+        "kind": status.kind,
         "source": status.source,
         "state": state,
         "stale": state == "stale",
         "keys": list(status.keys),
     }
-    if remote:
+    if status.kind == "configuration":
+        return facts
+    facts |= {
+        "epoch": status.epoch,
+        "fetched_at": _timestamp(status.fetched_at, 0),
+        "last_error": status.last_error or None,
+    }
+    if status.kind != "file":
+        now = clock.unix_time()
         facts |= {
-            "cluster": status.cluster,
-            "epoch": status.epoch,
-            "fetched_at": _timestamp(status.fetched_at, 0),
-            "expires_at": _timestamp(clock.unix_time(), status.expires_in_s),
-            "withdrawn_at": _timestamp(clock.unix_time(), status.withdrawn_in_s),
-            "next_fetch_at": _timestamp(clock.unix_time(), status.next_fetch_in_s),
-            "last_error": status.last_error or None,
+            "cluster": status.cluster or None,
+            "from_snapshot": status.from_snapshot,
+            "expires_at": _timestamp(now, status.expires_in_s),
+            "withdrawn_at": _timestamp(now, status.withdrawn_in_s),
+            "next_fetch_at": _timestamp(now, status.next_fetch_in_s),
             "failures_in_a_row": status.failures,
         }
     return facts

@@ -1,19 +1,24 @@
 """Statistics in Prometheus' text format, with Envoy's family names and labels (spec/http.md section 16).
 
-prometheus_client's own writer adds `_total` to every counter's name, as OpenMetrics wants. Envoy does not,
-and with it `cluster.c.upstream_rq_200` would become a second `envoy_cluster_upstream_rq_total`. So the lines
-are written here; that client's parser is the oracle of the tests, and its number format is used.
+prometheus_client writes the text. It follows OpenMetrics, where a counter's name ends in `_total`; Envoy has counters
+whose names do not. Those are handed over as untyped: the sample names, which queries and dashboards use, stay Envoy's.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client.utils import floatToGoString
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from fastproxy.control.totals import MergedStats
 from fastproxy.stats import BUCKETS
+
+#: Envoy gives none; the names are documented with Envoy.
+_HELP: Final = ""
+_BOUNDS: Final = (*(f"{bound:g}" if bound < 1e6 else str(int(bound)) for bound in BUCKETS), "+Inf")
 
 _Labels = tuple[tuple[str, str], ...]
 
@@ -79,19 +84,57 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
 
 def encode_prometheus(stats: MergedStats, names: ScopeNames) -> str:
     """Write all statistics; counters first, then gauges, then histograms, each sorted by family."""
-    lines: list[str] = []
-    for kind, values in (("counter", stats.counters), ("gauge", stats.gauges)):
-        families: dict[str, list[str]] = {}
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_StatsCollector(stats, names))
+    return generate_latest(registry).decode()
+
+
+class _StatsCollector(Collector):
+    """Turns merged statistics into the library's families, once."""
+
+    def __init__(self, stats: MergedStats, names: ScopeNames) -> None:
+        self._stats = stats
+        self._names = names
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is known before the statistics are collected."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters, gauges, histograms."""
+        yield from self._collect_values(self._stats.counters, "counter")
+        yield from self._collect_values(self._stats.gauges, "gauge")
+        yield from self._collect_histograms()
+
+    def _collect_values(self, values: Mapping[str, int], kind: str) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
         for name, value in sorted(values.items()):
-            family, labels = split_stat_name(name, names)
-            families.setdefault(family, []).append(f"{family}{_encode_labels(labels)} {value}\n")
-        _write_families(lines, kind, families)
-    families = {}
-    for name, encoded in sorted(stats.histograms.items()):
-        family, labels = split_stat_name(name, names)
-        families.setdefault(family, []).extend(_encode_histogram(family, labels, encoded))
-    _write_families(lines, "histogram", families)
-    return "".join(lines)
+            family, labels = split_stat_name(name, self._names)
+            if family not in families:
+                families[family] = _new_metric(family, kind)
+            families[family].add_sample(family, dict(labels), value)
+        for family in sorted(families):
+            yield families[family]
+
+    def _collect_histograms(self) -> Iterator[Metric]:
+        families: dict[str, HistogramMetricFamily] = {}
+        for name, encoded in sorted(self._stats.histograms.items()):
+            family, labels = split_stat_name(name, self._names)
+            if family not in families:
+                families[family] = HistogramMetricFamily(family, _HELP, labels=[label for label, _ in labels])
+            buckets = list(zip(_BOUNDS, encoded, strict=False))
+            families[family].add_metric([value for _, value in labels], buckets, sum_value=encoded[-2])
+        for family in sorted(families):
+            yield families[family]
+
+
+def _new_metric(family: str, kind: str) -> Metric:
+    if kind == "counter":
+        if family.endswith("_total"):
+            # The library adds the suffix again when it writes the type.
+            return Metric(family.removesuffix("_total"), _HELP, "counter")
+        kind = "unknown"
+    return Metric(family, _HELP, kind)
 
 
 def _split_scope(rest: str, known: Iterable[str]) -> tuple[str, str]:
@@ -102,33 +145,3 @@ def _split_scope(rest: str, known: Iterable[str]) -> tuple[str, str]:
         return scope, rest[len(scope) + 1 :]
     scope, _, remainder = rest.partition(".")
     return scope, remainder
-
-
-def _write_families(lines: list[str], kind: str, families: dict[str, list[str]]) -> None:
-    for family, samples in sorted(families.items()):
-        lines.append(f"# TYPE {family} {kind}\n")
-        lines.extend(samples)
-
-
-def _encode_labels(labels: _Labels) -> str:
-    # Untagged metrics carry empty braces in Envoy.
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels) + "}"
-
-
-def _encode_histogram(family: str, labels: _Labels, encoded: list[float]) -> list[str]:
-    bounds = [*(f"{bound:g}" if bound < 1e6 else str(int(bound)) for bound in BUCKETS), "+Inf"]
-    lines = [
-        f"{family}_bucket{_encode_labels((*labels, ('le', bound)))} {int(count)}\n"
-        for bound, count in zip(bounds, encoded, strict=False)
-    ]
-    lines.append(f"{family}_sum{_encode_labels(labels)} {_encode_number(encoded[-2])}\n")
-    lines.append(f"{family}_count{_encode_labels(labels)} {int(encoded[-1])}\n")
-    return lines
-
-
-def _encode_number(value: float) -> str:
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]  # prometheus_client has no annotations here
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')

@@ -37,11 +37,11 @@ class JwksStatus:
     source: str
     """URI, file name or `inline_string`."""
     cluster: str
-    """Empty for local keys."""
+    """Empty for local keys, and for discovery by DNS."""
     epoch: int
     keys: tuple[dict[str, str], ...]
     fetched_at: float | None
-    """Unix time of the last good fetch."""
+    """Unix time of the last good fetch, or at which a file's keys were read."""
     expires_in_s: float | None
     """Seconds until the keys are stale; negative: since then."""
     withdrawn_in_s: float | None
@@ -50,6 +50,10 @@ class JwksStatus:
     last_error: str
     failures: int
     """Failed fetches since the last good one."""
+    kind: str = "remote"
+    """`remote`, `discovery`, `file`, or `configuration`: inline and environment, which never change."""
+    from_snapshot: bool = False
+    """The keys come from disk: no fetch has succeeded since the start."""
 
 
 class AdminView(Protocol):

@@ -1,0 +1,77 @@
+"""`typed_per_filter_config`: what a route, a virtual host or a route table says about an HTTP filter.
+
+Keys are names of filters in `http_filters`. Envoy ignores a key that names none; here it is an error, for what was
+meant to protect a route, or to open it, would silently do neither.
+"""
+
+import difflib
+from collections.abc import Mapping
+
+from fastproxy.config.build.jwt_authn import JWT_AUTHN, PER_ROUTE, build_per_route
+from fastproxy.config.problems import quote
+from fastproxy.config.view import View
+from fastproxy.filters.jwt_authn.settings import PerRouteSettings
+
+FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
+
+#: The configuration of each filter by its name; None for one that FastProxy does without because it is optional.
+FilterViews = Mapping[str, View | None]
+
+
+def build_filter_configs(view: View, filters: FilterViews) -> dict[str, object]:
+    """Build one level's map; filters that cannot be configured are reported."""
+    found: dict[str, object] = {}
+    opened = view.typed_entries("typed_per_filter_config")
+    for name in sorted(view.message.typed_per_filter_config):
+        config = opened.get(name)
+        if config is None:
+            # Decoding has said why, if there was a text to decode.
+            view.error(f"the settings for {quote(name)} cannot be read", field="typed_per_filter_config")
+            continue
+        settings = _build_one(name, config, filters)
+        if settings is not None:
+            found[name] = settings
+    return found
+
+
+def _build_one(name: str, config: View, filters: FilterViews) -> PerRouteSettings | None:
+    inner: View | None = config
+    optional = disabled = False
+    if config.type_name == FILTER_CONFIG:
+        optional, disabled = config.flag("is_optional"), config.flag("disabled")
+        inner = config.typed("config")
+        if inner is None and (config.has("config") or not disabled):
+            config.error("no settings that can be read", "Set config or disabled", field="config")
+            return None
+    filter_config = filters.get(name)
+    if filter_config is None:
+        if inner is not None:
+            _accept_all(inner)
+        _report_unknown(name, config, filters, optional=optional)
+        return None
+    if filter_config.type_name != JWT_AUTHN:
+        if inner is not None:
+            _accept_all(inner)
+        config.error(f"the filter {quote(name)} has no settings for single routes", "Remove them")
+        return None
+    if inner is not None and inner.type_name != PER_ROUTE:
+        _accept_all(inner)
+        config.error(f"the filter {quote(name)} takes a {PER_ROUTE} here, not a {quote(inner.type_name)}")
+        return None
+    settings = PerRouteSettings() if inner is None else build_per_route(inner, filter_config)
+    return PerRouteSettings(is_skipped=True) if disabled else settings
+
+
+def _report_unknown(name: str, config: View, filters: FilterViews, *, optional: bool) -> None:
+    if name in filters or optional:
+        config.warn(f"has no effect: there is no HTTP filter {quote(name)}, and it is optional")
+        return
+    near = difflib.get_close_matches(name, filters, n=1)
+    config.error(
+        f"http_filters has no filter named {quote(name)}",
+        f"Did you mean {quote(near[0])}?" if near else "The key is the filter's name in http_filters",
+    )
+
+
+def _accept_all(view: View) -> None:
+    view.accept(*(field.name for field, _ in view.message.ListFields()))

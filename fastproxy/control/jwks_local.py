@@ -1,0 +1,185 @@
+"""`local_jwks` files, watched by content: new keys get to all workers at once, bad ones to none.
+
+The file is read again every few seconds by its name, so every way of replacing it is seen: written in place,
+renamed over, or swapped as a symlink anywhere on the path (Kubernetes' `..data`). A file that is just being
+written looks broken for a moment; what is broken must look the same twice before it is worth a warning.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from fastproxy import clock
+from fastproxy.control.jwks_document import BadJwks, JwksDocument, parse_jwks
+from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
+from fastproxy.ipc.messages import JwksUpdate
+from fastproxy.stats import StatsSink
+from fastproxy.tasks import cancel_and_wait, spawn
+
+_log = logging.getLogger("fastproxy.control.jwks")
+#: Reading a key file costs some ten microseconds; two seconds after a change is soon enough for a rotation.
+POLL_INTERVAL_S: Final = 2.0
+#: The bound of `DataSource` when the configuration is loaded.
+_MAX_BYTES: Final = 16 * 1024 * 1024
+
+
+class LocalSource:
+    """The keys of one watched file, beginning with those that the configuration was loaded with."""
+
+    def __init__(self, provider: ProviderSettings, local: LocalJwksSettings) -> None:
+        self.provider = provider
+        self.filename = local.filename
+        self.document = parse_jwks(local.jwks, is_local=True)
+        """What the workers have."""
+        self.epoch = 1
+        self.loaded_at = clock.unix_time()
+        """Unix time at which the keys in force were read."""
+        self.last_error = ""
+        """Why what the file holds now is not used; empty if it is."""
+        self.reloads_good = self.reloads_failed = 0
+        self._seen = hashlib.sha256(local.jwks).digest()
+        self._suspect = b""
+
+    def message(self) -> JwksUpdate:
+        """Return the keys in force as workers get them."""
+        return JwksUpdate(self.provider.source_id, self.epoch, self.document.text)
+
+    def on_content(self, content: bytes | OSError) -> JwksUpdate | None:
+        """Take what the file holds, or why it cannot be read.
+
+        Returns:
+            What all workers must be told; None: the keys are the same, or the new ones cannot be used.
+        """
+        seen = hashlib.sha256(_words(content) if isinstance(content, OSError) else content).digest()
+        if seen == self._seen:
+            self._suspect = b""
+            return None
+        try:
+            document = _parse(content)
+        except BadJwks as error:
+            if seen != self._suspect:
+                self._suspect = seen
+                return None
+            self._seen, self.last_error = seen, str(error)
+            self.reloads_failed += 1
+            _log.warning(
+                "provider '%s': %s cannot be used: %s; the keys that were read before stay in force",
+                self.provider.name,
+                self.filename,
+                error,
+            )
+            return None
+        self._seen, self._suspect = seen, b""
+        return self._replace(document)
+
+    def _replace(self, document: JwksDocument) -> JwksUpdate | None:
+        recovered, self.last_error = self.last_error, ""
+        self.reloads_good += 1
+        self.loaded_at = clock.unix_time()
+        if document.fingerprint == self.document.fingerprint:
+            if recovered:
+                _log.info("provider '%s': %s is good again", self.provider.name, self.filename)
+            return None
+        self.document = document
+        self.epoch += 1
+        _log.info(
+            "provider '%s': %s was replaced (epoch %d, %d keys: %s)",
+            self.provider.name,
+            self.filename,
+            self.epoch,
+            len(document.keys),
+            document.kids(),
+        )
+        return self.message()
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add `jwks.<provider>.*`."""
+        prefix = f"jwks.{self.provider.name}."
+        sink.counter(prefix + "reload_success", self.reloads_good)
+        sink.counter(prefix + "reload_failed", self.reloads_failed)
+        sink.gauge(prefix + "epoch", self.epoch)
+        sink.gauge(prefix + "keys", len(self.document.keys))
+
+
+class LocalWatcher:
+    """Keeps the keys of every `local_jwks` file current.
+
+    Args:
+        providers: all of them; those without a file are left alone.
+        broadcast: tells all workers.
+        pause: waits until the files are to be read again, for tests.
+    """
+
+    def __init__(
+        self,
+        providers: tuple[ProviderSettings, ...],
+        broadcast: Callable[[JwksUpdate], None],
+        *,
+        pause: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._broadcast = broadcast
+        self._pause = pause or _pause
+        self._tasks: list[asyncio.Task[None]] = []
+        self.sources = {
+            provider.source_id: LocalSource(provider, provider.jwks)
+            for provider in providers
+            if isinstance(provider.jwks, LocalJwksSettings) and provider.jwks.filename
+        }
+        """Every source by `source_id`."""
+
+    def start(self) -> None:
+        """Begin watching."""
+        for source in self.sources.values():
+            # A task each: a file on a network share that hangs must not hold up the others.
+            self._tasks.append(spawn(self._watch(source), name=f"jwks-file-{source.provider.name}"))
+
+    async def stop(self) -> None:
+        """Stop watching; workers keep what they have."""
+        await cancel_and_wait(*self._tasks)
+
+    def snapshot(self) -> list[JwksUpdate]:
+        """Return the keys in force, for a worker that starts: it does not read the files itself."""
+        return [source.message() for source in self.sources.values()]
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add `jwks.<provider>.*`."""
+        for source in self.sources.values():
+            source.write_stats(sink)
+
+    async def _watch(self, source: LocalSource) -> None:
+        while True:
+            await self._pause()
+            message = source.on_content(await asyncio.to_thread(_read, source.filename))
+            if message is not None:
+                self._broadcast(message)
+
+
+async def _pause() -> None:
+    await asyncio.sleep(POLL_INTERVAL_S)
+
+
+def _read(filename: str) -> bytes | OSError:
+    path = Path(filename)
+    try:
+        # A named pipe would hang the thread.
+        if not path.is_file():
+            return FileNotFoundError(2, "no such regular file")
+        with path.open("rb") as stream:
+            return stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        return error
+
+
+def _words(error: OSError) -> bytes:
+    return (error.strerror or type(error).__name__).encode()
+
+
+def _parse(content: bytes | OSError) -> JwksDocument:
+    if isinstance(content, OSError):
+        raise BadJwks(f"it cannot be read: {_words(content).decode()}")
+    if len(content) > _MAX_BYTES:
+        raise BadJwks(f"it is larger than {_MAX_BYTES} bytes")
+    return parse_jwks(content, is_local=True)
