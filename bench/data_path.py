@@ -28,6 +28,7 @@ from fastproxy.filters.jwt_authn.settings import (
     JwtAuthnSettings,
     LocalJwksSettings,
     ProviderSettings,
+    RequiresProvider,
     RuleSettings,
 )
 from fastproxy.jwt.encoding import encode_base64url
@@ -112,7 +113,7 @@ def make_manager(jwks: bytes, cluster: Cluster) -> HttpConnectionManager:
     )
     rules = (
         RuleSettings(PathMatch(PathKind.PREFIX, "/open")),
-        RuleSettings(PathMatch(PathKind.PREFIX, "/"), "provider"),
+        RuleSettings(PathMatch(PathKind.PREFIX, "/"), RequiresProvider("provider")),
     )
     route = RouteSettings(PathMatch(PathKind.PREFIX, "/"), ForwardAction(cluster.name))
     routes = RouteConfigurationSettings("routes", (VirtualHostSettings("all", ("*",), (route,)),))

@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 
 import fastproxy
-from fastproxy import logs
+from fastproxy import build_info, logs
 
 #: Sub-commands live elsewhere and are imported when used: the proxy itself should not pay for them.
 _SUBCOMMANDS: Final = {
@@ -141,7 +141,7 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
 @click.option("--allow-unknown-static-fields", "--allow-unknown-fields", "allow_unknown_fields", is_flag=True)
 @click.option("--hot-restart-version", is_flag=True, hidden=True)
 @_ignored_options
-@click.version_option(fastproxy.__version__, "--version", prog_name="fastproxy")
+@click.version_option(f"{fastproxy.__version__} ({build_info.form()})", "--version", prog_name="fastproxy")
 @click.pass_context
 def cli(ctx: click.Context, /, **flags: Any) -> None:
     """A front proxy that runs Envoy v3 configuration and verifies JSON Web Tokens at the door.

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import fastproxy
+from fastproxy import build_info
 from fastproxy import cli as cli_module
 from fastproxy.cli import cli, main
 
@@ -63,7 +64,7 @@ def test_no_arguments_is_bad_usage_with_help_on_stderr() -> None:
 
 def test_version() -> None:
     """The first question in a bug report."""
-    assert run("--version").stdout == f"fastproxy, version {fastproxy.__version__}\n"
+    assert run("--version").stdout == f"fastproxy, version {fastproxy.__version__} ({build_info.form()})\n"
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
