@@ -6,9 +6,12 @@ instead, so that a machine that should have everything cannot pass by skipping.
 """
 
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -19,16 +22,35 @@ PEERS = {
     "wrk": "make system-deps",
     "curl": "make system-deps",
     "openssl": "make system-deps",
+    "node": "make system-deps; Node.js 20.12 or newer",
+    "oidc-provider": "make npm-peers",
 }
+
+#: Peers from npm: packages of `tests/providers/package.json`, where `npm ci` puts them.
+NPM_PEERS = {"oidc-provider"}
+_NODE_MODULES = Path(__file__).resolve().parent / "providers" / "node_modules"
+#: oidc-provider uses what older ones do not have.
+_LEAST_NODE_VERSION = (20, 12)
 
 _missing: Counter[str] = Counter()
 
 
 def find_peer(name: str) -> Path | None:
-    """Find a peer's program: beside this interpreter first, where wheels put theirs, then on the PATH."""
+    """Find a peer: beside this interpreter first, where wheels put their programs, then on the PATH.
+
+    A peer from npm is found as the directory of its package.
+    """
     if name not in PEERS:
         msg = f"unknown peer {name!r}; known: {', '.join(sorted(PEERS))}"
         raise pytest.UsageError(msg)
+    if name in NPM_PEERS:
+        package = _NODE_MODULES / name
+        return package if (package / "package.json").is_file() else None
+    path = _find_program(name)
+    return None if path is not None and name == "node" and not _is_new_enough(path) else path
+
+
+def _find_program(name: str) -> Path | None:
     beside = Path(sys.executable).with_name(name)
     if beside.is_file():
         return beside
@@ -36,8 +58,16 @@ def find_peer(name: str) -> Path | None:
     return Path(found) if found is not None else None
 
 
+@lru_cache
+def _is_new_enough(node: Path) -> bool:
+    """Ask a Node.js for its version: `v20.19.2`."""
+    answer = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    version = re.match(r"v(\d+)\.(\d+)\.", answer.stdout)
+    return version is not None and (int(version[1]), int(version[2])) >= _LEAST_NODE_VERSION
+
+
 def require_peer(name: str) -> Path:
-    """Give a peer's program, or skip the test; with FASTPROXY_REQUIRE_PEERS=1 fail it instead."""
+    """Give a peer's path, or skip the test; with FASTPROXY_REQUIRE_PEERS=1 fail it instead."""
     path = find_peer(name)
     if path is not None:
         return path

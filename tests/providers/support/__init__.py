@@ -1,0 +1,1 @@
+"""Identity providers of the tests, and the certificates that they show."""
