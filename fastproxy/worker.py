@@ -172,7 +172,6 @@ class Worker:
 
     async def _drain(self, drain_time_s: float) -> None:
         """Stop accepting, finish what is in flight, then say so."""
-
         for manager in self._managers:
             # Before the sockets close: an answer sent after that must not promise to keep the connection.
             manager.draining = True

@@ -55,7 +55,7 @@ def compile_text(text: str) -> Callable[[LogContext], str]:
                 out.append(part)
             else:
                 value = part(context)
-                out.append("-" if value is None else str(value))
+                out.append("-" if value is None else _as_text(value))
         return "".join(out)
 
     return line
@@ -209,17 +209,25 @@ def _strftime(template: str, unix_time: float) -> str:
 
 
 def _metadata(path: list[str]) -> Operator:
-    def value(context: LogContext) -> str | int | None:
+    def value(context: LogContext) -> Any:
+        # A JSON format takes it as it is, an object too.
         found: Any = context.request.dynamic_metadata
         for key in path:
             if not isinstance(found, dict):
                 return None
             found = found.get(key)
-        if found is None or isinstance(found, str):
-            return found
-        return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode()
+        return found
 
     return value
+
+
+def _as_text(value: object) -> str:
+    """A value in a line of text; what is neither text nor a number is compact JSON, as in Envoy."""
+    if isinstance(value, str):
+        return value
+    if value.__class__ is int:
+        return str(value)
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _address(address: tuple[str, int]) -> str:

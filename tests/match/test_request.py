@@ -69,8 +69,15 @@ def test_header_conditions(condition: HeaderMatch, values: list[bytes], expected
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(":method", "GET"), (":path", "/p?q"), (":authority", "h.test"), ("host", "h.test"), (":scheme", "http")]
-)  # fmt: skip
+    ("name", "value"),
+    [
+        (":method", "GET"),
+        (":path", "/p?q"),
+        (":authority", "h.test"),
+        ("host", "h.test"),
+        (":scheme", "http"),
+    ],
+)
 def test_parts_of_the_request_line(name: str, value: str) -> None:
     """The path with its query."""
     assert holds(HeaderMatch(name, StringMatch(StringKind.EXACT, value)), request(target=b"/p?q"))

@@ -1,21 +1,27 @@
 """The filter: strip forged identity headers, find the rule, require its token (spec/jwt_authn.md section 3.1)."""
 
-from collections.abc import Callable, Mapping
-from itertools import product
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastproxy.filters.base import Outcome
+from fastproxy.filters.jwt_authn.build import RequirementBuilder
+from fastproxy.filters.jwt_authn.denial import deny
+from fastproxy.filters.jwt_authn.extract import redact_query
+from fastproxy.filters.jwt_authn.identity import identity_headers
 from fastproxy.filters.jwt_authn.provider import Provider
-from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, PerRouteSettings
+from fastproxy.filters.jwt_authn.verdict import Conclusion, Refusal
+from fastproxy.http.headers import first
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.path import build_path_matcher
+from fastproxy.match.request import build_request_matcher
 from fastproxy.stats import StatsSink
 
-#: Names with more separators than this are matched in their two plain spellings only.
-_MAX_VARIANT_SEPARATORS = 6
+#: What a rule or a route asks for; None: no token.
+_Check = Callable[[Request], Conclusion]
 
 
 class JwtAuthnFilter:
-    """Compiled `JwtAuthentication`. The first rule whose path matches decides; without one the request passes."""
+    """Compiled `JwtAuthentication`. The first rule that matches decides; without one the request passes."""
 
     def __init__(self, settings: JwtAuthnSettings, *, ask: Callable[[str], None]) -> None:
         """Build the filter.
@@ -26,26 +32,35 @@ class JwtAuthnFilter:
 
         Raises:
             fastproxy.jwt.JwksError: local keys are unusable (the configuration has checked this before).
-            ValueError: a rule's regular expression is invalid (the configuration has checked this before).
+            ValueError: a regular expression is invalid (the configuration has checked this before).
         """
-        self.providers: Mapping[str, Provider] = {
-            name: Provider(provider, ask=ask) for name, provider in settings.providers.items()
-        }
+        builder = RequirementBuilder(settings, ask=ask)
         self._rules = tuple(
             (
                 build_path_matcher(rule.match),
-                None if rule.provider_name is None else self.providers[rule.provider_name].check,
+                build_request_matcher(rule.conditions),
+                None if rule.requires is None else builder.build(rule.requires).check,
             )
             for rule in settings.rules
         )
-        self._identity_headers = frozenset(
-            variant
-            for provider in settings.providers.values()
-            if provider.forward_payload_header
-            for variant in _spellings(provider.forward_payload_header.lower())
+        self._named: dict[str, _Check] = {
+            name: builder.build(requirement).check for name, requirement in settings.requirement_map.items()
+        }
+        #: All verifiers of the filter; those of one source get the same keys.
+        self.providers: Mapping[str, Provider] = builder.providers
+        self._name = settings.name
+        self._is_off = settings.is_off_by_default
+        self._bypass_preflight = settings.bypass_cors_preflight
+        self._strip = settings.strip_failure_response
+        self._stat_prefix = f"jwt_authn.{settings.stat_prefix}." if settings.stat_prefix else "jwt_authn."
+        self._identity_headers = identity_headers(settings.providers.values())
+        self._token_parameters = tuple(
+            {name.encode(): None for provider in settings.providers.values() for name in provider.from_params}
         )
         self._allowed = 0
         self._denied = 0
+        self._preflights = 0
+        self._denied_by_reason: dict[str, int] = {}
 
     def on_request(self, request: Request) -> Outcome:
         """Allow or deny one request. Hot path: once per request."""
@@ -54,48 +69,81 @@ class JwtAuthnFilter:
         if not self._identity_headers.isdisjoint(headers):
             for name in self._identity_headers.intersection(headers):
                 del headers[name]
+        if request.query:
+            redact_query(request, self._token_parameters)
+        if request.filter_configs is not None or self._is_off:
+            return self._on_special_route(request)
+        return self._on_usual_route(request)
+
+    def _on_usual_route(self, request: Request) -> Outcome:
+        if self._bypass_preflight and request.method == b"OPTIONS" and _is_preflight(request):
+            self._preflights += 1
+            self._allowed += 1
+            return None
         path = request.path
-        for matches, check in self._rules:
-            if matches(path):
+        for matches, conditions, check in self._rules:
+            if matches(path) and (conditions is None or conditions(request)):
                 if check is None:
                     break
                 outcome = check(request)
                 if outcome is None:
                     break
-                if isinstance(outcome, LocalReply):
-                    self._denied += 1
-                    return outcome
-                return self._count(outcome)
+                return self._refuse_or_wait(request, outcome)
         self._allowed += 1
         return None
 
-    async def _count(self, outcome: object) -> LocalReply | None:
-        reply: LocalReply | None = await outcome  # type: ignore[misc]  # an awaitable, as the caller has checked
-        if reply is None:
-            self._allowed += 1
-        else:
-            self._denied += 1
-        return reply
+    def _on_special_route(self, request: Request) -> Outcome:
+        """Serve a route that speaks of filters, of this one perhaps (`PerRouteConfig`)."""
+        configs = request.filter_configs
+        config = None if configs is None else configs.get(self._name)
+        if config is None:
+            return None if self._is_off else self._on_usual_route(request)
+        assert isinstance(config, PerRouteSettings)
+        if config.is_skipped:
+            return None
+        if self._bypass_preflight and request.method == b"OPTIONS" and _is_preflight(request):
+            # It comes before what the route says (spec section 3.1).
+            self._preflights += 1
+        elif config.requirement_name:
+            outcome = self._named[config.requirement_name](request)
+            if outcome is not None:
+                return self._refuse_or_wait(request, outcome)
+        elif not config.disabled:
+            return self._on_usual_route(request)
+        self._allowed += 1
+        return None
+
+    def _refuse_or_wait(self, request: Request, outcome: Refusal | Awaitable[Refusal | None]) -> Outcome:
+        if isinstance(outcome, Refusal):
+            return self._deny(request, outcome)
+        return self._wait(request, outcome)
+
+    async def _wait(self, request: Request, outcome: Awaitable[Refusal | None]) -> LocalReply | None:
+        refusal = await outcome
+        if refusal is not None:
+            return self._deny(request, refusal)
+        self._allowed += 1
+        return None
+
+    def _deny(self, request: Request, refusal: Refusal) -> LocalReply:
+        self._denied += 1
+        self._denied_by_reason[refusal.reason] = self._denied_by_reason.get(refusal.reason, 0) + 1
+        return deny(request, refusal, strip=self._strip)
 
     def write_stats(self, sink: StatsSink, prefix: str) -> None:
-        """Add the filter's counters (spec/jwt_authn.md section 13)."""
-        prefix += "jwt_authn."
+        """Add the filter's counters (spec/jwt_authn.md section 13), and one for each reason that occurred."""
+        prefix += self._stat_prefix
         sink.counter(prefix + "allowed", self._allowed)
         sink.counter(prefix + "denied", self._denied)
+        sink.counter(prefix + "cors_preflight_bypassed", self._preflights)
+        for reason, count in self._denied_by_reason.items():
+            sink.counter(f"{prefix}denied_{reason}", count)
         for provider in self.providers.values():
             sink.counter(prefix + "jwt_cache_hit", provider.verifier.cache_hits)
             sink.counter(prefix + "jwt_cache_miss", provider.verifier.cache_misses)
 
 
-def _spellings(name: str) -> set[bytes]:
-    """A header name with `-` and `_` exchanged in every way: many servers read both as one name."""
-    parts = name.replace("_", "-").split("-")
-    if len(parts) - 1 > _MAX_VARIANT_SEPARATORS:
-        return {"-".join(parts).encode(), "_".join(parts).encode(), name.encode()}
-    found = set()
-    for separators in product("-_", repeat=len(parts) - 1):
-        text = parts[0]
-        for separator, part in zip(separators, parts[1:], strict=True):
-            text += separator + part
-        found.add(text.encode())
-    return found
+def _is_preflight(request: Request) -> bool:
+    """A CORS preflight, method aside: both headers are there and not empty (S50)."""
+    headers = request.headers
+    return bool(first(headers, b"origin")) and bool(first(headers, b"access-control-request-method"))

@@ -1,24 +1,36 @@
 """One provider at run time: finds its token in a request, verifies it, and applies what follows from it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from fastproxy import clock
-from fastproxy.filters.jwt_authn.denial import deny, deny_multiple, keys_unavailable
+from fastproxy.filters.jwt_authn.effects import EffectsBuilder, TokenEffects, add_failure_metadata
 from fastproxy.filters.jwt_authn.extract import FoundToken, TokenLocations, remove_token
 from fastproxy.filters.jwt_authn.keys import ProviderKeys
-from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings, RemoteJwksSettings
-from fastproxy.http.headers import append
-from fastproxy.http.messages import LocalReply, Request
+from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
+from fastproxy.filters.jwt_authn.verdict import (
+    MISSING,
+    MULTIPLE,
+    Acceptance,
+    Conclusion,
+    Passed,
+    Refusal,
+    Requirement,
+    Verdict,
+    Waiting,
+    refuse,
+    unavailable,
+)
+from fastproxy.http.messages import Request
 from fastproxy.jwt import (
     JwkSet,
     JwtError,
-    JwtStatus,
     KeysUnavailable,
     UnknownKey,
     VerifiedToken,
     Verifier,
     VerifierSettings,
 )
+from fastproxy.match.string import build_string_matcher
 
 #: How long a request may wait for keys beyond the fetch's own timeout: the way to the control plane and back.
 _WAIT_MARGIN_S = 0.5
@@ -26,93 +38,153 @@ _WAIT_MARGIN_S = 0.5
 _DEFAULT_WAIT_S = 10.0
 
 
-class Provider:
-    """A compiled `providers` entry."""
+class Provider(Requirement):
+    """A compiled `providers` entry; as a requirement it is `provider_name`."""
+
+    __slots__ = (
+        "_effects",
+        "_failure_key",
+        "_is_remote",
+        "_locations",
+        "_remove_token",
+        "_usual",
+        "keys",
+        "settings",
+        "verifier",
+    )
 
     def __init__(self, settings: ProviderSettings, *, ask: Callable[[str], None]) -> None:
+        """Compile one provider.
+
+        Args:
+            settings: the checked configuration.
+            ask: tells the control plane that a request needs fresher keys of a source.
+
+        Raises:
+            fastproxy.jwt.JwksError: local keys are unusable (the configuration has checked this before).
+            ValueError: a regular expression is invalid (the configuration has checked this before).
+        """
         self.settings = settings
         self._locations = TokenLocations(settings)
         self._usual = self._locations.usual
-        self._payload_header = settings.forward_payload_header.lower().encode()
+        self._effects = EffectsBuilder(settings)
+        self._failure_key = settings.failed_status_in_metadata
         self._remove_token = not settings.forward
         keys = None
         wait_s = _DEFAULT_WAIT_S
         if isinstance(settings.jwks, LocalJwksSettings):
-            keys = JwkSet.parse(settings.jwks.jwks, allow_symmetric=True)
+            # The keys of a watched file come from the control plane, before the first request.
+            if settings.jwks.jwks:
+                keys = JwkSet.parse(settings.jwks.jwks, allow_symmetric=True)
         elif settings.jwks.timeout_s:
             wait_s = settings.jwks.timeout_s + _WAIT_MARGIN_S
-        self.verifier = Verifier(
-            VerifierSettings(
-                issuer=settings.issuer,
-                audiences=settings.audiences,
-                clock_skew_s=settings.clock_skew_s,
-                require_expiration=settings.require_expiration,
-                cache_size=settings.cache_size,
-                cache_max_token_bytes=settings.cache_max_token_bytes,
-            ),
-            keys,
-            prepare=self._prepare,
+        self.verifier = Verifier(_verifier_settings(settings), keys, prepare=self._effects.build)
+        self._is_remote = not isinstance(settings.jwks, LocalJwksSettings)
+        self.keys = ProviderKeys(
+            self.verifier, settings.source_id, ask=ask, wait_s=wait_s, is_local=not self._is_remote
         )
-        self.keys = ProviderKeys(self.verifier, settings.source_id, ask=ask, wait_s=wait_s)
-        self._is_remote = isinstance(settings.jwks, RemoteJwksSettings)
 
-    def check(self, request: Request) -> LocalReply | Awaitable[LocalReply | None] | None:
-        """Require this provider's token. Hot path: once per request.
+    def providers(self) -> "tuple[Provider, ...]":
+        """Itself."""
+        return (self,)
 
-        Returns:
-            None if a valid token was there, the denial if not, or an awaitable of the two while keys are fetched.
-        """
+    def check(self, request: Request) -> Conclusion:
+        """Require this provider's token. Hot path: once per request."""
         if self._usual is not None and not request.query:
             # One `authorization` header and no query: there is just one place to look at.
             name, prefix = self._usual
             value = request.headers.get(name)
             if type(value) is bytes and value.startswith(prefix):
-                return self._verify(request, FoundToken(value[len(prefix) :].strip(b" "), name, None))
+                found = FoundToken(value[len(prefix) :].strip(b" "), name, None)
+                try:
+                    verified = self.verifier.verify(found.token, clock.unix_time())
+                except JwtError as error:
+                    outcome = self._on_refused(request, found, error)
+                    return outcome if isinstance(outcome, Refusal) else self.finish(request, outcome)
+                self.apply(request, found, verified)
+                return None
+        return Requirement.check(self, request)
+
+    def evaluate(self, request: Request) -> Verdict:
+        """Judge the one token in this provider's places; none and several are refused (S48)."""
         found = self._locations.find(request)
         if not found:
-            return deny(request, JwtStatus.MISSING)
-        if request.query:
-            self._locations.redact(request)
+            return self._refuse(request, MISSING)
         if len(found) > 1:
-            return deny_multiple(request)
-        return self._verify(request, found[0])
+            return self._refuse(request, MULTIPLE)
+        return self.judge(request, found[0])
 
-    def _verify(
-        self, request: Request, found: FoundToken
-    ) -> LocalReply | Awaitable[LocalReply | None] | None:
+    def find(self, request: Request) -> list[FoundToken]:
+        """Every token in this provider's places."""
+        return self._locations.find(request)
+
+    def judge(self, request: Request, found: FoundToken) -> Verdict:
+        """Judge one token; the request stays as it is but for metadata about a refusal."""
         try:
             verified = self.verifier.verify(found.token, clock.unix_time())
-        except (KeysUnavailable, UnknownKey) as error:
-            if self._is_remote and (isinstance(error, KeysUnavailable) or error.kid_unknown):
-                return self._check_after_update(request, found)
-            return deny(request, error.status)
         except JwtError as error:
-            return deny(request, error.status)
-        self._apply(request, found, verified)
-        return None
+            return self._on_refused(request, found, error)
+        return Passed((Acceptance(self, found, verified),))
 
-    async def _check_after_update(self, request: Request, found: FoundToken) -> LocalReply | None:
+    async def judge_after_update(self, request: Request, found: FoundToken) -> Passed | Refusal:
         """Judge again with the keys that a fetch brought, or without them."""
-        await self.keys.wait_for_update()
+        fetched = await self.keys.wait_for_update()
         try:
             verified = self.verifier.verify(found.token, clock.unix_time())
         except KeysUnavailable:
-            return keys_unavailable(self.settings.name)
+            return self._refuse(request, unavailable(self.settings.name))
         except JwtError as error:
-            return deny(request, error.status)
-        self._apply(request, found, verified)
-        return None
+            if fetched and isinstance(error, UnknownKey) and error.kid_unknown:
+                self.keys.on_missing(found.token)
+            return self._refuse(request, refuse(error.status, error.detail))
+        return Passed((Acceptance(self, found, verified),))
 
-    def _prepare(self, verified: VerifiedToken) -> bytes:
-        """The payload header's value: what is forwarded for this token, made once (12.1)."""
-        payload = verified.payload_segment
-        if self.settings.pad_forward_payload_header:
-            payload += b"=" * (-len(payload) % 4)
-        return payload
-
-    def _apply(self, request: Request, found: FoundToken, verified: VerifiedToken) -> None:
+    def apply(self, request: Request, found: FoundToken, verified: VerifiedToken) -> None:
+        """Do to a request that passed what follows from its token. Hot path: once per request."""
         if self._remove_token:
             remove_token(request, found)
-        if self._payload_header:
-            assert isinstance(verified.prepared, bytes)
-            append(request.headers, self._payload_header, verified.prepared)
+        effects = verified.prepared
+        assert isinstance(effects, TokenEffects)
+        effects.apply(request)
+
+    def _on_refused(self, request: Request, found: FoundToken, error: JwtError) -> Refusal | Waiting:
+        """Only a token that lacks nothing but a key is worth waiting for."""
+        if self._is_remote and (
+            isinstance(error, KeysUnavailable)
+            or (isinstance(error, UnknownKey) and error.kid_unknown and not self.keys.is_missing(found.token))
+        ):
+            return _WaitingToken(self, request, found)
+        return self._refuse(request, refuse(error.status, error.detail))
+
+    def _refuse(self, request: Request, refusal: Refusal) -> Refusal:
+        if self._failure_key:
+            add_failure_metadata(request, self._failure_key, refusal)
+        return refusal
+
+
+class _WaitingToken(Waiting):
+    """A token whose provider has no key for it yet."""
+
+    __slots__ = ("_found", "_provider", "_request")
+
+    def __init__(self, provider: Provider, request: Request, found: FoundToken) -> None:
+        self._provider = provider
+        self._request = request
+        self._found = found
+
+    async def wait(self) -> Passed | Refusal:
+        return await self._provider.judge_after_update(self._request, self._found)
+
+
+def _verifier_settings(settings: ProviderSettings) -> VerifierSettings:
+    matches = None if settings.subjects is None else build_string_matcher(settings.subjects)
+    return VerifierSettings(
+        issuer=settings.issuer,
+        audiences=settings.audiences,
+        clock_skew_s=settings.clock_skew_s,
+        require_expiration=settings.require_expiration,
+        max_lifetime_s=settings.max_lifetime_s,
+        subject_matches=None if matches is None else lambda subject: matches(subject.encode()),
+        cache_size=settings.cache_size,
+        cache_max_token_bytes=settings.cache_max_token_bytes,
+    )

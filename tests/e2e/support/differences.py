@@ -70,12 +70,6 @@ UNKNOWN_VERSION = Difference(
     "400 for a version that does not exist, 426 for 1.0",
     "426 would tell the peer to upgrade to what it already speaks",
 )
-ODD_TRANSFER_CODING = Difference(
-    "odd-transfer-coding",
-    "501 for every transfer coding but `chunked`",
-    "400 where chunked is repeated or not last, 501 for a coding that is merely unknown",
-    "RFC 9112 sections 6.1 and 7: those are malformed, no implementation could serve them",
-)
 EARLY_REPLY = Difference(
     "early-reply",
     "closes the connection after a local reply to a request with a body, also when the whole body is there",
@@ -192,6 +186,66 @@ QUERY_REBUILT = Difference(
     "removes a query token by decoding, sorting and rebuilding the whole query",
     "cuts the parameter out of the query and leaves every other byte alone",
     "parameters must not change their meaning on the way (spec/jwt_authn.md section 12.4)",
+)
+UNACCEPTED_TOKENS = Difference(
+    "unaccepted-tokens",
+    "`requires_any` forwards the tokens of its other children, unchecked or refused",
+    "removes them when one child has accepted a token",
+    "the upstream must not read a token that nobody verified (S48)",
+)
+MISSING_MEANS_MISSING = Difference(
+    "missing-means-missing",
+    "`allow_missing` lets a bad token pass beside a good one, or beside a group that lacks another one",
+    "refuses the request",
+    "S28: missing means that there is no token",
+)
+ONE_TOKEN_TWICE = Difference(
+    "one-token-twice",
+    "with `forward: false` the first child of `requires_all` takes the token away from the next",
+    "one token may satisfy several children",
+    "the token is there; it is removed when the whole requirement is satisfied",
+)
+ALL_CHILDREN_TRIED = Difference(
+    "all-children-tried",
+    "an empty requirement in `requires_any` ends it, and a good token after it is neither verified nor removed",
+    "verifies the token all the same",
+    "what the upstream learns must not depend on the order of alternatives",
+)
+VERIFIED_HEADERS_KEPT = Difference(
+    "verified-headers-kept",
+    "`allow_missing*` in `requires_all` removes the payload and claim headers that a child before it has set",
+    "keeps them",
+    "the upstream would take an authenticated request for an anonymous one",
+)
+COOKIE_REMOVED = Difference(
+    "cookie-removed",
+    "`forward: false` leaves a cookie token in the request",
+    "cuts the cookie out",
+    "`forward: false` says that the upstream does not get the token (S53)",
+)
+EXACT_NUMBERS = Difference(
+    "exact-numbers",
+    "whole numbers in claim headers are rounded to a double, negative ones get six decimals",
+    "they are written in full",
+    "an account number must not become another one",
+)
+CLAIM_ENCODED = Difference(
+    "claim-encoded",
+    "puts non-ASCII text, and blanks at the ends, into claim headers as they are",
+    "encodes them by RFC 8187: `UTF-8''J%C3%BCrgen`",
+    "S47: parsers cut blanks off and disagree about bytes, so that two names become one",
+)
+CLAIM_DROPPED = Difference(
+    "claim-dropped",
+    "a control character in a claim header makes 503, or goes to the upstream",
+    "the header is left out",
+    "S47: never raw in a header, and the token itself is good",
+)
+SKIPPED_STILL_CLEANS = Difference(
+    "skipped-still-cleans",
+    "a filter that a route switches off with `FilterConfig.disabled` does not touch identity headers",
+    "removes them all the same",
+    "S46: they must come from the proxy or not at all, on every route",
 )
 KEYS_UNAVAILABLE = Difference(
     "keys-unavailable",

@@ -1,0 +1,125 @@
+"""Every module has its test file, where a reader looks for it (style.md section 9).
+
+`fastproxy/jwt/claims.py` is tested by `tests/jwt/test_claims.py`. What is not is in one of the two lists below.
+"""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "fastproxy"
+TESTS = ROOT / "tests"
+
+#: Nothing to test: names, data classes and constants only.
+DATA_ONLY = {"__init__.py", "__main__.py", "settings.py"}
+
+#: Tested through the thing they are parts of. Module -> test file.
+TESTED_BY = {
+    "clock.py": "test_layers.py",
+    "errors.py": "http/test_small_parts.py",
+    "serve.py": "test_cli.py",
+    # Small parts of HTTP and of the counters.
+    "http/chunks.py": "http/test_small_parts.py",
+    "http/dates.py": "http/test_small_parts.py",
+    "http/errors.py": "http/test_small_parts.py",
+    "http/messages.py": "http/test_small_parts.py",
+    "http/request_id.py": "http/test_small_parts.py",
+    "http/special.py": "http/test_small_parts.py",
+    "http/status.py": "http/test_small_parts.py",
+    "filters/base.py": "filters/test_chain.py",
+    "filters/jwt_authn/verdict.py": "filters/jwt_authn/test_requirement.py",
+    "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
+    "listener/response.py": "listener/test_connection.py",
+    "listener/stats.py": "listener/test_manager.py",
+    "listener/transport.py": "listener/test_connection.py",
+    "router/stats.py": "router/test_router.py",
+    "upstream/errors.py": "router/test_forward.py",
+    "upstream/stats.py": "upstream/test_cluster.py",
+    "ipc/codec.py": "ipc/test_channel.py",
+    "ipc/messages.py": "ipc/test_channel.py",
+    # The steps from a file to settings are tested from the file: what counts is the message and the line.
+    "config/decode.py": "config/test_coercions.py",
+    "config/formats.py": "config/test_rules.py",
+    "config/harmless.py": "config/test_nothing_ignored.py",
+    "config/nodes.py": "config/test_yaml_text.py",
+    "config/problems.py": "config/test_load.py",
+    "config/scalars.py": "config/test_coercions.py",
+    "config/schema.py": "config/test_load.py",
+    "config/view.py": "config/test_nothing_ignored.py",
+    "config/well_known.py": "config/test_nothing_ignored.py",
+    "config/build/access_log.py": "config/test_listeners.py",
+    "config/build/address.py": "config/test_listeners.py",
+    "config/build/bootstrap.py": "config/test_load.py",
+    "config/build/cluster_reference.py": "config/test_routes.py",
+    "config/build/clusters.py": "config/test_clusters.py",
+    "config/build/context.py": "config/test_load.py",
+    "config/build/data_source.py": "config/test_jwt_authn.py",
+    "config/build/http_filters.py": "config/test_listeners.py",
+    "config/build/http_manager.py": "config/test_listeners.py",
+    "config/build/jwt_authn.py": "config/test_jwt_authn.py",
+    "config/build/jwt_provider.py": "config/test_jwt_requirements.py",
+    "config/build/jwt_requirement.py": "config/test_jwt_requirements.py",
+    "config/build/key_sources.py": "config/test_jwt_authn.py",
+    "config/build/listeners.py": "config/test_listeners.py",
+    "config/build/matchers.py": "config/test_jwt_requirements.py",
+    "config/build/path_match.py": "config/test_routes.py",
+    "config/build/per_filter.py": "config/test_jwt_requirements.py",
+    "config/build/routes.py": "config/test_routes.py",
+    "config/build/per_filter.py": "config/test_jwt_requirements.py",
+    "config/build/matchers.py": "config/test_jwt_requirements.py",
+    "config/build/jwt_requirement.py": "config/test_jwt_requirements.py",
+    "config/build/jwt_provider.py": "config/test_jwt_authn.py",
+    "config/build/cluster_reference.py": "config/test_jwt_authn.py",
+    "config/build/runtime_keys.py": "config/test_load.py",
+    "config/build/tls.py": "config/test_tls.py",
+    # The control plane's helpers are tested with whoever they help.
+    "control/admin/pages.py": "control/test_admin.py",
+    "control/admin/prometheus.py": "control/test_prometheus.py",
+    "control/admin/quantiles.py": "control/test_admin.py",
+    "control/admin/replies.py": "control/test_admin.py",
+    "control/admin/server.py": "control/test_admin.py",
+    "control/admin/stats_page.py": "control/test_admin.py",
+    "control/admin/view.py": "control/test_admin.py",
+    "control/backoff.py": "control/test_supervisor.py",
+    "control/discovery.py": "control/test_jwks_fetcher.py",
+    "control/jwks_http.py": "control/test_jwks_fetcher.py",
+    "control/jwks_report.py": "control/test_admin.py",
+    "control/jwks_source.py": "control/test_jwks_fetcher.py",
+    "control/key_store.py": "control/test_jwks_fetcher.py",
+    "control/options.py": "control/test_plane.py",
+    "control/own_stats.py": "control/test_admin.py",
+    "control/stats_collector.py": "control/test_plane.py",
+    "control/worker_process.py": "control/test_supervisor.py",
+    # The demo is a story: it is played.
+    "demo/cli.py": "demo/test_story.py",
+    "demo/report.py": "demo/test_story.py",
+    "demo/world.py": "demo/test_story.py",
+}
+
+
+def modules() -> list[str]:
+    """Every module but the data-only ones, as a path below fastproxy/."""
+    found = (path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py")))
+    return [str(path) for path in found if path.name not in DATA_ONLY]
+
+
+def own_test(module: str) -> Path:
+    """Where the test file of a module belongs."""
+    return TESTS / Path(module).with_name(f"test_{Path(module).name}")
+
+
+@pytest.mark.parametrize("module", modules())
+def test_module_has_a_test_file(module: str) -> None:
+    """A module without one grows without one."""
+    if own_test(module).is_file():
+        return
+    assert module in TESTED_BY, (
+        f"write {own_test(module).relative_to(ROOT)}, or say in TESTED_BY what tests it"
+    )
+    assert (TESTS / TESTED_BY[module]).is_file(), f"tests/{TESTED_BY[module]} does not exist"
+
+
+def test_no_exception_is_stale() -> None:
+    """An exception for a module that is gone hides the next one of that name."""
+    assert [module for module in TESTED_BY if not (PACKAGE / module).is_file()] == []
