@@ -66,11 +66,6 @@ TESTED_BY = {
     "config/build/path_match.py": "config/test_routes.py",
     "config/build/per_filter.py": "config/test_jwt_requirements.py",
     "config/build/routes.py": "config/test_routes.py",
-    "config/build/per_filter.py": "config/test_jwt_requirements.py",
-    "config/build/matchers.py": "config/test_jwt_requirements.py",
-    "config/build/jwt_requirement.py": "config/test_jwt_requirements.py",
-    "config/build/jwt_provider.py": "config/test_jwt_authn.py",
-    "config/build/cluster_reference.py": "config/test_jwt_authn.py",
     "config/build/runtime_keys.py": "config/test_load.py",
     "config/build/tls.py": "config/test_tls.py",
     # The control plane's helpers are tested with whoever they help.
