@@ -37,7 +37,7 @@ class LogContext:
 
 
 #: A value for the log: None if missing (`-` in text, null in JSON).
-Operator = Callable[[LogContext], str | int | None]
+Operator = Callable[[LogContext], object]
 
 
 def compile_text(text: str) -> Callable[[LogContext], str]:
@@ -133,7 +133,7 @@ def _cut(operator: Operator, length: str | None) -> Operator:
         return operator
     size = int(length)
 
-    def shortened(context: LogContext) -> str | int | None:
+    def shortened(context: LogContext) -> object:
         value = operator(context)
         return value[:size] if isinstance(value, str) else value
 
@@ -209,7 +209,7 @@ def _strftime(template: str, unix_time: float) -> str:
 
 
 def _metadata(path: list[str]) -> Operator:
-    def value(context: LogContext) -> Any:
+    def value(context: LogContext) -> object:
         # A JSON format takes it as it is, an object too.
         found: Any = context.request.dynamic_metadata
         for key in path:
