@@ -17,6 +17,7 @@ import uvloop
 from fastproxy import clock, logs
 from fastproxy.config import settings_from_bootstrap
 from fastproxy.config.settings import ProxySettings
+from fastproxy.errors import FastProxyError
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.chain import FilterChain
 from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
@@ -217,7 +218,7 @@ async def serve(channel_fd: int) -> int:
         await worker.listen()
     except Exception as error:
         _log.debug("the worker cannot start", exc_info=True)
-        channel.send(WorkerFailed(init.worker_id, f"{type(error).__name__}: {error}"))
+        channel.send(WorkerFailed(init.worker_id, _reason(error)))
         await channel.drain()
         return 1
     channel.send(WorkerReady(init.worker_id))
@@ -232,6 +233,17 @@ async def serve(channel_fd: int) -> int:
     finally:
         channel.close()
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """Why the worker cannot start, fit for an operator.
+
+    Only errors that were worded for one are repeated; the text of any other might quote the configuration, and with
+    it a secret (S53).
+    """
+    if isinstance(error, FastProxyError | OSError):
+        return str(error)
+    return f"unexpected {type(error).__name__}; log level debug shows where"
 
 
 def main() -> None:

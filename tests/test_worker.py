@@ -34,6 +34,7 @@ from fastproxy.ipc.messages import (
     WorkerInit,
     WorkerReady,
 )
+from fastproxy.worker import _reason
 from tests.filters.jwt_authn.support import JWKS
 from tests.jwt.support import ISSUER, claims, sign
 
@@ -271,6 +272,14 @@ async def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
         assert failed.worker_id == 3
         assert failed.reason
         assert await worker.exit_code() == 1
+
+
+def test_s53_only_errors_worded_for_operators_are_repeated() -> None:
+    """Any other text might quote the configuration, and with it a secret."""
+    assert _reason(OSError(24, "Too many open files")) == "[Errno 24] Too many open files"
+    reason = _reason(KeyError("a-secret-of-the-file"))
+    assert "KeyError" in reason
+    assert "a-secret-of-the-file" not in reason
 
 
 async def test_a_worker_whose_control_plane_is_gone_ends(tmp_path: Path) -> None:
