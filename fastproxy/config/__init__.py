@@ -6,13 +6,16 @@ settings_from_bootstrap(loaded.bootstrap)      # the same settings again, in a w
 
 from fastproxy.config.dump import config_dump
 from fastproxy.config.load import LoadedConfig, load_config, settings_from_bootstrap
+from fastproxy.config.locate import Position, locate
 from fastproxy.config.problems import ConfigError, ConfigProblem
 
 __all__ = [
     "ConfigError",
     "ConfigProblem",
     "LoadedConfig",
+    "Position",
     "config_dump",
     "load_config",
+    "locate",
     "settings_from_bootstrap",
 ]

@@ -5,7 +5,8 @@ that nobody supports). A text that cannot be parsed ends the load; after that ev
 quiet about places that an earlier one has complained about.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ class LoadedConfig:
     """What has no effect, is deprecated or dangerous; for the log, at every start."""
     source: str
     """What it was read from, in words."""
+    places: Place = field(default_factory=lambda: Place("", None), repr=False)
+    """Where everything stood; `locate` finds a path in it."""
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What was read, by the name of the file; comments are nowhere else."""
 
 
 def load_config(
@@ -79,7 +84,12 @@ def load_config(
     settings = build_settings(View(bootstrap, place, "", problems))
     problems.raise_if_failed()
     return LoadedConfig(
-        _serialise(bootstrap, place), settings, problems.warnings, " + ".join(name for name, _ in parsed)
+        bootstrap=_serialise(bootstrap, place),
+        settings=settings,
+        warnings=problems.warnings,
+        source=" + ".join(name for name, _ in parsed),
+        places=place,
+        texts={name: text for name, text, _ in texts},
     )
 
 

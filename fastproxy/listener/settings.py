@@ -1,6 +1,6 @@
 """Listeners as the configuration fixes them (Envoy `Listener`, `HttpConnectionManager`). Durations are seconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.router.settings import RouteConfigurationSettings
@@ -51,6 +51,8 @@ class HttpConnectionManagerSettings:
     merge_slashes: bool = False
     suppress_envoy_headers: bool = False
     """From the router filter's config."""
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,5 @@ class ListenerSettings:
     """`per_connection_buffer_limit_bytes`: high-water mark of the downstream write buffer."""
     tcp_backlog: int = 1024
     ipv4_compat: bool = False
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

@@ -53,6 +53,8 @@ class RouteSettings:
     name: str = ""
     filter_configs: Mapping[str, object] = field(default_factory=dict)
     """By filter name: what this route, or else its virtual host or route table, says about a filter."""
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class VirtualHostSettings:
     domains: tuple[str, ...]
     """Exact names, `*.suffix`, `prefix.*` or `*`; lower case."""
     routes: tuple[RouteSettings, ...]
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,3 +76,5 @@ class ClusterSettings:
     """`common_http_protocol_options.idle_timeout`: an unused pooled connection is closed after it; 0 = never."""
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

@@ -45,6 +45,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=_build_idle_timeout(cluster),
         stat_name=cluster.text("alt_stat_name"),
+        config_path=cluster.path,
     )
 
 

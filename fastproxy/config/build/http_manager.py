@@ -50,6 +50,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         normalize_path=manager.flag_or("normalize_path", default=False),
         merge_slashes=manager.flag("merge_slashes"),
         suppress_envoy_headers=filters.suppress_envoy_headers,
+        config_path=manager.path,
     )
     return None if routes is None else settings
 

@@ -56,6 +56,7 @@ def build_jwt_authn(
         stat_prefix=config.text("stat_prefix").removesuffix("."),
         name=name,
         is_off_by_default=disabled,
+        config_path=config.path,
     )
 
 
@@ -98,7 +99,8 @@ def _build_rule(
     if path is None or conditions is None or (kind is not None and requires is None):
         # The rule would otherwise be taken for one that asks for less.
         return None
-    return RuleSettings(path, requires, conditions)
+    name = view.text(kind) if kind == "requirement_name" else ""
+    return RuleSettings(path, requires, conditions, requirement_name=name, config_path=view.path)
 
 
 def _build_path(match: View) -> PathMatch | None:

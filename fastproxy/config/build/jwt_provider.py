@@ -73,6 +73,7 @@ def build_provider(name: str, view: View, context: BuildContext) -> ProviderSett
         header_in_metadata=view.text("header_in_metadata"),
         failed_status_in_metadata=view.text("failed_status_in_metadata"),
         clear_route_cache=view.flag("clear_route_cache"),
+        config_path=view.path,
     )
     return None if jwks is None else settings
 

@@ -52,6 +52,7 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         buffer_limit_bytes=buffer_bytes,
         tcp_backlog=backlog,
         ipv4_compat=ipv4_compat,
+        config_path=view.path,
     )
 
 

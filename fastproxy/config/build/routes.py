@@ -63,7 +63,9 @@ class _RouteBuilder:
         # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
         filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
         routes = [self._route(route, filter_configs) for route in view.children("routes")]
-        return VirtualHostSettings(name, domains, tuple(route for route in routes if route is not None))
+        return VirtualHostSettings(
+            name, domains, tuple(route for route in routes if route is not None), config_path=view.path
+        )
 
     def _check_domain(self, view: View, domain: str, seen: dict[str, str]) -> None:
         if domain in seen:
@@ -89,7 +91,7 @@ class _RouteBuilder:
         filter_configs = inherited | build_filter_configs(view, self._filters)
         if match is None or action is None:
             return None
-        return RouteSettings(match, action, name, filter_configs)
+        return RouteSettings(match, action, name, filter_configs, config_path=view.path)
 
     def _action(self, view: View) -> RouteActionSettings | None:
         kind = view.selected("action")

@@ -134,6 +134,8 @@ class ProviderSettings:
     header_in_metadata: str = ""
     failed_status_in_metadata: str = ""
     clear_route_cache: bool = False
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
     @property
     def source_id(self) -> str:
@@ -203,6 +205,10 @@ class RuleSettings:
     requires: RequirementSettings | None = None
     conditions: RequestConditions = field(default_factory=RequestConditions)
     """What else must hold for the rule to match."""
+    requirement_name: str = field(default="", compare=False)
+    """Where `requires` comes from, if it is an entry of `requirement_map`."""
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +240,5 @@ class JwtAuthnSettings:
     """The filter's own name in `http_filters`, by which routes speak of it."""
     is_off_by_default: bool = False
     """`disabled` in `http_filters`: only routes that say so have it."""
+    config_path: str = field(default="", compare=False, repr=False)
+    """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
