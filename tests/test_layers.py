@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastproxy"
 #: Base modules: the standard library and each other, nothing else.
 BASE = {"build_info", "errors", "clock", "tasks", "stats", "timers", "logs"}
 
-_DATA_PLANE = {"jwt", "http", "match", "upstream", "router", "filters", "listener"}
+_DATA_PLANE = {"jwt", "http", "format", "match", "upstream", "router", "filters", "listener"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,14 @@ LAYERS: dict[str, Layer] = {
     "base": _layer(),
     "jwt": _layer(theirs="cryptography orjson cachetools"),
     "http": _layer("base", "httptools"),
+    "format": _layer("base http", "orjson"),
     "match": _layer("base http", "re2"),
     "upstream": _layer("base http", "httptools"),
-    "router": _layer("base http match upstream"),
-    "filters": _layer("base http match jwt", "orjson cachetools"),
-    "listener": _layer("base http filters router", "httptools aiohttp orjson", settings_of="match upstream"),
+    "router": _layer("base http format match upstream"),
+    "filters": _layer("base http format match jwt", "orjson cachetools"),
+    "listener": _layer(
+        "base http format match filters router", "httptools aiohttp orjson", settings_of="upstream"
+    ),
     "config": _layer(
         " ".join(["base", *sorted(_DATA_PLANE)]),
         "google yaml envoy xds udpa validate re2 cryptography orjson",

@@ -61,30 +61,29 @@ class HeaderTrust:
             _check_referer(headers)
         if self._use_remote_address:
             self._apply_edge(request, headers)
-        elif b"x-forwarded-proto" not in headers:
-            headers[b"x-forwarded-proto"] = request.scheme
         else:
-            request.scheme = _forwarded_scheme(headers, request.scheme)
+            self._find_client(request)
+            if b"x-forwarded-proto" not in headers:
+                headers[b"x-forwarded-proto"] = request.scheme
+            else:
+                request.scheme = _forwarded_scheme(headers, request.scheme)
         if self._generate_request_id and (b"x-request-id" not in headers or not self._keep_request_id):
             headers.pop(b"x-request-id", None)
             headers[b"x-request-id"] = new_request_id()
 
-    def client_address(self, request: Request) -> str:
-        """The trusted client address (spec/http.md 7.1): what logs and address rules use."""
-        direct = request.direct_remote_address[0]
-        forwarded = request.headers.get(b"x-forwarded-for")
-        entries = [e.strip() for e in forwarded.split(b",")] if isinstance(forwarded, bytes) else []
-        if self._append_xff and entries:
-            entries.pop()  # our own entry, the direct peer
-        if self._use_remote_address and self._hops == 0:
-            return direct
+    def _find_client(self, request: Request) -> None:
+        """Settle `Request.remote_address` by trusted hops (spec/http.md section 7.1)."""
         at = self._hops if self._use_remote_address else self._hops + 1
-        if len(entries) < at:
-            return direct
-        return _plain_address(entries[-at]) or direct
+        forwarded = request.headers.get(b"x-forwarded-for")
+        if at and isinstance(forwarded, bytes):
+            entries = forwarded.split(b",")
+            client = _plain_address(entries[-at].strip()) if len(entries) >= at else ""
+            if client and client != request.remote_address[0]:
+                request.remote_address = (client, 0)
 
     def _apply_edge(self, request: Request, headers: HeaderMap) -> None:
-        peer = request.direct_remote_address[0].encode()
+        peer = request.remote_address[0].encode()
+        self._find_client(request)
         if self._append_xff:
             known = headers.get(b"x-forwarded-for")
             headers[b"x-forwarded-for"] = (
@@ -95,7 +94,7 @@ class HeaderTrust:
             headers[b"x-forwarded-proto"] = request.scheme
         else:
             request.scheme = _forwarded_scheme(headers, request.scheme)
-        headers[b"x-envoy-external-address"] = self.client_address(request).encode()
+        headers[b"x-envoy-external-address"] = request.remote_address[0].encode()
 
 
 def _forwarded_scheme(headers: HeaderMap, default: bytes) -> bytes:

@@ -37,6 +37,7 @@ class Request:
         "original_path",
         "path",
         "query",
+        "remote_address",
         "response_headers",
         "response_status",
         "route_is_stale",
@@ -81,6 +82,9 @@ class Request:
         self.log_target = b""
         """The target without its secrets, if a filter found some in the query (S53)."""
         self.direct_remote_address: tuple[str, int] = ("", 0)
+        self.remote_address: tuple[str, int] = ("", 0)
+        """Whom the request comes from, as far as it can be trusted: for logs, address rules and hashing. The direct
+        peer until `HeaderTrust.apply` has looked at `x-forwarded-for`; the port is 0 when it is not known."""
         self.downstream_local_address: tuple[str, int] = ("", 0)
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
         self.filter_configs: Mapping[str, object] | None = None

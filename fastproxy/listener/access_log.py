@@ -7,10 +7,10 @@ worker appends to the file by itself: a write of whole lines to a file opened fo
 import asyncio
 import logging
 import os
-from collections.abc import Callable
 
+from fastproxy.format.compile import DEFAULT_FORMAT, compile_json, compile_text
+from fastproxy.format.context import FormatContext
 from fastproxy.http.messages import Request
-from fastproxy.listener.log_format import DEFAULT_FORMAT, LogContext, compile_json, compile_text
 from fastproxy.listener.settings import AccessLogSettings
 
 _log = logging.getLogger("fastproxy.access_log")
@@ -18,8 +18,6 @@ _log = logging.getLogger("fastproxy.access_log")
 # Envoy: 10 s or 64 KiB. One second costs nothing and lets an operator watch.
 _FLUSH_S = 1.0
 _FLUSH_BYTES = 64 * 1024
-
-ClientAddress = Callable[[Request], str]
 
 
 class AccessLogFile:
@@ -97,6 +95,6 @@ class AccessLog:
                 DEFAULT_FORMAT if settings.text_format is None else settings.text_format
             )
 
-    def write(self, request: Request, now: float, client_address: ClientAddress) -> None:
+    def write(self, request: Request, now: float) -> None:
         """Format and queue the line of a finished request; `now` is monotonic seconds. Hot path if configured."""
-        self._file.append(self._format(LogContext(request, now, client_address)))
+        self._file.append(self._format(FormatContext(request, now)))

@@ -191,7 +191,7 @@ class DownstreamConnection(RequestReader):
         manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
-        request.direct_remote_address = self.peer
+        request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
         self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
         if manager.request_timeout_s and not request.body_complete:
@@ -251,7 +251,7 @@ class DownstreamConnection(RequestReader):
             request.start_monotonic = clock.monotonic()
             request.start_unix = clock.unix_time()
         _hide_query(request)
-        request.direct_remote_address = self.peer
+        request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
         self._manager.stats.downstream_rq_total += 1
         self._request = request

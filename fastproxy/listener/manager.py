@@ -45,9 +45,7 @@ class HttpConnectionManager:
         self.request_timeout_s = http.request_timeout_s
         self.request_headers_timeout_s = http.request_headers_timeout_s
         self.draining = False
-        preparation = RequestPreparation(http)
-        self.prepare = preparation.prepare
-        self._client_address = preparation.client_address
+        self.prepare = RequestPreparation(http).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
         self._connections: set[DownstreamConnection] = set()
@@ -74,7 +72,7 @@ class HttpConnectionManager:
     def log_access(self, request: Request, now: float) -> None:
         """Write the request's access log lines; `now` is monotonic seconds."""
         for log in self.access_logs:
-            log.write(request, now, self._client_address)
+            log.write(request, now)
 
     def check_idle(self, now: float) -> None:
         """End what did not move for too long; called about once a second."""

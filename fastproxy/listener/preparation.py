@@ -44,10 +44,6 @@ class RequestPreparation:
             preserve_external_request_id=settings.preserve_external_request_id,
         )
 
-    def client_address(self, request: Request) -> str:
-        """The trusted client address, for logs and address rules."""
-        return self._trust.client_address(request)
-
     def prepare(self, request: Request) -> LocalReply | None:
         """Settle what the request asks for, and from whom. Hot path: once per request.
 

@@ -111,6 +111,6 @@ def test_an_entry_has_a_text_a_json_or_the_default_format() -> None:
         AccessLogSettings("", json_format={"code": "%RESPONSE_CODE%"}),
         AccessLogSettings(""),
     ):
-        AccessLog(settings, lines).write(request, 0.0, lambda _request: "192.0.2.7")
+        AccessLog(settings, lines).write(request, 0.0)
     assert lines.lines[:3] == ["200", "", '{"code":200}\n']
     assert lines.lines[3].startswith('[1970-01-01T00:00:00.000Z] "GET / HTTP/1.1" 200 - ')

@@ -27,7 +27,7 @@ def parsed(
     made |= {name.replace("_", "-").encode(): value for name, value in headers.items()}
     request = Request(method, target, made)
     request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(made)
-    request.direct_remote_address = ("192.0.2.7", 1)
+    request.direct_remote_address = request.remote_address = ("192.0.2.7", 1)
     return request
 
 
@@ -130,4 +130,4 @@ def test_client_address_is_the_trust_rules_business() -> None:
     made = preparation()
     request = parsed(x_forwarded_for=b"203.0.113.1")
     made.prepare(request)
-    assert made.client_address(request) == "203.0.113.1"
+    assert request.remote_address == ("203.0.113.1", 0)

@@ -8,15 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastproxy.http.headers import HeaderMap
-from fastproxy.http.messages import Request
-from fastproxy.listener.log_format import (
+from fastproxy import clock
+from fastproxy.format.compile import (
     DEFAULT_FORMAT,
-    KNOWN_OPERATORS,
-    LogContext,
+    compile_body,
+    compile_header_value,
     compile_json,
     compile_text,
 )
+from fastproxy.format.context import FormatContext
+from fastproxy.format.operators import KNOWN_OPERATORS
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.messages import Request
 from tests.listener.support import NOW
 
 
@@ -31,7 +34,7 @@ def finished(**changes: Any) -> Request:
     request = Request(b"GET", b"/", headers)
     request.set_target(b"/new?q=1")
     request.authority = b"h.test"
-    request.direct_remote_address = ("192.0.2.7", 4711)
+    request.direct_remote_address = request.remote_address = ("192.0.2.7", 4711)
     request.downstream_local_address = ("2001:db8::1", 443)
     request.start_unix = NOW + 0.1239
     request.start_monotonic = 100.0
@@ -45,12 +48,18 @@ def finished(**changes: Any) -> Request:
     return request
 
 
-def context(request: Request | None = None, client: str = "192.0.2.7") -> LogContext:
-    return LogContext(request or finished(), 100.25, lambda _request: client)
+def context(request: Request | None = None) -> FormatContext:
+    return FormatContext(request or finished(), 100.25)
 
 
-def text(template: str, request: Request | None = None, client: str = "192.0.2.7") -> str:
-    return compile_text(template)(context(request, client))
+def text(template: str, request: Request | None = None) -> str:
+    return compile_text(template)(context(request))
+
+
+def header(template: str, request: Request | None = None) -> bytes | None:
+    """What a header value formats to; None if it is not sent."""
+    value = compile_header_value(template)
+    return value if isinstance(value, bytes) else value(context(request))
 
 
 def test_the_default_line_is_envoys() -> None:
@@ -92,6 +101,14 @@ def test_the_default_line_of_an_unreadable_request() -> None:
         ("%UPSTREAM_CLUSTER%", "-"),
         ("%RESPONSE_CODE_DETAILS:3%", "via"),
         ("%STREAM_ID%", "id"),
+        ("%PATH(WQ)% %PATH(NQ)%", "/new?q=1 /new"),
+        ("%PATH(WQ:ORIG)%", "-"),
+        ("%QUERY_PARAM(q)% %QUERY_PARAM(none)%", "1 -"),
+        ("%TRAILER(x-a)%", "-"),
+        ("%RESP(:STATUS)%", "200"),
+        ("%DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "4711 4711"),
+        ("%METADATA(DYNAMIC:a:b)%", "-"),
+        ("%LOCAL_REPLY_BODY%", "-"),
         ("", ""),
     ],
 )
@@ -102,8 +119,9 @@ def test_operators(template: str, expected: str) -> None:
 
 def test_a_client_behind_a_proxy_has_no_known_port() -> None:
     """Only the direct peer's port is known."""
-    assert text("%DOWNSTREAM_REMOTE_ADDRESS%", client="203.0.113.1") == "203.0.113.1:0"
-    assert text("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", client="203.0.113.1") == "192.0.2.7"
+    request = finished(remote_address=("203.0.113.1", 0))
+    assert text("%DOWNSTREAM_REMOTE_ADDRESS%", request) == "203.0.113.1:0"
+    assert text("%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", request) == "192.0.2.7"
 
 
 @pytest.mark.parametrize(
@@ -182,11 +200,15 @@ def test_json_keeps_types_and_sorts_keys() -> None:
         ("%nope%", "lone %"),
         ("100%", "lone %"),
         ("% %", "lone %"),
-        ("%REQ%", "needs a header name"),
-        ("%REQ()%", "needs a header name"),
+        ("%REQ%", "needs an argument"),
+        ("%REQ()%", "needs an argument"),
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%REQ(a", "lone %"),
-        ("%DYNAMIC_METADATA%", "unknown operator"),
+        ("%DYNAMIC_METADATA%", "needs an argument"),
+        ("%METADATA(ROUTE:a:b)%", "of kind DYNAMIC alone"),
+        ("%PATH(XX)%", "takes WQ or NQ"),
+        ("%REQ(a?b?c)%", "at most one other"),
+        ("%DYNAMIC_METADATA([1])%", "JSON array of strings"),
     ],
 )
 def test_a_wrong_format_is_an_error_when_it_is_compiled(template: str, message: str) -> None:
@@ -200,11 +222,17 @@ def test_a_wrong_format_is_an_error_when_it_is_compiled(template: str, message: 
 @pytest.mark.parametrize("name", sorted(KNOWN_OPERATORS))
 def test_every_known_operator_works_on_any_request(name: str) -> None:
     """Also on one that could not be read."""
-    argument = {"REQ": "(a)", "RESP": "(a)", "ENVIRONMENT": "(a)", "DYNAMIC_METADATA": "(a)"}.get(name, "")
+    arguments = {"METADATA": "(DYNAMIC:a)", "PATH": "(NQ)"}
+    takes_one = ("REQ", "RESP", "TRAILER", "QUERY_PARAM", "ENVIRONMENT", "DYNAMIC_METADATA")
+    argument = arguments.get(name, "(a)" if name in takes_one else "")
     unreadable = Request(b"", b"", {})
-    unreadable.direct_remote_address = unreadable.downstream_local_address = ("192.0.2.7", 1)
+    unreadable.remote_address = unreadable.direct_remote_address = unreadable.downstream_local_address = (
+        "192.0.2.7",
+        1,
+    )
     for request in (finished(), unreadable):
         assert text(f"%{name}{argument}%", request)
+        assert isinstance(header(f"<%{name}{argument}%>", request), bytes)
         assert json.loads(compile_json({"x": f"%{name}{argument}%"})(context(request))).keys() == {"x"}
 
 
@@ -222,3 +250,100 @@ def test_any_format_compiles_or_is_a_value_error(template: str) -> None:
 def test_text_without_operators_is_itself(template: str) -> None:
     """Nothing else is special."""
     assert text(template) == template
+
+
+def test_a_rewritten_path_has_an_original() -> None:
+    """`ORIG_OR_PATH` is what `%PATH%` means without a choice."""
+    request = finished(original_path=b"/old?q=0")
+    assert text("%PATH(WQ)% %PATH(NQ:ORIG)% %PATH(NQ:PATH)%", request) == "/old?q=0 /old /new"
+
+
+def test_metadata_takes_the_older_argument() -> None:
+    """A JSON array: what files from before the colons have."""
+    request = finished(dynamic_metadata={"ns": {"p": {"sub": "demo"}}})
+    assert text('%DYNAMIC_METADATA(["ns","p","sub"])%', request) == "demo"
+    assert text("%METADATA(DYNAMIC:ns:p:sub)%", request) == "demo"
+
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJkZW1vIn0.c2ln"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "%REQ(x-own)%",
+        "%REQ(:PATH)%",
+        "%PATH(WQ)%",
+        "%QUERY_PARAM(t)%",
+        "%RESP(x-own)%",
+        "%DYNAMIC_METADATA(n:t)%",
+    ],
+)
+def test_s53_a_token_is_not_written_wherever_it_stands(template: str) -> None:
+    """A provider may take tokens from any header or parameter; a log must not repeat them."""
+    request = finished(
+        headers={b"x-own": b"Bearer " + TOKEN.encode()},
+        response_headers={b"x-own": TOKEN.encode()},
+        dynamic_metadata={"n": {"t": TOKEN}},
+    )
+    request.set_target(b"/a?t=" + TOKEN.encode())
+    for written in (text(template, request), compile_body(template)(context(request))):
+        assert TOKEN[:20] not in written
+        assert "[redacted]" in written
+    assert TOKEN.encode() in (header(template, request) or b""), "a header goes where the request goes"
+
+
+def test_s47_control_characters_are_escaped_in_a_line_and_kept_in_a_body() -> None:
+    """A claim must not begin a log line of its own."""
+    request = finished(dynamic_metadata={"n": {"c": "a\n[2026] forged\x1b[2J\u2028"}})
+    line = text("%DYNAMIC_METADATA(n:c)%", request)
+    assert line == "a\\n[2026] forged\\x1b[2J\\u2028"
+    assert "\n" in compile_body("%DYNAMIC_METADATA(n:c)%")(context(request))
+
+
+def test_header_values() -> None:
+    """Missing is empty, bytes of a peer stay as they are, a constant is known when it is compiled."""
+    assert compile_header_value("50%% off") == b"50% off"
+    assert header("<%REQ(x-none)%>") == b"<>"
+    assert header("%REQ(authorization)%") == b"Bearer SECRET"
+    assert header("%REQ(x-raw)%", finished(headers={b"x-raw": b"caf\xe9"})) == b"caf\xe9"
+    assert header("%RESPONSE_CODE%-%PROTOCOL%") == b"200-HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [
+        ("demo", b"demo"),
+        ("J\xfcrgen", b"UTF-8''J%C3%BCrgen"),
+        ("a\r\nx-admin: 1", None),
+        ("nul\0", None),
+        ("", b""),
+        (7, b"7"),
+        (True, b"true"),
+        ({"b": 1, "a": [2]}, b'{"a":[2],"b":1}'),
+    ],
+)
+def test_s47_a_claim_in_a_header_is_encoded_or_not_sent(claim: object, expected: bytes | None) -> None:
+    """The same rule as for `claim_to_headers`."""
+    assert header("%DYNAMIC_METADATA(n:c)%", finished(dynamic_metadata={"n": {"c": claim}})) == expected
+
+
+def test_s47_a_configured_value_has_no_control_characters() -> None:
+    """It would be sent with every request."""
+    with pytest.raises(ValueError, match="control characters"):
+        compile_header_value("a\r\nb")
+
+
+def test_empty_values_can_be_omitted() -> None:
+    """`omit_empty_values`."""
+    assert compile_text("<%REQ(x-none)%>", omit_empty=True)(context()) == "<>"
+    line = compile_json({"a": "%REQ(x-none)%", "b": {"c": "%REQ(x-none)%"}, "d": 1}, omit_empty=True)(
+        context()
+    )
+    assert json.loads(line) == {"b": {}, "d": 1}
+
+
+def test_emit_time_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when the request began."""
+    monkeypatch.setattr(clock, "unix_time", lambda: NOW + 60.5)
+    assert text("%EMIT_TIME(%s.%3f)% %START_TIME(%s)%") == f"{NOW + 60}.500 {NOW}"

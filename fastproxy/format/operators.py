@@ -1,0 +1,115 @@
+"""The operators by name (spec/http.md section 10)."""
+
+import os
+from collections.abc import Callable
+
+from fastproxy.format.context import FormatContext, Operator
+from fastproxy.format.message import (
+    build_path,
+    build_query_parameter,
+    build_request_header,
+    build_response_header,
+    build_trailer,
+)
+from fastproxy.format.metadata import build_dynamic_metadata, build_metadata
+from fastproxy.format.times import build_emit_time, build_start_time
+from fastproxy.http.headers import first
+
+_HOSTNAME = os.uname().nodename
+
+
+def _address(address: tuple[str, int]) -> str | None:
+    if not address[0]:
+        return None
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+def _milliseconds(context: FormatContext) -> int:
+    return int((context.now - context.request.start_monotonic) * 1000)
+
+
+#: Operators without argument.
+_SIMPLE: dict[str, Operator] = {
+    "PROTOCOL": lambda c: f"HTTP/{c.request.version}" if c.request.method else None,
+    "RESPONSE_CODE": lambda c: c.request.response_status,
+    "RESPONSE_CODE_DETAILS": lambda c: c.request.details or None,
+    "RESPONSE_FLAGS": lambda c: c.request.flags or None,
+    "BYTES_RECEIVED": lambda c: c.request.bytes_received,
+    "BYTES_SENT": lambda c: c.request.bytes_sent,
+    "DURATION": _milliseconds,
+    "UPSTREAM_HOST": lambda c: c.request.upstream_host or None,
+    "UPSTREAM_CLUSTER": lambda c: c.request.upstream_cluster or None,
+    "ROUTE_NAME": lambda c: c.request.route_name or None,
+    "DOWNSTREAM_REMOTE_ADDRESS": lambda c: _address(c.request.remote_address),
+    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.remote_address[0] or None,
+    "DOWNSTREAM_REMOTE_PORT": lambda c: c.request.remote_address[1],
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: _address(c.request.direct_remote_address),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.direct_remote_address[0] or None,
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: c.request.direct_remote_address[1],
+    "DOWNSTREAM_LOCAL_ADDRESS": lambda c: _address(c.request.downstream_local_address),
+    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda c: c.request.downstream_local_address[0] or None,
+    "DOWNSTREAM_LOCAL_PORT": lambda c: c.request.downstream_local_address[1],
+    "REQUESTED_SERVER_NAME": lambda _c: None,
+    "HOSTNAME": lambda _c: _HOSTNAME,
+    "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
+    "LOCAL_REPLY_BODY": lambda c: c.local_reply_body or None,
+}
+
+#: Operators whose argument is required.
+_WITH_ARGUMENT: dict[str, Callable[..., Operator]] = {
+    "REQ": build_request_header,
+    "RESP": build_response_header,
+    "TRAILER": build_trailer,
+    "PATH": build_path,
+    "QUERY_PARAM": build_query_parameter,
+    "DYNAMIC_METADATA": build_dynamic_metadata,
+    "METADATA": build_metadata,
+}
+_TIMES: dict[str, Callable[[str | None], Operator]] = {
+    "START_TIME": build_start_time,
+    "EMIT_TIME": build_emit_time,
+}
+
+#: Every operator name that a format may use.
+KNOWN_OPERATORS = frozenset(_SIMPLE) | frozenset(_WITH_ARGUMENT) | frozenset(_TIMES) | {"ENVIRONMENT"}
+
+
+def build_operator(name: str, argument: str | None, length: str | None, *, redact: bool) -> Operator:
+    """Compile one operator; `length` cuts what it gives.
+
+    Raises:
+        ValueError: unknown, or its argument makes no sense.
+    """
+    operator = _build(name, argument, redact=redact)
+    return operator if length is None else _cut(operator, int(length))
+
+
+def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
+    build = _WITH_ARGUMENT.get(name)
+    if build is not None:
+        if not argument:
+            raise ValueError(f"%{name}% needs an argument in brackets")
+        return build(argument, redact=redact)
+    if name in _TIMES:
+        return _TIMES[name](argument)
+    if name == "ENVIRONMENT":
+        if not argument:
+            raise ValueError("%ENVIRONMENT% needs the name of a variable in brackets")
+        value = os.environ.get(argument) or None
+        return lambda _context: value
+    found = _SIMPLE.get(name)
+    if found is None:
+        raise ValueError(f"unknown operator %{name}%; known are {', '.join(sorted(KNOWN_OPERATORS))}")
+    if argument:
+        raise ValueError(f"%{name}% takes no argument")
+    return found
+
+
+def _cut(operator: Operator, size: int) -> Operator:
+    def shortened(context: FormatContext) -> object:
+        value = operator(context)
+        if isinstance(value, str):
+            return value[:size]
+        return value[:size] if isinstance(value, bytes) else value
+
+    return shortened
