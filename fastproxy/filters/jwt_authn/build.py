@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from fastproxy.filters.jwt_authn.observed import ObservedProvider, Observer
 from fastproxy.filters.jwt_authn.provider import Provider
 from fastproxy.filters.jwt_authn.requirement import (
     AllowMissing,
@@ -15,6 +16,7 @@ from fastproxy.filters.jwt_authn.settings import (
     AllowsMissing,
     AllowsMissingOrFailed,
     JwtAuthnSettings,
+    ProviderSettings,
     RequirementSettings,
     RequiresAll,
     RequiresAny,
@@ -27,15 +29,18 @@ from fastproxy.filters.jwt_authn.verdict import Requirement
 class RequirementBuilder:
     """Builds the requirements of one filter, and the providers that they share."""
 
-    def __init__(self, settings: JwtAuthnSettings, *, ask: Callable[[str], None]) -> None:
-        """Build the configured providers.
+    def __init__(
+        self, settings: JwtAuthnSettings, *, ask: Callable[[str], None], observer: Observer | None = None
+    ) -> None:
+        """Build the configured providers; `observer` is told what they do.
 
         Raises:
             fastproxy.jwt.JwksError: local keys are unusable (the configuration has checked this before).
             ValueError: a regular expression is invalid (the configuration has checked this before).
         """
         self._ask = ask
-        self._configured = {name: Provider(one, ask=ask) for name, one in settings.providers.items()}
+        self._observer = observer
+        self._configured = {name: self._make_provider(one) for name, one in settings.providers.items()}
         self.providers: dict[str, Provider] = dict(self._configured)
         """The configured ones, and those with other audiences that requirements asked for."""
 
@@ -80,5 +85,10 @@ class RequirementBuilder:
             return provider
         name = f"{settings.provider_name} for {', '.join(sorted(set(audiences)))}"
         if name not in self.providers:
-            self.providers[name] = Provider(replace(provider.settings, audiences=audiences), ask=self._ask)
+            self.providers[name] = self._make_provider(replace(provider.settings, audiences=audiences))
         return self.providers[name]
+
+    def _make_provider(self, settings: ProviderSettings) -> Provider:
+        if self._observer is None:
+            return Provider(settings, ask=self._ask)
+        return ObservedProvider(settings, ask=self._ask, observer=self._observer)

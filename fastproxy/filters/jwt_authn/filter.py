@@ -7,45 +7,52 @@ from fastproxy.filters.jwt_authn.build import RequirementBuilder
 from fastproxy.filters.jwt_authn.denial import deny
 from fastproxy.filters.jwt_authn.extract import redact_query
 from fastproxy.filters.jwt_authn.identity import identity_headers
+from fastproxy.filters.jwt_authn.observed import (
+    Observer,
+    observe_check,
+    observe_conditions,
+    observe_path,
+)
 from fastproxy.filters.jwt_authn.provider import Provider
-from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, PerRouteSettings
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, PerRouteSettings, RuleSettings
 from fastproxy.filters.jwt_authn.verdict import Conclusion, Refusal
 from fastproxy.http.headers import first
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.match.path import build_path_matcher
+from fastproxy.match.path import PathMatcher, build_path_matcher
 from fastproxy.match.request import build_request_matcher
 from fastproxy.stats import StatsSink
 
 #: What a rule or a route asks for; None: no token.
 _Check = Callable[[Request], Conclusion]
+#: A rule: its path, what it asks for beside it, and what it then requires.
+_Rule = tuple[PathMatcher, Callable[[Request], bool] | None, _Check | None]
 
 
 class JwtAuthnFilter:
     """Compiled `JwtAuthentication`. The first rule that matches decides; without one the request passes."""
 
-    def __init__(self, settings: JwtAuthnSettings, *, ask: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: JwtAuthnSettings, *, ask: Callable[[str], None], observer: Observer | None = None
+    ) -> None:
         """Build the filter.
 
         Args:
             settings: the checked configuration.
             ask: tells the control plane that a request needs fresher keys of a source.
+            observer: is told what the filter does; None in the proxy.
 
         Raises:
             fastproxy.jwt.JwksError: local keys are unusable (the configuration has checked this before).
             ValueError: a regular expression is invalid (the configuration has checked this before).
         """
-        builder = RequirementBuilder(settings, ask=ask)
+        builder = RequirementBuilder(settings, ask=ask, observer=observer)
         self._rules = tuple(
-            (
-                build_path_matcher(rule.match),
-                build_request_matcher(rule.conditions),
-                None if rule.requires is None else builder.build(rule.requires).check,
-            )
-            for rule in settings.rules
+            _build_rule(builder, index, rule, observer) for index, rule in enumerate(settings.rules)
         )
-        self._named: dict[str, _Check] = {
-            name: builder.build(requirement).check for name, requirement in settings.requirement_map.items()
-        }
+        self._named: dict[str, _Check] = {}
+        for name, requirement in settings.requirement_map.items():
+            check: _Check = builder.build(requirement).check
+            self._named[name] = check if observer is None else observe_check(observer, name, check)
         #: All verifiers of the filter; those of one source get the same keys.
         self.providers: Mapping[str, Provider] = builder.providers
         self._name = settings.name
@@ -141,6 +148,19 @@ class JwtAuthnFilter:
         for provider in self.providers.values():
             sink.counter(prefix + "jwt_cache_hit", provider.verifier.cache_hits)
             sink.counter(prefix + "jwt_cache_miss", provider.verifier.cache_misses)
+
+
+def _build_rule(
+    builder: RequirementBuilder, index: int, rule: RuleSettings, observer: Observer | None
+) -> _Rule:
+    matches = build_path_matcher(rule.match)
+    conditions = build_request_matcher(rule.conditions)
+    check: _Check | None = None if rule.requires is None else builder.build(rule.requires).check
+    if observer is not None:
+        matches = observe_path(observer, index, matches)
+        conditions = None if conditions is None else observe_conditions(observer, index, conditions)
+        check = None if check is None else observe_check(observer, f"rule {index + 1}", check)
+    return matches, conditions, check
 
 
 def _is_preflight(request: Request) -> bool:

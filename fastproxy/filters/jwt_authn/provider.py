@@ -118,10 +118,14 @@ class Provider(Requirement):
         """Every token in this provider's places."""
         return self._locations.find(request)
 
+    def verify(self, found: FoundToken) -> VerifiedToken:
+        """Verify one token as of now; JwtError refuses it."""
+        return self.verifier.verify(found.token, clock.unix_time())
+
     def judge(self, request: Request, found: FoundToken) -> Verdict:
         """Judge one token; the request stays as it is but for metadata about a refusal."""
         try:
-            verified = self.verifier.verify(found.token, clock.unix_time())
+            verified = self.verify(found)
         except JwtError as error:
             return self._on_refused(request, found, error)
         return Passed((Acceptance(self, found, verified),))
@@ -130,7 +134,7 @@ class Provider(Requirement):
         """Judge again with the keys that a fetch brought, or without them."""
         fetched = await self.keys.wait_for_update()
         try:
-            verified = self.verifier.verify(found.token, clock.unix_time())
+            verified = self.verify(found)
         except KeysUnavailable:
             return self._refuse(request, unavailable(self.settings.name))
         except JwtError as error:
