@@ -37,6 +37,9 @@ class JwksDocument:
     """`kid`, `kty`, `alg`, `use` and `crv` of every key, for /jwks."""
     had_private_members: bool
     """The source published private or symmetric keys; they were dropped."""
+    digests: tuple[str, ...]
+    """Tells the content of every key in `keys` from that of others; not to be shown, for a short secret could be
+    guessed from it."""
 
     def kids(self) -> str:
         """Name the keys for a log line."""
@@ -68,7 +71,11 @@ def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
         canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
         shown = tuple({"kid": _cut(kid), "kty": "RSA"} for kid in document)
         return JwksDocument(
-            body.decode(), hashlib.sha256(canonical).digest(), shown, had_private_members=False
+            body.decode(),
+            hashlib.sha256(canonical).digest(),
+            shown,
+            had_private_members=False,
+            digests=tuple(_digest(entry) for entry in document.items()),
         )
     keys = [entry for entry in entries if isinstance(entry, dict)]
     private = any(_is_private(key, is_local=is_local) for key in keys)
@@ -78,7 +85,11 @@ def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
         text = orjson.dumps({"keys": keys}).decode()
     canonical = b"\n".join(sorted(orjson.dumps(key, option=orjson.OPT_SORT_KEYS) for key in keys))
     return JwksDocument(
-        text, hashlib.sha256(canonical).digest(), tuple(_describe(key) for key in keys), private
+        text,
+        hashlib.sha256(canonical).digest(),
+        tuple(_describe(key) for key in keys),
+        private,
+        tuple(_digest(key) for key in keys),
     )
 
 
@@ -102,6 +113,10 @@ def _public(key: dict[str, Any], *, is_local: bool) -> dict[str, Any]:
     if not _is_private(key, is_local=is_local):
         return key
     return {name: value for name, value in key.items() if name not in _PRIVATE_MEMBERS}
+
+
+def _digest(entry: object) -> str:
+    return hashlib.sha256(orjson.dumps(entry, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _describe(key: dict[str, Any]) -> dict[str, str]:

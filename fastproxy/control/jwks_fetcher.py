@@ -172,7 +172,9 @@ class JwksFetcher:
             source.validators = fetched.validators
             changed = schedule.on_success(now, document.fingerprint, fetched.max_age_s)
             # An unchanged set keeps its text: the workers have exactly that.
-            source.document = document if changed or source.document is None else source.document
+            if changed or source.document is None:
+                source.document = document
+                source.history.on_document(document, source.fetched_at)
             if document.had_private_members:
                 _log.warning(
                     "provider '%s': %s publishes private keys; only public ones are used",

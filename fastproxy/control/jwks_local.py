@@ -14,6 +14,7 @@ from typing import Final
 
 from fastproxy import clock
 from fastproxy.control.jwks_document import BadJwks, JwksDocument, parse_jwks
+from fastproxy.control.key_history import KeyHistory
 from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
 from fastproxy.ipc.messages import JwksUpdate
 from fastproxy.stats import StatsSink
@@ -37,6 +38,8 @@ class LocalSource:
         self.epoch = 1
         self.loaded_at = clock.unix_time()
         """Unix time at which the keys in force were read."""
+        self.history = KeyHistory()
+        self.history.on_document(self.document, self.loaded_at)
         self.last_error = ""
         """Why what the file holds now is not used; empty if it is."""
         self.reloads_good = self.reloads_failed = 0
@@ -84,6 +87,7 @@ class LocalSource:
                 _log.info("provider '%s': %s is good again", self.provider.name, self.filename)
             return None
         self.document = document
+        self.history.on_document(document, self.loaded_at)
         self.epoch += 1
         _log.info(
             "provider '%s': %s was replaced (epoch %d, %d keys: %s)",

@@ -60,6 +60,8 @@ def _file(provider: ProviderSettings, source: LocalSource) -> JwksStatus:
         last_error=source.last_error,
         failures=int(bool(source.last_error)),
         kind="file",
+        keys_since=source.history.since(source.document),
+        removed=source.history.removed,
     )
 
 
@@ -80,4 +82,7 @@ def _fetched(provider: ProviderSettings, source: JwksSource, now: float) -> Jwks
         failures=schedule.failures,
         kind=source.kind,
         from_snapshot=source.from_snapshot,
+        keys_since=() if source.document is None else source.history.since(source.document),
+        removed=source.history.removed,
+        public_keys="" if source.document is None else source.document.text,
     )

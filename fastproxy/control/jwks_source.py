@@ -9,6 +9,7 @@ from fastproxy.control.jwks_http import NO_VALIDATORS
 from fastproxy.control.jwks_retrieval import Retrieval
 from fastproxy.control.jwks_schedule import JwksSchedule, SchedulePolicy
 from fastproxy.control.jwks_snapshot import Snapshot
+from fastproxy.control.key_history import KeyHistory
 from fastproxy.filters.jwt_authn.settings import (
     DiscoveryJwksSettings,
     ProviderSettings,
@@ -50,6 +51,7 @@ class JwksSource:
         )
         self.schedule = JwksSchedule(policy, clock.monotonic())
         self.document: JwksDocument | None = None
+        self.history = KeyHistory()
         self.validators = NO_VALIDATORS
         self.fetched_at: float | None = None
         """Unix time of the last good fetch, in an earlier run perhaps."""
@@ -82,6 +84,7 @@ class JwksSource:
         if not self.schedule.on_restored(clock.monotonic(), document.fingerprint, age_s, snapshot.lifetime_s):
             return False
         self.document, self.fetched_at, self.from_snapshot = document, snapshot.fetched_at, True
+        self.history.on_document(document, snapshot.fetched_at)
         return True
 
     def snapshot(self) -> Snapshot | None:

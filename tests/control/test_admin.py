@@ -12,6 +12,7 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
 from fastproxy.control.jwks_report import report_jwks
+from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.sockets import bind_admin_socket
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
@@ -59,6 +60,8 @@ class FakeView:
         remote = JwksStatus(
             "p", "https://issuer.test", "https://issuer.test/certs", "keys", 2, ({"kid": "a", "kty": "RSA"},),
             1700000000.0, -5.0, 3595.0, 1.0, "status 500", 3,
+            keys_since=(1700000000.0,), removed=(RemovedKey("old", "RSA", "", 1700000000.0),),
+            public_keys='{"keys":[{"kid":"a","kty":"RSA","n":"AQAB"}]}',
         )  # fmt: skip
         return (*report_jwks((local,), {}, 0.0), remote)
 
@@ -260,12 +263,13 @@ async def test_server_info_names_version_and_state(admin: Admin) -> None:
 
 
 async def test_s53_jwks_page_explains_the_keys_and_shows_none(admin: Admin) -> None:
-    """Which keys, how old, what went wrong; not one number of a key, not even a public one."""
+    """Which keys, how old, what went wrong; not one number of a key unless asked for."""
     found = await admin.json("/jwks")
     local, remote = found["providers"]
 
     assert local["source"] == "inline_string"
     assert [key["kid"] for key in local["keys"]] == ["l1", "s"]
+    assert "jwks" not in remote
     assert all(set(key) <= {"kid", "kty", "alg", "use", "crv"} for key in local["keys"])
     assert remote["state"] == "stale"
     assert remote["stale"] is True
@@ -289,6 +293,22 @@ async def test_remote_keys_that_never_came_are_reported_as_missing() -> None:
     assert status.fetched_at is None
     assert status.expires_in_s is None
     assert status.source == "https://issuer.test/certs"
+
+
+async def test_jwks_page_tells_what_became_of_the_keys(admin: Admin) -> None:
+    """ "Why is this token refused since five minutes?" """
+    _, remote = (await admin.json("/jwks"))["providers"]
+
+    assert remote["keys"] == [{"kid": "a", "kty": "RSA", "since": "2023-11-14T22:13:20Z"}]
+    assert remote["removed"] == [{"kid": "old", "kty": "RSA", "removed_at": "2023-11-14T22:13:20Z"}]
+
+
+async def test_public_keys_are_shown_to_who_asks_and_only_fetched_ones(admin: Admin) -> None:
+    """What an issuer publishes anyway. A key file may hold secrets, so it is not among them."""
+    local, remote = (await admin.json("/jwks?public_keys"))["providers"]
+
+    assert "jwks" not in local
+    assert remote["jwks"] == {"keys": [{"kid": "a", "kty": "RSA", "n": "AQAB"}]}
 
 
 async def test_config_dump_is_passed_on(admin: Admin) -> None:

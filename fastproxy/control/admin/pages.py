@@ -1,11 +1,15 @@
 """/clusters, /listeners, /server_info and /jwks (spec/http.md section 15, spec/clusters.md section 9)."""
 
 import datetime as dt
+from itertools import repeat
 from typing import Any, Final
+
+import orjson
 
 import fastproxy
 from fastproxy import build_info, clock
 from fastproxy.control.admin.view import AdminView, JwksStatus
+from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
@@ -123,12 +127,15 @@ def server_info(view: AdminView) -> dict[str, Any]:
     }
 
 
-def jwks_json(view: AdminView) -> dict[str, Any]:
-    """Build /jwks: for every provider the source of its keys, their names and age, and what went wrong."""
-    return {"providers": [_provider(status) for status in view.jwks()]}
+def jwks_json(view: AdminView, *, with_public_keys: bool = False) -> dict[str, Any]:
+    """Build /jwks: for every provider the source of its keys, their names and age, and what went wrong.
+
+    `with_public_keys` adds what an issuer publishes anyway: its key set, where it was fetched from it.
+    """
+    return {"providers": [_provider(status, with_public_keys=with_public_keys) for status in view.jwks()]}
 
 
-def _provider(status: JwksStatus) -> dict[str, Any]:
+def _provider(status: JwksStatus, *, with_public_keys: bool) -> dict[str, Any]:
     state = "fresh"
     if not status.keys:
         state = "no keys"
@@ -141,7 +148,7 @@ def _provider(status: JwksStatus) -> dict[str, Any]:
         "source": status.source,
         "state": state,
         "stale": state == "stale",
-        "keys": list(status.keys),
+        "keys": _keys(status),
     }
     if status.kind == "configuration":
         return facts
@@ -149,7 +156,10 @@ def _provider(status: JwksStatus) -> dict[str, Any]:
         "epoch": status.epoch,
         "fetched_at": _timestamp(status.fetched_at, 0),
         "last_error": status.last_error or None,
+        "removed": [_removed(key) for key in status.removed],
     }
+    if with_public_keys and status.public_keys:
+        facts["jwks"] = orjson.loads(status.public_keys)
     if status.kind != "file":
         now = clock.unix_time()
         facts |= {
@@ -161,6 +171,21 @@ def _provider(status: JwksStatus) -> dict[str, Any]:
             "failures_in_a_row": status.failures,
         }
     return facts
+
+
+def _keys(status: JwksStatus) -> list[dict[str, str | None]]:
+    if not status.keys_since:
+        return [dict(key) for key in status.keys]
+    times = map(_timestamp, status.keys_since, repeat(0))
+    return [{**key, "since": since} for key, since in zip(status.keys, times, strict=True)]
+
+
+def _removed(key: RemovedKey) -> dict[str, str | None]:
+    names = {"kid": key.kid, "kty": key.kty, "alg": key.alg}
+    return {
+        **{name: value for name, value in names.items() if value},
+        "removed_at": _timestamp(key.removed_at, 0),
+    }
 
 
 def _timestamp(base: float | None, offset_s: float | None) -> str | None:

@@ -157,8 +157,8 @@ class AdminServer:
     async def _server_info(self, _request: web.Request) -> web.Response:
         return json_reply(pages.server_info(self._view))
 
-    async def _jwks(self, _request: web.Request) -> web.Response:
-        return json_reply(pages.jwks_json(self._view))
+    async def _jwks(self, request: web.Request) -> web.Response:
+        return json_reply(pages.jwks_json(self._view, with_public_keys="public_keys" in request.query))
 
     async def _reopen_logs(self, _request: web.Request) -> web.Response:
         self._view.reopen_logs()

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from fastproxy.config.settings import ProxySettings
+from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 
@@ -54,6 +55,12 @@ class JwksStatus:
     """`remote`, `discovery`, `file`, or `configuration`: inline and environment, which never change."""
     from_snapshot: bool = False
     """The keys come from disk: no fetch has succeeded since the start."""
+    keys_since: tuple[float, ...] = ()
+    """Unix time since when each of `keys` is in the set, as far as this run knows; empty for keys that never change."""
+    removed: tuple[RemovedKey, ...] = ()
+    """Keys that left the set in this run, the latest first."""
+    public_keys: str = ""
+    """The key set as the issuer publishes it, for fetched keys alone; shown to whoever asks for it."""
 
 
 class AdminView(Protocol):
