@@ -34,7 +34,7 @@ from fastproxy.filters.jwt_authn.settings import (
 from fastproxy.jwt.encoding import encode_base64url
 from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.manager import HttpConnectionManager
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import FilterChainSettings, HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.router import Router
 from fastproxy.router.settings import (
@@ -117,13 +117,13 @@ def make_manager(jwks: bytes, cluster: Cluster) -> HttpConnectionManager:
     )
     route = RouteSettings(PathMatch(PathKind.PREFIX, "/"), ForwardAction(cluster.name))
     routes = RouteConfigurationSettings("routes", (VirtualHostSettings("all", ("*",), (route,)),))
-    settings = ListenerSettings(
-        "ingress", "127.0.0.1", 8080, HttpConnectionManagerSettings("ingress_http", routes)
-    )
+    http = HttpConnectionManagerSettings("ingress_http", routes)
+    settings = ListenerSettings("ingress", "127.0.0.1", 8080, (FilterChainSettings(http),))
     jwt_authn = JwtAuthnFilter(JwtAuthnSettings({"provider": provider}, rules), ask=lambda _source: None)
     return HttpConnectionManager(
         settings,
-        router=Router(settings.http.route_config, {cluster.name: cluster}),
+        http,
+        router=Router(http.route_config, {cluster.name: cluster}),
         filters=FilterChain([jwt_authn]),
         access_logs=[],
         loop=asyncio.get_running_loop(),

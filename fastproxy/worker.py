@@ -40,10 +40,10 @@ from fastproxy.ipc.messages import (
     WorkerInit,
     WorkerReady,
 )
+from fastproxy.listener.acceptor import Listener
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
 from fastproxy.listener.manager import HttpConnectionManager
-from fastproxy.listener.server import ProxyRunner
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
@@ -66,26 +66,31 @@ class Worker:
         self._clusters = {one.name: Cluster(one) for one in settings.clusters}
         self._keys: dict[str, list[ProviderKeys]] = {}
         self._log_files: dict[str, AccessLogFile] = {}
-        self._managers = [self._build_manager(listener) for listener in settings.listeners]
-        self._settings = settings
-        self._runners: list[ProxyRunner] = []
+        self._listeners = [self._build_listener(listener) for listener in settings.listeners]
 
-    def _build_manager(self, listener: ListenerSettings) -> HttpConnectionManager:
+    def _build_listener(self, listener: ListenerSettings) -> Listener:
+        chains = [self._build_manager(listener, chain.network) for chain in listener.chains()]
+        return Listener(listener, chains, self._loop)
+
+    def _build_manager(
+        self, listener: ListenerSettings, http: HttpConnectionManagerSettings
+    ) -> HttpConnectionManager:
         filters: list[HttpFilter] = []
-        for one in listener.http.http_filters:
+        for one in http.http_filters:
             jwt_authn = JwtAuthnFilter(one.config, ask=self._ask_for_keys)
             filters.append(jwt_authn)
             for provider in jwt_authn.providers.values():
                 self._keys.setdefault(provider.keys.source_id, []).append(provider.keys)
         return HttpConnectionManager(
             listener,
+            http,
             router=Router(
-                listener.http.route_config,
+                http.route_config,
                 self._clusters,
-                suppress_envoy_headers=listener.http.suppress_envoy_headers,
+                suppress_envoy_headers=http.suppress_envoy_headers,
             ),
             filters=FilterChain(filters),
-            access_logs=[AccessLog(one, self._log_file(one.path)) for one in listener.http.access_logs],
+            access_logs=[AccessLog(one, self._log_file(one.path)) for one in http.access_logs],
             loop=self._loop,
         )
 
@@ -108,13 +113,7 @@ class Worker:
     async def listen(self) -> None:
         """Accept on every socket that the control plane handed over."""
         for handed_over in self._init.sockets:
-            manager = self._managers[handed_over.listener_index]
-            sock = socket.socket(fileno=handed_over.fd)
-            sock.setblocking(False)
-            runner = ProxyRunner(manager, drain_time_s=0.0)
-            await runner.setup()
-            await runner.listen(sock, self._settings.listeners[handed_over.listener_index].tcp_backlog)
-            self._runners.append(runner)
+            await self._listeners[handed_over.listener_index].listen(socket.socket(fileno=handed_over.fd))
 
     async def run(self) -> None:
         """Follow the control plane until it says Drain or is gone."""
@@ -158,8 +157,8 @@ class Worker:
 
     def _snapshot(self, request_id: int) -> StatsSnapshot:
         sink = StatsSink()
-        for manager in self._managers:
-            manager.write_stats(sink)
+        for listener in self._listeners:
+            listener.write_stats(sink)
         for cluster in self._clusters.values():
             cluster.write_stats(sink)
         return StatsSnapshot(
@@ -173,15 +172,10 @@ class Worker:
 
     async def _drain(self, drain_time_s: float) -> None:
         """Stop accepting, finish what is in flight, then say so."""
-        for manager in self._managers:
-            # Before the sockets close: an answer sent after that must not promise to keep the connection.
-            manager.draining = True
-
-        async def end(runner: ProxyRunner) -> None:
-            runner.set_drain_time(drain_time_s)
-            await runner.cleanup()
-
-        await asyncio.gather(*(end(runner) for runner in self._runners))
+        for listener in self._listeners:
+            # Before any socket closes: an answer sent after that must not promise to keep the connection.
+            listener.announce_drain()
+        await asyncio.gather(*(listener.drain(drain_time_s) for listener in self._listeners))
         for cluster in self._clusters.values():
             cluster.drain()
         self._channel.send(self._snapshot(0))
@@ -192,8 +186,8 @@ class Worker:
         while True:
             await asyncio.sleep(_IDLE_SWEEP_INTERVAL_S)
             now = clock.monotonic()
-            for manager in self._managers:
-                manager.check_idle(now)
+            for listener in self._listeners:
+                listener.check_idle(now)
             for cluster in self._clusters.values():
                 cluster.close_idle(now)
 

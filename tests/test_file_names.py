@@ -20,6 +20,7 @@ TESTED_BY = {
     "errors.py": "http/test_small_parts.py",
     "serve.py": "test_cli.py",
     # Small parts of HTTP and of the counters.
+    "http/connection_info.py": "listener/test_acceptor.py",
     "http/chunks.py": "http/test_small_parts.py",
     "http/dates.py": "http/test_small_parts.py",
     "http/errors.py": "http/test_small_parts.py",
@@ -36,6 +37,7 @@ TESTED_BY = {
     "filters/base.py": "filters/test_chain.py",
     "filters/jwt_authn/verdict.py": "filters/jwt_authn/test_requirement.py",
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
+    "listener/network_filter.py": "listener/test_acceptor.py",
     "listener/response.py": "listener/test_connection.py",
     "listener/stats.py": "listener/test_manager.py",
     "listener/transport.py": "listener/test_connection.py",

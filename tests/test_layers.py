@@ -46,15 +46,13 @@ LAYERS: dict[str, Layer] = {
     "upstream": _layer("base http", "httptools"),
     "router": _layer("base http format match upstream"),
     "filters": _layer("base http format match jwt", "orjson cachetools"),
-    "listener": _layer(
-        "base http format match filters router", "httptools aiohttp orjson", settings_of="upstream"
-    ),
+    "listener": _layer("base http format match filters router", "httptools orjson", settings_of="upstream"),
     "config": _layer(
         " ".join(["base", *sorted(_DATA_PLANE)]),
         "google yaml envoy xds udpa validate re2 cryptography orjson",
     ),
     "ipc": _layer("base config", "orjson"),
-    "worker": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)]), "aiohttp uvloop"),
+    "worker": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)]), "uvloop"),
     "control": _layer(
         "base jwt config ipc",
         "aiohttp cryptography multidict orjson prometheus_client re2 uvloop yarl",

@@ -38,9 +38,10 @@ class ProxySettings:
         """Every distinct `jwt_authn` provider of every listener, by `source_id`."""
         found: dict[str, ProviderSettings] = {}
         for listener in self.listeners:
-            for http_filter in listener.http.http_filters:
-                for provider in http_filter.config.providers.values():
-                    found.setdefault(provider.source_id, provider)
+            for http in listener.http_managers():
+                for http_filter in http.http_filters:
+                    for provider in http_filter.config.providers.values():
+                        found.setdefault(provider.source_id, provider)
         return tuple(found.values())
 
     def remote_providers(self) -> tuple[ProviderSettings, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 from fastproxy.http.headers import HeaderMap
 
 
@@ -19,6 +20,7 @@ class Request:
         "body_passed",
         "bytes_received",
         "bytes_sent",
+        "connection",
         "content_length",
         "details",
         "direct_remote_address",
@@ -81,7 +83,10 @@ class Request:
         """The target before a rewrite."""
         self.log_target = b""
         """The target without its secrets, if a filter found some in the query (S53)."""
+        self.connection: ConnectionInfo = NO_CONNECTION
+        """What is known about the connection that the request came over."""
         self.direct_remote_address: tuple[str, int] = ("", 0)
+        """The peer, or whom a PROXY header names in its place."""
         self.remote_address: tuple[str, int] = ("", 0)
         """Whom the request comes from, as far as it can be trusted: for logs, address rules and hashing. The direct
         peer until `HeaderTrust.apply` has looked at `x-forwarded-for`; the port is 0 when it is not known."""

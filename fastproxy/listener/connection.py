@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastproxy import clock
 from fastproxy.http.chunks import encode_chunks
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.local_reply import local_reply_parts
@@ -56,9 +57,10 @@ class DownstreamConnection(RequestReader):
         "_write_blocked",
     )
 
-    def __init__(self, manager: "HttpConnectionManager") -> None:
+    def __init__(self, manager: "HttpConnectionManager", info: ConnectionInfo | None = None) -> None:
         super().__init__(
             manager.loop,
+            info,
             max_head_bytes=manager.max_request_headers_bytes,
             max_headers_count=manager.max_headers_count,
             flush_timeout_s=manager.stream_idle_timeout_s,
@@ -191,6 +193,7 @@ class DownstreamConnection(RequestReader):
         manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
+        request.connection = self.info
         request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
         self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
@@ -251,6 +254,7 @@ class DownstreamConnection(RequestReader):
             request.start_monotonic = clock.monotonic()
             request.start_unix = clock.unix_time()
         _hide_query(request)
+        request.connection = self.info
         request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
         self._manager.stats.downstream_rq_total += 1

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Sequence
 
 from fastproxy.filters.chain import FilterChain
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
@@ -23,13 +24,13 @@ class HttpConnectionManager:
     def __init__(
         self,
         settings: ListenerSettings,
+        http: HttpConnectionManagerSettings,
         *,
         router: Router,
         filters: FilterChain,
         access_logs: Sequence[AccessLog],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        http = settings.http
         self.loop = loop
         self.filters = filters
         self.access_logs = tuple(access_logs)
@@ -51,9 +52,9 @@ class HttpConnectionManager:
         self._connections: set[DownstreamConnection] = set()
         self._empty = asyncio.Event()
 
-    def __call__(self) -> DownstreamConnection:
-        """Make the protocol of a new connection."""
-        return DownstreamConnection(self)
+    def __call__(self, info: ConnectionInfo | None = None) -> DownstreamConnection:
+        """Make the protocol of a new connection; without `info` its transport says what there is to know."""
+        return DownstreamConnection(self, info)
 
     def on_connection(self, connection: DownstreamConnection) -> None:
         """A connection was accepted."""
@@ -107,9 +108,7 @@ class HttpConnectionManager:
 
     def write_stats(self, sink: StatsSink) -> None:
         """Add the listener's numbers to a snapshot."""
-        settings = self._settings
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        listener_prefix = f"listener.{host.replace(':', '_')}_{settings.port}."
+        listener_prefix = f"listener.{self._settings.stat_address}."
         self.stats.write(sink, self._stat_prefix, listener_prefix)
         self.router.stats.write(sink, self._stat_prefix)
         self.filters.write_stats(sink, self._stat_prefix)

@@ -16,6 +16,7 @@ from collections import deque
 import httptools
 
 from fastproxy import clock
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.framing import check_framing
 from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
@@ -53,12 +54,13 @@ class RequestReader(DownstreamTransport):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        info: ConnectionInfo | None = None,
         *,
         max_head_bytes: int,
         max_headers_count: int,
         flush_timeout_s: float,
     ) -> None:
-        super().__init__(loop, flush_timeout_s=flush_timeout_s)
+        super().__init__(loop, info, flush_timeout_s=flush_timeout_s)
         self._max_head_bytes = max_head_bytes
         self._max_headers_count = max_headers_count
         self._parser = httptools.HttpRequestParser(self)

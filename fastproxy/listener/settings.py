@@ -55,6 +55,18 @@ class HttpConnectionManagerSettings:
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
 
+#: What serves the connections of a filter chain: its last network filter.
+NetworkFilterSettings = HttpConnectionManagerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChainSettings:
+    """One way to serve a connection (Envoy `FilterChain`)."""
+
+    network: NetworkFilterSettings
+    name: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
     """One listening address and what serves it (Envoy `Listener`)."""
@@ -64,10 +76,29 @@ class ListenerSettings:
     """IP literal."""
     port: int
     """0 lets the system choose."""
-    http: HttpConnectionManagerSettings
+    filter_chains: tuple[FilterChainSettings, ...]
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the downstream write buffer."""
     tcp_backlog: int = 1024
     ipv4_compat: bool = False
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
+
+    def chains(self) -> tuple[FilterChainSettings, ...]:
+        """Every filter chain; their positions here name them in messages between processes."""
+        return self.filter_chains
+
+    def http_managers(self) -> tuple[HttpConnectionManagerSettings, ...]:
+        """What serves HTTP here, in the order of the chains."""
+        return tuple(chain.network for chain in self.chains())
+
+    @property
+    def http(self) -> HttpConnectionManagerSettings:
+        """What serves HTTP in the first chain that does; most listeners have one chain."""
+        return self.http_managers()[0]
+
+    @property
+    def stat_address(self) -> str:
+        """The address as Envoy writes it in names of statistics: `127.0.0.1_8080`, `[__1]_8080`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host.replace(':', '_')}_{self.port}"

@@ -7,6 +7,7 @@ States: OPEN --close_after_flush()--> LINGERING --peer closed, or time over--> C
 import asyncio
 
 from fastproxy import clock
+from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 
 #: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
 _LINGER_S = 1.0
@@ -28,12 +29,21 @@ class DownstreamTransport:
         "_transport",
         "_unsent",
         "closing",
+        "info",
         "local_address",
         "peer",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, flush_timeout_s: float) -> None:
-        """`flush_timeout_s`: how long a peer may take nothing of the last answer before the connection is cut."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, info: ConnectionInfo | None = None, *, flush_timeout_s: float
+    ) -> None:
+        """Make the part of a connection that meets the event loop.
+
+        Args:
+            loop: serves the connection.
+            info: what is known about the connection; None: no more than its transport says.
+            flush_timeout_s: how long a peer may take nothing of the last answer before the connection is cut.
+        """
         self._loop = loop
         self._flush_timeout_s = flush_timeout_s
         self._transport: asyncio.Transport | None = None
@@ -43,15 +53,21 @@ class DownstreamTransport:
         """Of the last answer, when `_on_linger` last looked."""
         self._flush_deadline = 0.0
         self.closing = False
-        self.peer: tuple[str, int] = ("", 0)
-        self.local_address: tuple[str, int] = ("", 0)
+        self.info = info or NO_CONNECTION
+        self.peer = self.info.remote_address
+        self.local_address = self.info.local_address
 
     def attach(self, transport: asyncio.Transport, *, buffer_limit_bytes: int) -> None:
         """Take over the transport of a connection that was made."""
         self._transport = transport
         transport.set_write_buffer_limits(high=buffer_limit_bytes)
-        self.peer = (transport.get_extra_info("peername") or ("", 0))[:2]
-        self.local_address = (transport.get_extra_info("sockname") or ("", 0))[:2]
+        if self.info is NO_CONNECTION:
+            self.info = ConnectionInfo(
+                (transport.get_extra_info("peername") or ("", 0))[:2],
+                (transport.get_extra_info("sockname") or ("", 0))[:2],
+            )
+            self.peer = self.info.remote_address
+            self.local_address = self.info.local_address
 
     def detach(self) -> None:
         """The connection is lost."""

@@ -26,7 +26,12 @@ from fastproxy.filters.jwt_authn.settings import (
     ProviderSettings,
     RemoteJwksSettings,
 )
-from fastproxy.listener.settings import HttpConnectionManagerSettings, HttpFilterSettings, ListenerSettings
+from fastproxy.listener.settings import (
+    FilterChainSettings,
+    HttpConnectionManagerSettings,
+    HttpFilterSettings,
+    ListenerSettings,
+)
 from fastproxy.router.settings import RouteConfigurationSettings
 from fastproxy.upstream.settings import ClusterSettings, EndpointSettings, UpstreamTlsSettings
 
@@ -64,7 +69,7 @@ def listener(
         HttpFilterSettings("jwt", JwtAuthnSettings(providers={entry.name: entry for entry in providers})),
     )
     http = HttpConnectionManagerSettings("ingress", RouteConfigurationSettings("routes", ()), filters)
-    return ListenerSettings(name, "127.0.0.1", port, http)
+    return ListenerSettings(name, "127.0.0.1", port, (FilterChainSettings(http),))
 
 
 def proxy_settings(

@@ -38,7 +38,7 @@ def test_port_in_use_is_refused_with_address_and_advice(*, reuse_port: bool) -> 
 
 def test_address_of_another_machine_is_refused_with_advice() -> None:
     """A file copied from another host is the usual reason."""
-    settings = ListenerSettings("l", "192.0.2.1", 8080, listener().http)
+    settings = ListenerSettings("l", "192.0.2.1", 8080, listener().filter_chains)
 
     with pytest.raises(StartupError, match="this machine has no such address"):
         open_listener_sockets((settings,), 1)

@@ -23,7 +23,12 @@ from fastproxy.filters.chain import FilterChain
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
 from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.manager import HttpConnectionManager
-from fastproxy.listener.settings import AccessLogSettings, HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import (
+    AccessLogSettings,
+    FilterChainSettings,
+    HttpConnectionManagerSettings,
+    ListenerSettings,
+)
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.router import Router
 from fastproxy.router.settings import (
@@ -299,10 +304,14 @@ class Proxy:
             "main",
             "127.0.0.1",
             8080,
-            HttpConnectionManagerSettings(
-                "ingress",
-                RouteConfigurationSettings("r", (VirtualHostSettings("v", ("*",), tuple(routes)),)),
-                **settings,
+            (
+                FilterChainSettings(
+                    HttpConnectionManagerSettings(
+                        "ingress",
+                        RouteConfigurationSettings("r", (VirtualHostSettings("v", ("*",), tuple(routes)),)),
+                        **settings,
+                    )
+                ),
             ),
             buffer_limit_bytes=buffer_limit_bytes,
         )
@@ -319,6 +328,7 @@ class Proxy:
         catch_connects(self._connect)
         self.manager = HttpConnectionManager(
             self._settings,
+            self._settings.http,
             router=Router(
                 self._settings.http.route_config,
                 {self.cluster.name: self.cluster},

@@ -6,7 +6,7 @@ from fastproxy.config.build.http_manager import HTTP_CONNECTION_MANAGER, build_h
 from fastproxy.config.build.tls import RAW_BUFFER
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import FilterChainSettings, HttpConnectionManagerSettings, ListenerSettings
 
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
 _DEFAULT_BACKLOG = 1024
@@ -27,7 +27,7 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         _check_listener_filter(entry)
     if not view.flag_or("bind_to_port", default=True):
         view.error("bind_to_port: false is not supported", "Remove it", field="bind_to_port")
-    http = _build_chain(view, context)
+    chain = _build_chain(view, context)
     name = view.text("name")
     buffer_bytes = view.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES)
     backlog = view.integer_or("tcp_backlog_size", _DEFAULT_BACKLOG)
@@ -41,14 +41,14 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         return None
     host, port, socket = address
     ipv4_compat = socket.flag("ipv4_compat")
-    if not check_ip(socket, host) or http is None:
+    if not check_ip(socket, host) or chain is None:
         return None
     return ListenerSettings(
         # Envoy makes up a random name; this one is the same in every worker.
         name=name or f"listener_{host}_{port}",
         host=host,
         port=port,
-        http=http,
+        filter_chains=(chain,),
         buffer_limit_bytes=buffer_bytes,
         tcp_backlog=backlog,
         ipv4_compat=ipv4_compat,
@@ -56,7 +56,7 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
     )
 
 
-def _build_chain(view: View, context: BuildContext) -> HttpConnectionManagerSettings | None:
+def _build_chain(view: View, context: BuildContext) -> FilterChainSettings | None:
     view.unsupported("default_filter_chain", "only one filter chain is supported yet", "Use filter_chains")
     chains = view.children("filter_chains")
     if not chains:
@@ -67,11 +67,12 @@ def _build_chain(view: View, context: BuildContext) -> HttpConnectionManagerSett
         chain.error("only one filter chain per listener is supported yet", "Use another listener for it")
         chain.accept(*(field.name for field, _ in chain.message.ListFields()))
     chain = chains[0]
-    chain.accept("name")
+    name = chain.text("name")
     # Matching everything is what an empty one says; a condition inside is reported, for nobody reads it.
     chain.child("filter_chain_match")
     _check_transport(chain)
-    return _build_filters(chain, context)
+    network = _build_filters(chain, context)
+    return None if network is None else FilterChainSettings(network, name)
 
 
 def _check_transport(chain: View) -> None:

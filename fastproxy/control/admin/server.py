@@ -185,7 +185,7 @@ def scope_names(view: AdminView) -> ScopeNames:
     settings = view.settings
     return ScopeNames(
         tuple(cluster.stat_name or cluster.name for cluster in settings.clusters),
-        tuple(listener.http.stat_prefix for listener in settings.listeners),
+        tuple(http.stat_prefix for listener in settings.listeners for http in listener.http_managers()),
         tuple(provider.name for provider in settings.providers()),
     )
 

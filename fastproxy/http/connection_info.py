@@ -1,0 +1,115 @@
+"""What is known about a downstream connection: addresses, and what TLS says about the peer.
+
+One object per connection, complete before the first byte of a request is looked at. Filters read it through
+`Request.connection`, network filters get it when they are made.
+"""
+
+
+class PeerCertificate:
+    """A client certificate that was verified (RFC 5280); None where the certificate does not say."""
+
+    __slots__ = (
+        "der",
+        "dns_sans",
+        "email_sans",
+        "ip_sans",
+        "issuer",
+        "not_after_unix",
+        "not_before_unix",
+        "serial",
+        "sha256",
+        "subject",
+        "uri_sans",
+    )
+
+    def __init__(
+        self,
+        der: bytes,
+        *,
+        sha256: str = "",
+        subject: str = "",
+        issuer: str = "",
+        serial: str = "",
+        uri_sans: tuple[str, ...] = (),
+        dns_sans: tuple[str, ...] = (),
+        email_sans: tuple[str, ...] = (),
+        ip_sans: tuple[str, ...] = (),
+        not_before_unix: float = 0.0,
+        not_after_unix: float = 0.0,
+    ) -> None:
+        self.der = der
+        self.sha256 = sha256
+        """Of the DER form, lower-case hexadecimal."""
+        self.subject = subject
+        """As RFC 2253 writes it."""
+        self.issuer = issuer
+        self.serial = serial
+        """Lower-case hexadecimal."""
+        self.uri_sans = uri_sans
+        self.dns_sans = dns_sans
+        self.email_sans = email_sans
+        self.ip_sans = ip_sans
+        self.not_before_unix = not_before_unix
+        self.not_after_unix = not_after_unix
+
+    @property
+    def principal(self) -> str:
+        """Who the peer is, as Envoy's RBAC reads it: the first URI name, else the first DNS name, else the subject."""
+        for names in (self.uri_sans, self.dns_sans):
+            if names:
+                return names[0]
+        return self.subject
+
+
+class TlsInfo:
+    """What a finished TLS handshake agreed on."""
+
+    __slots__ = ("alpn", "cipher", "local_uri_sans", "peer", "resumed", "session_id", "version")
+
+    def __init__(self, version: str, cipher: str) -> None:
+        self.version = version
+        """As in `TLSv1.3`."""
+        self.cipher = cipher
+        """OpenSSL's name."""
+        self.alpn = ""
+        """The protocol that was agreed on; empty: none."""
+        self.resumed = False
+        self.session_id = ""
+        self.peer: PeerCertificate | None = None
+        """The client's certificate; None: it gave none."""
+        self.local_uri_sans: tuple[str, ...] = ()
+        """URI names of the certificate that the client was shown."""
+
+
+class ConnectionInfo:
+    """Addresses of both ends, what the first bytes said, and the TLS session if there is one."""
+
+    __slots__ = (
+        "application_protocols",
+        "direct_remote_address",
+        "local_address",
+        "remote_address",
+        "requested_server_name",
+        "tls",
+        "transport_protocol",
+    )
+
+    def __init__(self, remote_address: tuple[str, int], local_address: tuple[str, int]) -> None:
+        self.direct_remote_address = remote_address
+        """The TCP peer, whatever a PROXY header says."""
+        self.remote_address = remote_address
+        """The peer that a PROXY header names; the TCP peer without one."""
+        self.local_address = local_address
+        """The address that the peer connected to; a PROXY header may name another one."""
+        self.requested_server_name = ""
+        """The TLS client's server name (SNI), lower case; empty: none, or nobody looked (`tls_inspector`)."""
+        self.application_protocols: tuple[str, ...] = ()
+        """What the TLS client offers by ALPN; empty as above."""
+        self.transport_protocol = ""
+        """`tls` or `raw_buffer`; empty: nobody looked."""
+        self.tls: TlsInfo | None = None
+        """None on a plain connection."""
+
+
+#: Of a request that came over no connection: a test's, or one that could not be read.
+NO_CONNECTION = ConnectionInfo(("", 0), ("", 0))
