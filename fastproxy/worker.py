@@ -27,6 +27,7 @@ from fastproxy.ipc.messages import (
     ClusterEndpoints,
     Drain,
     Drained,
+    EndpointAddress,
     JwksFetchFailed,
     JwksRefreshRequest,
     JwksUpdate,
@@ -48,7 +49,13 @@ from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
 from fastproxy.upstream.cluster import Cluster
-from fastproxy.upstream.settings import Address
+from fastproxy.upstream.settings import (
+    Address,
+    DiscoveredEndpoint,
+    EndpointTraits,
+    HealthStatus,
+    Locality,
+)
 
 _log = logging.getLogger("fastproxy.worker")
 
@@ -133,7 +140,7 @@ class Worker:
     def _on_cluster_endpoints(self, message: ClusterEndpoints) -> None:
         cluster = self._clusters.get(message.cluster)
         if cluster is not None:
-            cluster.update_endpoints(Address(e.host, e.port, e.hostname) for e in message.endpoints)
+            cluster.update_endpoints([_endpoint(entry) for entry in message.endpoints])
 
     def _on_message(self, message: Message) -> None:
         match message:
@@ -195,6 +202,20 @@ class Worker:
         while True:
             await asyncio.sleep(_SNAPSHOT_INTERVAL_S)
             self._channel.send(self._snapshot(0))
+
+
+def _endpoint(entry: EndpointAddress) -> DiscoveredEndpoint:
+    return DiscoveredEndpoint(
+        Address(entry.host, entry.port, entry.hostname),
+        EndpointTraits(
+            entry.weight,
+            entry.priority,
+            Locality(entry.region, entry.zone, entry.sub_zone),
+            entry.locality_weight,
+            HealthStatus(entry.health),
+            entry.metadata,
+        ),
+    )
 
 
 async def serve(channel_fd: int) -> int:

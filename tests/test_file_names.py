@@ -69,6 +69,7 @@ TESTED_BY = {
     "config/build/jwt_provider.py": "config/test_jwt_requirements.py",
     "config/build/jwt_requirement.py": "config/test_jwt_requirements.py",
     "config/build/key_sources.py": "config/test_jwt_authn.py",
+    "config/build/load_assignment.py": "config/test_clusters.py",
     "config/build/listeners.py": "config/test_listeners.py",
     "config/build/matchers.py": "config/test_jwt_requirements.py",
     "config/build/path_match.py": "config/test_routes.py",

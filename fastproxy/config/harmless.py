@@ -159,12 +159,10 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "endpoint_stale_after": _NO_XDS,
     },
     "envoy.config.endpoint.v3.LocalityLbEndpoints": {
-        "locality": "there is no zone-aware routing",
-        "load_balancing_weight": "localities are pooled, as in Envoy by default",
         "proximity": "there is no zone-aware routing",
         "metadata": _LABEL,
     },
-    "envoy.config.endpoint.v3.LbEndpoint": {"metadata": _LABEL, "endpoint_name": _LABEL},
+    "envoy.config.endpoint.v3.LbEndpoint": {"endpoint_name": _LABEL},
     "envoy.config.endpoint.v3.Endpoint": {"health_check_config": _NO_HEALTH_CHECKS},
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": {
         "max_session_keys": "sessions are resumed by the TLS library",

@@ -108,6 +108,11 @@ class View:
         """A `google.protobuf.Struct` as plain values, consumed whole; whole numbers become int."""
         return _plain_struct(self._take(name)) if self.has(name) else {}
 
+    def plain_struct(self) -> dict[str, object]:
+        """This message, a `google.protobuf.Struct`, as plain values, consumed whole; whole numbers become int."""
+        self.accept("fields")
+        return _plain_struct(self.message)
+
     # Messages.
 
     def child(self, name: str) -> "View | None":

@@ -3,7 +3,17 @@
 from fastproxy.errors import FastProxyError
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
-from fastproxy.upstream.settings import Address, ClusterSettings, DiscoveryType, EndpointSettings
+from fastproxy.upstream.settings import (
+    DEGRADED_FLAGS,
+    EXCLUDED_FLAGS,
+    UNHEALTHY_FLAGS,
+    Address,
+    ClusterSettings,
+    DiscoveryType,
+    EndpointSettings,
+    HealthStatus,
+    eds_flags,
+)
 
 #: Host lists in log lines are cut here; /clusters has them all.
 _DESCRIBED_HOSTS = 8
@@ -25,7 +35,7 @@ class ClusterDiscovery:
         self._attempts = self._successes = self._failures = self._empty = self._no_rebuild = 0
         self._membership_changes = 0
         if settings.discovery is DiscoveryType.STATIC:
-            self._replace(tuple(EndpointAddress(e.host, e.port, e.hostname) for e in settings.endpoints))
+            self._replace(tuple(_address(e, e.host, e.hostname) for e in settings.endpoints))
 
     def on_answers(self, answers: list[list[str] | LookupFailed]) -> bool:
         """Take one round of lookups, one answer per configured endpoint and in that order.
@@ -73,8 +83,13 @@ class ClusterDiscovery:
         """Add this cluster's discovery numbers under Envoy's names."""
         prefix = f"cluster.{self.settings.stat_name or self.settings.name}."
         sink.counter(prefix + "membership_change", self._membership_changes)
-        sink.gauge(prefix + "membership_total", len(self.endpoints))
-        sink.gauge(prefix + "membership_healthy", len(self.endpoints))
+        flags = [eds_flags(HealthStatus(endpoint.health)) for endpoint in self.endpoints]
+        sink.gauge(prefix + "membership_total", len(flags))
+        unhealthy = sum(bool(one & UNHEALTHY_FLAGS) for one in flags)
+        degraded = sum(bool(one & DEGRADED_FLAGS) for one in flags)
+        sink.gauge(prefix + "membership_healthy", len(flags) - unhealthy - degraded)
+        sink.gauge(prefix + "membership_degraded", degraded)
+        sink.gauge(prefix + "membership_excluded", sum(bool(one & EXCLUDED_FLAGS) for one in flags))
         sink.counter(prefix + "update_attempt", self._attempts)
         sink.counter(prefix + "update_success", self._successes)
         sink.counter(prefix + "update_failure", self._failures)
@@ -88,4 +103,21 @@ class ClusterDiscovery:
 
 def _addresses(endpoint: EndpointSettings, answer: list[str]) -> tuple[EndpointAddress, ...]:
     hostname = endpoint.hostname or endpoint.host
-    return tuple(EndpointAddress(address, endpoint.port, hostname) for address in answer)
+    return tuple(_address(endpoint, address, hostname) for address in answer)
+
+
+def _address(endpoint: EndpointSettings, host: str, hostname: str) -> EndpointAddress:
+    traits = endpoint.traits
+    return EndpointAddress(
+        host,
+        endpoint.port,
+        hostname,
+        weight=traits.weight,
+        priority=traits.priority,
+        region=traits.locality.region,
+        zone=traits.locality.zone,
+        sub_zone=traits.locality.sub_zone,
+        locality_weight=traits.locality_weight,
+        health=traits.health.value,
+        metadata=traits.metadata,
+    )

@@ -19,7 +19,14 @@ from yarl import URL
 import fastproxy
 from fastproxy.control.jwks_freshness import parse_max_age_s
 from fastproxy.ipc.messages import EndpointAddress
-from fastproxy.upstream.settings import Address, ClusterSettings, UpstreamTlsSettings
+from fastproxy.upstream.settings import (
+    UNHEALTHY_FLAGS,
+    Address,
+    ClusterSettings,
+    HealthStatus,
+    UpstreamTlsSettings,
+    eds_flags,
+)
 
 #: A real key set has a few KiB; Microsoft's common one about 20.
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -98,9 +105,16 @@ class JwksHttpClient:
         cluster = self._clusters.get(cluster_name)
         if cluster is None:
             raise FetchFailed(f"cluster '{cluster_name}' does not exist")
-        addresses = self._endpoints_of(cluster_name)
-        if not addresses:
+        known = self._endpoints_of(cluster_name)
+        if not known:
             raise FetchFailed(f"cluster '{cluster_name}' has no address (yet)", transient=True)
+        # Out of use in the configuration; a key fetch goes nowhere that requests may not go.
+        usable = [one for one in known if not eds_flags(HealthStatus(one.health)) & UNHEALTHY_FLAGS]
+        addresses = [one for one in usable if one.port]
+        if not addresses:
+            problem = "Unix domain sockets only" if usable else "no endpoint that is in use"
+            raise FetchFailed(f"cluster '{cluster_name}' has {problem}")
+        addresses.sort(key=lambda one: one.priority)
         return Destination(addresses, cluster.tls, cluster.connect_timeout_s)
 
     async def get(

@@ -36,11 +36,22 @@ class StartServing:
 
 @dataclass(frozen=True, slots=True)
 class EndpointAddress:
-    """One address of a cluster, resolved by the control plane."""
+    """One address of a cluster, resolved by the control plane, and what the configuration says about it."""
 
     host: str
+    """IP literal, or the path of a Unix domain socket."""
     port: int
     hostname: str
+    weight: int = 1
+    priority: int = 0
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+    locality_weight: int = 0
+    health: str = "UNKNOWN"
+    """Envoy's `health_status`, by name."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from fastproxy.http.forwarding import rewrite_host
 from fastproxy.http.headers import HeaderMap, encode_headers
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.router.table import Route
-from fastproxy.upstream.cluster import Cluster, Endpoint
+from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
+from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import UpstreamError, UpstreamReset
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")

@@ -3,29 +3,20 @@
 from collections.abc import Iterable
 from random import SystemRandom
 
+from fastproxy import clock
 from fastproxy.stats import StatsSink
-from fastproxy.upstream.pool import ConnectionPool
-from fastproxy.upstream.settings import Address, ClusterSettings, DiscoveryType
-from fastproxy.upstream.stats import ClusterStats, EndpointStats
+from fastproxy.upstream.endpoint import Endpoint
+from fastproxy.upstream.settings import (
+    Address,
+    ClusterSettings,
+    DiscoveredEndpoint,
+    DiscoveryType,
+    EndpointTraits,
+)
+from fastproxy.upstream.stats import ClusterStats
 
 _random = SystemRandom()
-
-
-class Endpoint:
-    """One address of a cluster and the connections to it."""
-
-    __slots__ = ("address", "pool", "stats", "text")
-
-    def __init__(self, address: Address, settings: ClusterSettings, stats: ClusterStats) -> None:
-        self.address = address
-        self.text = str(address)
-        self.stats = EndpointStats()
-        self.pool = ConnectionPool(address, settings, stats, self.stats)
-
-    def move(self, address: Address) -> None:
-        """A logical endpoint resolves to another address now: new connections go there, old ones stay."""
-        self.address = self.pool.address = address
-        self.text = str(address)
+_PLAIN = EndpointTraits()
 
 
 class Cluster:
@@ -36,6 +27,7 @@ class Cluster:
         self.name = settings.name
         self.stats = ClusterStats()
         self._endpoints: tuple[Endpoint, ...] = ()
+        self._usable: tuple[Endpoint, ...] = ()
         # Workers start at different places, so that few requests over many workers still spread.
         self._next = _random.randrange(1 << 16)
 
@@ -46,30 +38,56 @@ class Cluster:
 
     def select_endpoint(self) -> Endpoint | None:
         """The next endpoint in turn (ROUND_ROBIN); None if there is none. Hot path: once per request."""
-        endpoints = self._endpoints
+        endpoints = self._usable
         if not endpoints:
             return None
         self._next = at = self._next + 1
         return endpoints[at % len(endpoints)]
 
-    def update_endpoints(self, addresses: Iterable[Address]) -> None:
-        """Replace the address list; endpoints that stay keep their connections, the others drain."""
-        wanted = list(dict.fromkeys(addresses))
-        if self.settings.discovery is DiscoveryType.LOGICAL_DNS:
-            # One endpoint, whose address is the first of them.
-            wanted = wanted[:1]
-            if self._endpoints and wanted:
-                self._endpoints[0].move(wanted[0])
-                return
-        known = {endpoint.address: endpoint for endpoint in self._endpoints}
-        updated = tuple(
-            known.pop(address) if address in known else Endpoint(address, self.settings, self.stats)
-            for address in wanted
-        )
-        if known or len(updated) != len(self._endpoints):
-            self.stats.membership_change += 1
-        self._endpoints = updated
-        for endpoint in known.values():
+    def update_endpoints(self, endpoints: Iterable[DiscoveredEndpoint | Address]) -> None:
+        """Replace the list; endpoints that stay keep connections, counters and health, the others drain.
+
+        Args:
+            endpoints: the complete list; of an address that occurs twice the first entry counts. An `Address` alone
+                is an endpoint about which nothing else is said.
+        """
+        wanted: dict[Address, EndpointTraits] = {}
+        for entry in endpoints:
+            if isinstance(entry, Address):
+                wanted.setdefault(entry, _PLAIN)
+            else:
+                wanted.setdefault(entry.address, entry.traits)
+        now = clock.monotonic()
+        if self.settings.discovery is DiscoveryType.LOGICAL_DNS and wanted:
+            self._update_logical(*next(iter(wanted.items())), now)
+        else:
+            self._update_all(wanted, now)
+        self.on_health_changed()
+
+    def on_health_changed(self) -> None:
+        """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
+        self._usable = tuple(endpoint for endpoint in self._endpoints if endpoint.is_healthy)
+
+    def _update_logical(self, address: Address, traits: EndpointTraits, now: float) -> None:
+        """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""
+        if self._endpoints:
+            self._endpoints[0].move(address)
+            self._endpoints[0].describe_as(traits, now)
+        else:
+            self._update_all({address: traits}, now)
+
+    def _update_all(self, wanted: dict[Address, EndpointTraits], now: float) -> None:
+        leaving = {endpoint.address: endpoint for endpoint in self._endpoints}
+        updated: list[Endpoint] = []
+        for address, traits in wanted.items():
+            endpoint = leaving.pop(address, None)
+            if endpoint is None:
+                endpoint = Endpoint(address, self.settings, self.stats, traits, now=now)
+            else:
+                endpoint.describe_as(traits, now)
+            updated.append(endpoint)
+        self._endpoints = tuple(updated)
+        for endpoint in leaving.values():
             endpoint.pool.drain()
 
     def close_idle(self, now: float) -> None:

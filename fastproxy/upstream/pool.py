@@ -10,7 +10,7 @@ State changes are synchronous; the only thing awaited is the connect itself.
 import asyncio
 import ssl
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastproxy import clock
 from fastproxy.tasks import spawn
@@ -153,13 +153,21 @@ class ConnectionPool:
         connection = UpstreamConnection(self)
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                await loop.create_connection(
-                    lambda: connection,  # type: ignore[type-var]  # a protocol by shape
-                    address.host,
-                    address.port,
-                    ssl=None if tls is None else tls.context,
-                    server_hostname=None if tls is None else tls.sni or address.hostname or address.host,
-                )
+                options: dict[str, Any] = {
+                    "ssl": None if tls is None else tls.context,
+                    "server_hostname": None if tls is None else tls.sni or address.hostname or address.host,
+                }
+                if address.is_pipe:
+                    # `@` stands for the NUL byte that begins a name in Linux's abstract namespace (Envoy).
+                    path = "\0" + address.host[1:] if address.host.startswith("@") else address.host
+                    await loop.create_unix_connection(lambda: connection, path, **options)  # type: ignore[type-var]
+                else:
+                    await loop.create_connection(
+                        lambda: connection,  # type: ignore[type-var]  # a protocol by shape
+                        address.host,
+                        address.port,
+                        **options,
+                    )
         except TimeoutError:
             raise ConnectTimeout from None
         except ssl.SSLError as error:

@@ -2,7 +2,7 @@
 
 import ssl
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntFlag
 
 
 class DiscoveryType(Enum):
@@ -25,26 +25,131 @@ class DnsLookupFamily(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An IP address and port to connect to, and the name it came from."""
+    """An IP address and port, or a Unix domain socket, to connect to, and the name it came from."""
 
     host: str
-    """IP literal."""
+    """IP literal; or the path of a socket, which begins with `/`, or with `@` in the abstract namespace."""
     port: int
+    """0 for a Unix domain socket."""
     hostname: str = ""
     """The configured or resolved DNS name; `auto_host_rewrite` and TLS name checks use it."""
 
+    @property
+    def is_pipe(self) -> bool:
+        """Whether it is a Unix domain socket."""
+        return self.host.startswith(("/", "@"))
+
     def __str__(self) -> str:
-        """Envoy's `ip:port`, IPv6 in brackets."""
+        """Envoy's `ip:port`, IPv6 in brackets; the path of a Unix domain socket."""
+        if self.is_pipe:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class HealthStatus(Enum):
+    """What the configuration or discovery says about an endpoint (Envoy `core.v3.HealthStatus`)."""
+
+    UNKNOWN = "UNKNOWN"
+    HEALTHY = "HEALTHY"
+    UNHEALTHY = "UNHEALTHY"
+    DRAINING = "DRAINING"
+    TIMEOUT = "TIMEOUT"
+    DEGRADED = "DEGRADED"
+
+
+class HealthFlag(IntFlag):
+    """Why an endpoint is not simply healthy; each part of the runtime sets and clears its own.
+
+    `/clusters` shows the names in this order, as Envoy does.
+    """
+
+    FAILED_ACTIVE_HC = 1
+    FAILED_OUTLIER_CHECK = 2
+    FAILED_EDS_HEALTH = 4
+    DEGRADED_ACTIVE_HC = 8
+    DEGRADED_EDS_HEALTH = 16
+    PENDING_DYNAMIC_REMOVAL = 32
+    PENDING_ACTIVE_HC = 64
+    EXCLUDED_VIA_IMMEDIATE_HC_FAIL = 128
+    ACTIVE_HC_TIMEOUT = 256
+    EDS_STATUS_DRAINING = 512
+
+
+#: Any of these takes an endpoint out of use.
+UNHEALTHY_FLAGS = (
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.FAILED_OUTLIER_CHECK
+    | HealthFlag.FAILED_EDS_HEALTH
+    | HealthFlag.EDS_STATUS_DRAINING
+)
+#: One of these, and none of the above: used for what the healthy endpoints cannot take.
+DEGRADED_FLAGS = HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH
+#: Not counted at all when shares and panic are computed: nothing is known about these yet, or they are leaving.
+EXCLUDED_FLAGS = (
+    HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HealthFlag.EDS_STATUS_DRAINING
+)
+#: The flags that `health_status` decides.
+EDS_FLAGS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+
+_EDS_FLAGS_OF = {
+    HealthStatus.UNHEALTHY: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.TIMEOUT: HealthFlag.FAILED_EDS_HEALTH,
+    HealthStatus.DRAINING: HealthFlag.EDS_STATUS_DRAINING,
+    HealthStatus.DEGRADED: HealthFlag.DEGRADED_EDS_HEALTH,
+}
+
+
+def eds_flags(status: HealthStatus) -> HealthFlag:
+    """The health flags that follow from a `health_status`."""
+    return _EDS_FLAGS_OF.get(status, HealthFlag(0))
+
+
+def describe_health(flags: HealthFlag) -> str:
+    """Flags as `/clusters` shows them: `healthy`, or `/failed_active_hc/failed_outlier_check`."""
+    return "".join(f"/{flag.name.lower()}" for flag in HealthFlag if flag in flags and flag.name) or "healthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where an endpoint is (Envoy `core.v3.Locality`)."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointTraits:
+    """What is said about an endpoint besides its address (`LbEndpoint`, `LocalityLbEndpoints`)."""
+
+    weight: int = 1
+    """`load_balancing_weight` of the endpoint."""
+    priority: int = 0
+    """Of its locality; 0 is the highest."""
+    locality: Locality = field(default_factory=Locality)
+    locality_weight: int = 0
+    """`load_balancing_weight` of its locality; 0 if it has none."""
+    health: HealthStatus = HealthStatus.UNKNOWN
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, keys sorted; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSettings:
-    """One configured endpoint: an IP literal for STATIC, a DNS name otherwise (`LbEndpoint.endpoint`)."""
+    """One configured endpoint (`LbEndpoint.endpoint`): IP literal or socket for STATIC, otherwise a name."""
 
     host: str
     port: int
     hostname: str = ""
+    traits: EndpointTraits = field(default_factory=EndpointTraits)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredEndpoint:
+    """One endpoint as the control plane found it: an address, and what is said about it."""
+
+    address: Address
+    traits: EndpointTraits = field(default_factory=EndpointTraits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ _CLUSTER_COUNTERS = (
     "upstream_rq_rx_reset",
     "upstream_rq_retry",
     "upstream_rq_retry_success",
-    "membership_change",
 )
 
 
@@ -41,7 +40,6 @@ class ClusterStats:
         self.upstream_rq_rx_reset = 0
         self.upstream_rq_retry = 0
         self.upstream_rq_retry_success = 0
-        self.membership_change = 0
         self.upstream_rq_ended = 0
         self.statuses: dict[int, int] = {}
         self.rq_time = Histogram()

@@ -2,7 +2,14 @@
 
 import pytest
 
-from fastproxy.upstream.settings import ClusterSettings, DiscoveryType, EndpointSettings
+from fastproxy.upstream.settings import (
+    ClusterSettings,
+    DiscoveryType,
+    EndpointSettings,
+    EndpointTraits,
+    HealthStatus,
+    Locality,
+)
 from tests.config.support import cluster, load, minimal, problem, problems, warnings
 
 OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -12,6 +19,10 @@ POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 
 def endpoint(host: str, port: int = 80, more: str = "") -> str:
     return f"{{endpoint: {{address: {{socket_address: {{address: '{host}', port_value: {port}}}}}}}{more}}}"
+
+
+def pipe(path: str) -> str:
+    return f"{{endpoint: {{address: {{pipe: {{path: '{path}'}}}}}}}}"
 
 
 def build(kind: str, *endpoints: str) -> str:
@@ -50,6 +61,12 @@ def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
         (build("STRICT_DNS", endpoint("a b")), "no host name"),
         (build("LOGICAL_DNS", endpoint("a.example"), endpoint("b.example")), "single lb_endpoint"),
         (build("LOGICAL_DNS"), "single lb_endpoint"),
+        (build("STATIC", pipe("app.sock")), "not an absolute path"),
+        (build("STRICT_DNS", pipe("/run/app.sock")), "host names and ports"),
+        (
+            build("STATIC", *[endpoint("127.0.0.1", more=", load_balancing_weight: 4294967295")] * 2),
+            "the sum of the endpoints' load_balancing_weight",
+        ),
         (build("EDS"), "EDS is not supported"),
         (build("STATIC", endpoint("127.0.0.1", 0)), "must not be 0"),
         (
@@ -78,13 +95,36 @@ def test_clusters_that_would_misroute_are_refused(text: str, words: str) -> None
     assert any(words in entry.problem for entry in problems(text))
 
 
-def test_endpoints_out_of_use_get_no_traffic() -> None:
-    """`health_status: DRAINING` takes an endpoint out, as in Envoy."""
-    found = first(
-        build("STATIC", endpoint("127.0.0.1", more=", health_status: DRAINING"), endpoint("127.0.0.2"))
-    )
+def test_everything_that_is_said_about_an_endpoint_is_kept() -> None:
+    """Locality, weights, health, host name and metadata."""
+    text = """
+static_resources:
+  clusters:
+  - name: a
+    load_assignment:
+      cluster_name: a
+      endpoints:
+      - locality: {region: eu, zone: eu-1, sub_zone: rack2}
+        load_balancing_weight: 9
+        lb_endpoints:
+        - endpoint:
+            address: {socket_address: {address: 127.0.0.1, port_value: 80}}
+            hostname: one.example
+          load_balancing_weight: 3
+          health_status: DRAINING
+          metadata: {filter_metadata: {envoy.lb: {stage: prod, shard: 2}}}
+"""
+    (found,) = first(text).endpoints
+    metadata = '{"envoy.lb": {"shard": 2, "stage": "prod"}}'
+    traits = EndpointTraits(3, 0, Locality("eu", "eu-1", "rack2"), 9, HealthStatus.DRAINING, metadata)
+    assert found == EndpointSettings("127.0.0.1", 80, "one.example", traits)
 
-    assert [entry.host for entry in found.endpoints] == ["127.0.0.2"]
+
+def test_a_unix_domain_socket_is_an_endpoint() -> None:
+    """For upstreams on the same machine."""
+    found = first(build("STATIC", pipe("/run/app.sock"), pipe("@app")))
+
+    assert [entry.host for entry in found.endpoints] == ["/run/app.sock", "@app"]
 
 
 @pytest.mark.parametrize("policy", ["LEAST_REQUEST", "RANDOM"])

@@ -50,7 +50,10 @@ class FakeView:
         return self.stats
 
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
-        return [EndpointAddress("127.0.0.1", 80, "c.test")] if cluster == "c" else []
+        if cluster != "c":
+            return []
+        other = EndpointAddress("/run/b.sock", 0, "", 5, 1, "eu", "eu-1", "r2", health="DEGRADED")
+        return [EndpointAddress("127.0.0.1", 80, "c.test"), other]
 
     def listeners(self) -> Iterable[ListenerStatus]:
         return [ListenerStatus("ingress", "127.0.0.1", 8080), ListenerStatus("six", "::", 8081)]
@@ -220,6 +223,15 @@ async def test_clusters_text_has_cluster_and_host_lines(admin: Admin) -> None:
         "c::127.0.0.1:80::rq_timeout::0",
         "c::127.0.0.1:80::hostname::c.test",
         "c::127.0.0.1:80::health_flags::healthy",
+        "c::127.0.0.1:80::weight::1",
+        "c::127.0.0.1:80::priority::0",
+        "c::127.0.0.1:80::region::",
+        "c::/run/b.sock::health_flags::/degraded_eds_health",
+        "c::/run/b.sock::weight::5",
+        "c::/run/b.sock::region::eu",
+        "c::/run/b.sock::zone::eu-1",
+        "c::/run/b.sock::sub_zone::r2",
+        "c::/run/b.sock::priority::1",
         "e::observability_name::e",
     ):
         assert line in lines
@@ -240,6 +252,11 @@ async def test_clusters_json_leaves_zeros_out(admin: Admin) -> None:
     assert {"name": "rq_timeout"} in first["host_statuses"][0]["stats"]
     assert {"type": "GAUGE", "value": "1", "name": "cx_active"} in first["host_statuses"][0]["stats"]
     assert "host_statuses" not in empty
+    second = first["host_statuses"][1]
+    assert second["address"] == {"pipe": {"path": "/run/b.sock"}}
+    assert second["health_status"] == {"eds_health_status": "DEGRADED"}
+    assert (second["weight"], second["priority"]) == (5, 1)
+    assert second["locality"] == {"region": "eu", "zone": "eu-1", "sub_zone": "r2"}
 
 
 async def test_listeners_in_both_formats(admin: Admin) -> None:

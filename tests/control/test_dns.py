@@ -9,7 +9,15 @@ from fastproxy.control.discovery import ClusterDiscovery, LookupFailed
 from fastproxy.control.dns import DiscoveryService, resolve, system_lookup
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
-from fastproxy.upstream.settings import ClusterSettings, DiscoveryType, DnsLookupFamily, EndpointSettings
+from fastproxy.upstream.settings import (
+    ClusterSettings,
+    DiscoveryType,
+    DnsLookupFamily,
+    EndpointSettings,
+    EndpointTraits,
+    HealthStatus,
+    Locality,
+)
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -210,3 +218,30 @@ async def test_start_waits_for_the_first_answers_and_failures_within_a_bound() -
     assert quick.endpoints("unknown") == ()
     await quick.stop()
     await slow.stop()
+
+
+def test_membership_is_counted_by_health() -> None:
+    """Envoy's gauges: an endpoint on its way out is excluded, not merely unhealthy."""
+    endpoints = tuple(
+        EndpointSettings(f"192.0.2.{n}", 80, traits=EndpointTraits(health=health))
+        for n, health in enumerate(HealthStatus)
+    )
+    cluster = ClusterDiscovery(ClusterSettings("c", endpoints=endpoints))
+    sink = StatsSink()
+    cluster.write_stats(sink)
+    found = [
+        sink.gauges[f"cluster.c.membership_{name}"] for name in ("total", "healthy", "degraded", "excluded")
+    ]
+    assert found == [6, 2, 1, 1]
+
+
+def test_what_is_said_about_a_name_holds_for_each_of_its_addresses() -> None:
+    """Weight, priority, locality and metadata are copied."""
+    traits = EndpointTraits(3, 1, Locality("eu"), 2, HealthStatus.DEGRADED, '{"envoy.lb": {}}')
+    settings = ClusterSettings("c", DiscoveryType.STRICT_DNS, (EndpointSettings("a.test", 80, "", traits),))
+    cluster = ClusterDiscovery(settings)
+    cluster.on_answers([["192.0.2.1", "192.0.2.2"]])
+    assert cluster.message().endpoints == [
+        EndpointAddress(host, 80, "a.test", 3, 1, "eu", "", "", 2, "DEGRADED", '{"envoy.lb": {}}')
+        for host in ("192.0.2.1", "192.0.2.2")
+    ]

@@ -112,13 +112,20 @@ async def test_next_address_is_tried_when_one_cannot_be_connected_to() -> None:
         ("/certs", "keys", "not an absolute http or https URI"),
         ("http://a/", "nope", "does not exist"),
         ("http://a/", "empty", "no address"),
+        ("http://a/", "resting", "no endpoint that is in use"),
+        ("http://a/", "local", "Unix domain sockets only"),
     ],
 )
 async def test_request_that_cannot_be_made_says_why(uri: str, cluster_name: str, reason: str) -> None:
     """Each is a mistake in the configuration, or DNS that did not answer yet."""
     settings = cluster("keys")
-    endpoints = {"keys": [EndpointAddress("127.0.0.1", 1, "")], "empty": []}
-    client = JwksHttpClient({"keys": settings, "empty": settings}, lambda name: endpoints[name])
+    endpoints = {
+        "keys": [EndpointAddress("127.0.0.1", 1, "")],
+        "empty": [],
+        "resting": [EndpointAddress("127.0.0.1", 1, "", health="DRAINING")],
+        "local": [EndpointAddress("/run/keys.sock", 0, "")],
+    }
+    client = JwksHttpClient(dict.fromkeys(endpoints, settings), lambda name: endpoints[name])
 
     with pytest.raises(FetchFailed, match=reason):
         await RemoteRetrieval(RemoteJwksSettings(uri, cluster_name, 1.0), client).retrieve(Validators(), 0.0)

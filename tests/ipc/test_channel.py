@@ -22,6 +22,7 @@ from fastproxy.ipc.messages import (
 MESSAGES: list[Message] = [
     WorkerInit(1, 2, "AAE=", "info", [ListenerSocket(0, 7), ListenerSocket(1, 9)]),
     ClusterEndpoints("c", [EndpointAddress("::1", 443, "a.test")]),
+    ClusterEndpoints("c", [EndpointAddress("::1", 443, "", 3, 1, "r", "z", "s", 9, "DEGRADED", '{"a": {}}')]),
     StatsSnapshot(0, 3, {"a": 1}, {"b": -2}, {"h": [1, 2.5]}, {"c": {"1.1.1.1:1": {"cx_total": 5}}}),
     JwksRefreshRequest("p|c|https://x/\u00e9"),
 ]

@@ -1,9 +1,8 @@
 """`Cluster` to settings (envoy.config.cluster.v3)."""
 
-from fastproxy.config.build.address import build_address
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
-from fastproxy.config.formats import is_host_name, is_ip
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import (
@@ -11,6 +10,7 @@ from fastproxy.upstream.settings import (
     DiscoveryType,
     DnsLookupFamily,
     EndpointSettings,
+    HealthStatus,
     UpstreamTlsSettings,
 )
 
@@ -18,8 +18,6 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_NAMES = frozenset({"envoy.transport_sockets.tls", "tls"})
 _RAW_NAMES = frozenset({"envoy.transport_sockets.raw_buffer", "raw_buffer"})
 _CARES_RESOLVER = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-# Endpoints in these states take no traffic (spec/clusters.md section 1.1).
-_OUT_OF_USE = frozenset({"UNHEALTHY", "DRAINING", "TIMEOUT"})
 _SAME_WORK = ("LEAST_REQUEST", "RANDOM")
 _POLICIES = "envoy.extensions.load_balancing_policies."
 _DEFAULT_IDLE_S = 3600.0
@@ -37,7 +35,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
     return ClusterSettings(
         name=cluster.text("name"),
         discovery=discovery,
-        endpoints=_build_endpoints(cluster, discovery),
+        endpoints=_build_first_priority(cluster, discovery),
         connect_timeout_s=cluster.duration_s("connect_timeout", 5.0),
         dns_lookup_family=_build_family(cluster),
         dns_refresh_rate_s=cluster.duration_s("dns_refresh_rate", 5.0),
@@ -116,72 +114,19 @@ def _check_resolver(cluster: View) -> None:
     cluster.warn(f"has no effect: {why}", field="typed_dns_resolver_config")
 
 
-def _build_endpoints(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
-    assignment = cluster.child("load_assignment")
-    if assignment is None:
-        if discovery is DiscoveryType.LOGICAL_DNS:
-            cluster.error(
-                "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
-            )
-        return ()
-    assignment.accept("cluster_name")
+def _build_first_priority(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
+    endpoints = build_endpoints(cluster, discovery)
+    assignment = cluster.child_or_empty("load_assignment")
     assignment.child("policy")
-    found: list[EndpointSettings] = []
-    weights: set[int] = set()
-    count = 0
-    for locality in assignment.children("endpoints"):
-        if locality.integer("priority") > 0:
-            locality.error("priorities are not supported yet", "Leave only priority 0", field="priority")
-        for entry in locality.children("lb_endpoints"):
-            count += 1
-            weights.add(entry.integer_or("load_balancing_weight", 1))
-            endpoint = _build_endpoint(entry, discovery)
-            if endpoint is not None:
-                found.append(endpoint)
-    if len(weights) > 1:
+    if any(one.traits.priority for one in endpoints):
+        assignment.error("priorities are not supported yet", "Leave only priority 0", field="endpoints")
+    if len({one.traits.weight for one in endpoints}) > 1:
         assignment.error(
             "endpoints of different load_balancing_weight are not supported yet", field="endpoints"
         )
-    if discovery is DiscoveryType.LOGICAL_DNS and count != 1:
-        assignment.error(
-            f"LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint, not {count}",
-            "Use STRICT_DNS for several endpoints",
-            field="endpoints",
-        )
-    return tuple(found)
-
-
-def _build_endpoint(entry: View, discovery: DiscoveryType) -> EndpointSettings | None:
-    health = entry.choice("health_status")
-    if health == "DEGRADED":
-        entry.error("DEGRADED endpoints are not supported yet", field="health_status")
-    endpoint = entry.child("endpoint")
-    if endpoint is None:
-        return None
-    hostname = endpoint.text("hostname")
-    address = build_address(endpoint)
-    if address is None:
-        return None
-    host, port, socket = address
-    if discovery is DiscoveryType.STATIC:
-        if not is_ip(host):
-            socket.error(
-                f"malformed IP address: {quote(host)}",
-                "Clusters of type STATIC take IP literals; for a name use type: STRICT_DNS",
-                field="address",
-            )
-            return None
-    elif not is_ip(host) and not _is_dns_name(host):
-        socket.error(f"{quote(host)} is no host name", field="address")
-        return None
-    if port == 0 and socket.has("port_value"):
-        socket.error("an upstream's port must not be 0", field="port_value")
-    return None if health in _OUT_OF_USE else EndpointSettings(host, port, hostname)
-
-
-def _is_dns_name(host: str) -> bool:
-    # Names with underscores are no host names by RFC 1123, but they resolve, and Compose makes them.
-    return is_host_name(host.replace("_", "-"))
+    if any(one.traits.health is HealthStatus.DEGRADED for one in endpoints):
+        assignment.error("DEGRADED endpoints are not supported yet", field="endpoints")
+    return endpoints
 
 
 def _build_transport(cluster: View, context: BuildContext) -> UpstreamTlsSettings | None:

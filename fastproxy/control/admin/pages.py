@@ -13,6 +13,7 @@ from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
+from fastproxy.upstream.settings import Address, HealthStatus, describe_health, eds_flags
 
 #: Per host, in Envoy's order; what the workers do not count is 0.
 _HOST_STATS: Final = (
@@ -22,6 +23,9 @@ _HOST_STATS: Final = (
 #: Circuit breakers do not exist yet; Envoy's number for "no limit" says so.
 _NO_LIMIT: Final = 4294967295
 _LIMITS: Final = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+
+#: Envoy keeps what follows from a status, not every word for it.
+_SHOWN_STATUS: Final = {"UNKNOWN": "HEALTHY", "TIMEOUT": "UNHEALTHY"}
 
 
 def clusters_text(view: AdminView, stats: MergedStats) -> str:
@@ -34,20 +38,18 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
             lines += [f"{name}::{priority}::{limit}::{_NO_LIMIT}" for limit in _LIMITS]
         lines.append(f"{name}::added_via_api::false")
         for endpoint in view.endpoints(name):
-            address = format_address(endpoint.host, endpoint.port)
+            address = str(Address(endpoint.host, endpoint.port))
             numbers = stats.hosts.get(name, {}).get(address, {})
             facts = [f"{key}::{numbers.get(key, 0)}" for key in _HOST_STATS]
             facts += [
                 f"hostname::{endpoint.hostname}",
-                "health_flags::healthy",
-                "weight::1",
-                "region::",
-                "zone::",
-            ]
-            facts += [
-                "sub_zone::",
+                f"health_flags::{describe_health(eds_flags(HealthStatus(endpoint.health)))}",
+                f"weight::{endpoint.weight}",
+                f"region::{endpoint.region}",
+                f"zone::{endpoint.zone}",
+                f"sub_zone::{endpoint.sub_zone}",
                 "canary::false",
-                "priority::0",
+                f"priority::{endpoint.priority}",
                 "success_rate::-1",
                 "local_origin_success_rate::-1",
             ]
@@ -74,21 +76,37 @@ def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
 
 
 def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) -> dict[str, Any]:
-    numbers = hosts.get(format_address(endpoint.host, endpoint.port), {})
+    address = Address(endpoint.host, endpoint.port)
+    numbers = hosts.get(str(address), {})
     entries = []
     for key in sorted(_HOST_STATS, key=lambda key: (key.endswith("_active"), key)):
         entry: dict[str, str] = {"type": "GAUGE"} if key.endswith("_active") else {}
         if value := numbers.get(key, 0):
             entry["value"] = str(value)
         entries.append({**entry, "name": key})
-    return {
-        "address": _socket_address(endpoint.host, endpoint.port),
+    status: dict[str, Any] = {
+        "address": {"pipe": {"path": endpoint.host}}
+        if address.is_pipe
+        else _socket_address(endpoint.host, endpoint.port),
         "stats": entries,
-        "health_status": {"eds_health_status": "HEALTHY"},
-        "weight": 1,
+        "health_status": {
+            "eds_health_status": "HEALTHY" if endpoint.health == "UNKNOWN" else endpoint.health
+        },
+        "weight": endpoint.weight,
         "hostname": endpoint.hostname,
-        "locality": {},
+        "locality": {
+            name: value
+            for name, value in (
+                ("region", endpoint.region),
+                ("zone", endpoint.zone),
+                ("sub_zone", endpoint.sub_zone),
+            )
+            if value
+        },
     }
+    if endpoint.priority:
+        status["priority"] = endpoint.priority
+    return status
 
 
 def listeners_text(view: AdminView) -> str:

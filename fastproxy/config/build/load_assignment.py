@@ -1,0 +1,125 @@
+"""`ClusterLoadAssignment` to endpoints: localities, priorities, weights, health and metadata (endpoint.v3)."""
+
+import json
+
+from fastproxy.config.build.address import build_address
+from fastproxy.config.formats import is_host_name, is_ip
+from fastproxy.config.problems import quote
+from fastproxy.config.view import View
+from fastproxy.upstream.settings import (
+    DiscoveryType,
+    EndpointSettings,
+    EndpointTraits,
+    HealthStatus,
+    Locality,
+)
+
+_LOGICAL_DNS_SHAPE = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
+# Envoy adds weights in 32 bits.
+_MAX_WEIGHTS = 2**32 - 1
+
+
+def build_endpoints(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
+    """Every endpoint of the cluster's `load_assignment`, in the order of the file; those out of use, too."""
+    assignment = cluster.child("load_assignment")
+    if assignment is None:
+        if discovery is DiscoveryType.LOGICAL_DNS:
+            cluster.error(_LOGICAL_DNS_SHAPE)
+        return ()
+    assignment.accept("cluster_name")
+    found: list[EndpointSettings] = []
+    count = 0
+    for locality in assignment.children("endpoints"):
+        entries = locality.children("lb_endpoints")
+        count += len(entries)
+        found += _build_locality(locality, entries, discovery)
+    if discovery is DiscoveryType.LOGICAL_DNS and count != 1:
+        assignment.error(
+            f"{_LOGICAL_DNS_SHAPE}, not {count}", "Use STRICT_DNS for several endpoints", field="endpoints"
+        )
+    return tuple(found)
+
+
+def _build_locality(locality: View, entries: list[View], discovery: DiscoveryType) -> list[EndpointSettings]:
+    priority = locality.integer("priority")
+    locality_weight = locality.integer_or("load_balancing_weight", 0)
+    place = locality.child_or_empty("locality")
+    where = Locality(place.text("region"), place.text("zone"), place.text("sub_zone"))
+    found = []
+    weights = 0
+    for entry in entries:
+        weight = entry.integer_or("load_balancing_weight", 1)
+        weights += weight
+        health = entry.choice("health_status")
+        traits = EndpointTraits(
+            weight,
+            priority,
+            where,
+            locality_weight,
+            HealthStatus(health) if health in HealthStatus.__members__ else HealthStatus.UNKNOWN,
+            _build_metadata(entry),
+        )
+        endpoint = _build_endpoint(entry, discovery, traits)
+        if endpoint is not None:
+            found.append(endpoint)
+    if weights > _MAX_WEIGHTS:
+        locality.error(
+            f"the sum of the endpoints' load_balancing_weight is above {_MAX_WEIGHTS}", field="lb_endpoints"
+        )
+    return found
+
+
+def _build_metadata(entry: View) -> str:
+    metadata = entry.child("metadata")
+    if metadata is None:
+        return ""
+    metadata.without_effect("typed_filter_metadata", "nothing reads it")
+    values = {name: struct.plain_struct() for name, struct in metadata.entries("filter_metadata").items()}
+    return json.dumps(values, sort_keys=True) if values else ""
+
+
+def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTraits) -> EndpointSettings | None:
+    endpoint = entry.child("endpoint")
+    if endpoint is None:
+        return None
+    hostname = endpoint.text("hostname")
+    holder = endpoint.child("address")
+    if holder is not None and holder.selected("address") == "pipe":
+        return _build_pipe(holder.child_or_empty("pipe"), discovery, hostname, traits)
+    address = build_address(endpoint)
+    if address is None:
+        return None
+    host, port, socket = address
+    if discovery is DiscoveryType.STATIC:
+        if not is_ip(host):
+            socket.error(
+                f"malformed IP address: {quote(host)}",
+                "Clusters of type STATIC take IP literals; for a name use type: STRICT_DNS",
+                field="address",
+            )
+            return None
+    elif not is_ip(host) and not _is_dns_name(host):
+        socket.error(f"{quote(host)} is no host name", field="address")
+        return None
+    if port == 0 and socket.has("port_value"):
+        socket.error("an upstream's port must not be 0", field="port_value")
+    return EndpointSettings(host, port, hostname, traits)
+
+
+def _build_pipe(
+    pipe: View, discovery: DiscoveryType, hostname: str, traits: EndpointTraits
+) -> EndpointSettings | None:
+    path = pipe.text("path")
+    pipe.without_effect("mode", "whoever listens on the socket decides about it")
+    if discovery is not DiscoveryType.STATIC:
+        pipe.error("clusters that use DNS take host names and ports", "Use type: STATIC for a socket")
+        return None
+    if not path.startswith(("/", "@")):
+        pipe.error(f"{quote(path)} is not an absolute path", "Write the whole path, or @name", field="path")
+        return None
+    return EndpointSettings(path, 0, hostname, traits)
+
+
+def _is_dns_name(host: str) -> bool:
+    # Names with underscores are no host names by RFC 1123, but they resolve, and Compose makes them.
+    return is_host_name(host.replace("_", "-"))

@@ -1,0 +1,143 @@
+"""One address of a cluster as one worker sees it: connections, counters, and whether it may be used.
+
+Health has one home, `Endpoint.health`. What decides about health (the configuration's `health_status`, active checks,
+outlier detection) sets and clears flags of its own there, never those of others, and then calls
+`Cluster.on_health_changed()` once, which chooses among the endpoints anew. An endpoint that stays when the list of
+addresses changes is the same object: its connections, counters and flags stay with it.
+"""
+
+import json
+from collections.abc import Mapping
+
+from fastproxy.upstream.pool import ConnectionPool
+from fastproxy.upstream.settings import (
+    DEGRADED_FLAGS,
+    EDS_FLAGS,
+    EXCLUDED_FLAGS,
+    UNHEALTHY_FLAGS,
+    Address,
+    ClusterSettings,
+    EndpointTraits,
+    HealthFlag,
+    Locality,
+    eds_flags,
+)
+from fastproxy.upstream.stats import ClusterStats, EndpointStats
+
+_LB_METADATA = "envoy.lb"
+
+
+class Endpoint:
+    """One address of a cluster and the connections to it."""
+
+    __slots__ = (
+        "_traits",
+        "address",
+        "available_since",
+        "health",
+        "metadata",
+        "pool",
+        "stats",
+        "text",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        address: Address,
+        settings: ClusterSettings,
+        stats: ClusterStats,
+        traits: EndpointTraits,
+        *,
+        now: float,
+    ) -> None:
+        self.address = address
+        self.text = str(address)
+        self.stats = EndpointStats()
+        self.pool = ConnectionPool(address, settings, stats, self.stats)
+        self.health = eds_flags(traits.health)
+        """Why it is not simply healthy; changed only through `set_health` and `describe_as`."""
+        self.available_since = now
+        """Monotonic seconds at which it was added, or became healthy again: slow start counts from here."""
+        self.weight = traits.weight
+        self.metadata: Mapping[str, object] = _lb_metadata(traits.metadata)
+        """The values below `envoy.lb`."""
+        self._traits = traits
+
+    @property
+    def traits(self) -> EndpointTraits:
+        """What the configuration or discovery says about it."""
+        return self._traits
+
+    @property
+    def priority(self) -> int:
+        """Priority of its locality; 0 is the highest."""
+        return self._traits.priority
+
+    @property
+    def locality(self) -> Locality:
+        """Where it is."""
+        return self._traits.locality
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it takes its share of the requests."""
+        return not self.health & (UNHEALTHY_FLAGS | DEGRADED_FLAGS)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether it takes only what the healthy ones cannot."""
+        return bool(self.health & DEGRADED_FLAGS) and not self.health & UNHEALTHY_FLAGS
+
+    @property
+    def is_excluded(self) -> bool:
+        """Whether it is left out of account altogether while shares and panic are computed."""
+        return bool(self.health & EXCLUDED_FLAGS)
+
+    @property
+    def active_requests(self) -> int:
+        """Requests of this worker that are with it now."""
+        return self.stats.rq_total - self.stats.rq_ended
+
+    def set_health(self, flag: HealthFlag, *, on: bool, now: float) -> bool:
+        """Set or clear a flag; call `Cluster.on_health_changed` when all changes of the moment are made.
+
+        Args:
+            flag: one flag or several.
+            on: whether it is to be set.
+            now: monotonic seconds.
+
+        Returns:
+            Whether anything changed.
+        """
+        return self._replace_health(self.health | flag if on else self.health & ~flag, now)
+
+    def describe_as(self, traits: EndpointTraits, now: float) -> bool:
+        """Take over what is said about the endpoint now; False if that is what was said before."""
+        if traits == self._traits:
+            return False
+        if traits.metadata != self._traits.metadata:
+            self.metadata = _lb_metadata(traits.metadata)
+        self._traits = traits
+        self.weight = traits.weight
+        self._replace_health(self.health & ~EDS_FLAGS | eds_flags(traits.health), now)
+        return True
+
+    def move(self, address: Address) -> None:
+        """A logical endpoint resolves to another address now: new connections go there, old ones stay."""
+        self.address = self.pool.address = address
+        self.text = str(address)
+
+    def _replace_health(self, health: HealthFlag, now: float) -> bool:
+        if health == self.health:
+            return False
+        was_healthy = self.is_healthy
+        self.health = health
+        if self.is_healthy and not was_healthy:
+            self.available_since = now
+        return True
+
+
+def _lb_metadata(text: str) -> Mapping[str, object]:
+    found: object = json.loads(text).get(_LB_METADATA) if text else None
+    return found if isinstance(found, dict) else {}
