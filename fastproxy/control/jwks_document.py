@@ -5,15 +5,17 @@ symmetric keys from the network (S4), no private members passed on (S16), and wh
 """
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from fastproxy.jwt import JwksError, JwkSet
+from fastproxy.jwt.pem import is_pem, parse_pem
 
-#: Members that make a JWK private or symmetric (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1; RFC 8037 section 2).
-_PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
+#: Members that make a JWK private or symmetric (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1; RFC 8037; RFC 9964 section 3).
+_PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"))
 #: What /jwks shows of a key: names only, never numbers.
 _SHOWN_MEMBERS = ("kid", "kty", "alg", "use", "crv")
 _SHOWN_CHARACTERS = 200
@@ -51,7 +53,8 @@ def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
 
     Args:
         body: as fetched, or read from a file.
-        is_local: it is the operator's own, so symmetric keys are used (S4). Private members go in any case.
+        is_local: it is the operator's own, so symmetric keys are used (S4), and PEM text is read. Private members go
+            in any case.
 
     Raises:
         BadJwks: no usable key in it.
@@ -59,6 +62,8 @@ def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
     if body.lstrip()[:1] == b"<":
         raise BadJwks("the answer is HTML or XML, not a key set")
     try:
+        if is_local:
+            body = _from_pem(body)
         JwkSet.parse(body, allow_symmetric=is_local)
         document = orjson.loads(body)
     except JwksError as error:
@@ -95,6 +100,8 @@ def parse_jwks(body: bytes, *, is_local: bool = False) -> JwksDocument:
 
 def describe_keys(document: bytes) -> tuple[dict[str, str], ...]:
     """Name the keys of a set that was checked before (`local_jwks`); empty if it is not readable as JSON."""
+    with suppress(JwksError):
+        document = _from_pem(document)
     try:
         parsed = orjson.loads(document)
     except orjson.JSONDecodeError:
@@ -103,6 +110,11 @@ def describe_keys(document: bytes) -> tuple[dict[str, str], ...]:
     if isinstance(entries, list):
         return tuple(_describe(entry) for entry in entries if isinstance(entry, dict))
     return tuple({"kid": _cut(kid), "kty": "RSA"} for kid in parsed) if isinstance(parsed, dict) else ()
+
+
+def _from_pem(document: bytes) -> bytes:
+    """PEM text as the key set that it stands for, so that workers and pages know one form only."""
+    return orjson.dumps({"keys": parse_pem(document)}) if is_pem(document) else document
 
 
 def _is_private(key: dict[str, Any], *, is_local: bool) -> bool:

@@ -48,6 +48,7 @@ from fastproxy.ipc.messages import (
     ToWorker,
     WorkerInit,
 )
+from fastproxy.jwt.ml_dsa import describe_availability
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
 
@@ -131,6 +132,7 @@ class ControlPlane:
         """Bring everything up; False if the stop was requested meanwhile."""
         for warning in self._options.warnings:
             _log.warning("%s", warning)
+        _log.info("ML-DSA signatures: %s", describe_availability())
         self._sockets = open_listener_sockets(self.settings.listeners, self._options.concurrency)
         for sockets in self._sockets:
             _log.info("listener '%s' on %s", sockets.settings.name, sockets.address)

@@ -1,4 +1,4 @@
-"""Signature algorithms (RFC 7518 section 3, RFC 8037 section 3.1) and the kind of key each is bound to.
+"""Signature algorithms (RFC 7518 section 3, RFC 8037, RFC 9964) and the kind of key each is bound to.
 
 An algorithm belongs to one key type and, for ECDSA, one curve. A key makes its check functions itself, for
 the algorithms that fit it and no others, so a token can never choose how a key is used: HS256 over a public
@@ -14,6 +14,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from fastproxy.jwt.ml_dsa import SIGNATURE_BYTES, MlDsaPublicKey
 
 CheckSignature: TypeAlias = Callable[[bytes, bytes], bool]
 """`(signature, signing_input)` -> whether the signature is good. Never raises on hostile bytes."""
@@ -52,9 +54,15 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("HS384", "oct", 48, "sha384"),
         Algorithm("HS512", "oct", 64, "sha512"),
         Algorithm("EdDSA", "OKP", crv="Ed25519"),
+        Algorithm("ML-DSA-44", "AKP"),
+        Algorithm("ML-DSA-65", "AKP"),
+        Algorithm("ML-DSA-87", "AKP"),
     )
 }
-"""Every algorithm that can be verified, by its case-sensitive name. `none` is not among them."""
+"""Every algorithm that can be verified, by its case-sensitive name. `none` is not among them.
+
+ML-DSA is here also where `ml_dsa` finds it not available: its keys are refused then, so nothing is verified with it.
+"""
 
 SUPPORTED = frozenset(ALGORITHMS)
 
@@ -90,6 +98,29 @@ def build_hmac_check(algorithm: Algorithm, secret: bytes) -> CheckSignature:
 
     def check(signature: bytes, signing_input: bytes) -> bool:
         return hmac.compare_digest(hmac.digest(secret, signing_input, digest), signature)
+
+    return check
+
+
+def build_ml_dsa_check(algorithm: Algorithm, key: MlDsaPublicKey) -> CheckSignature:
+    """Bind ML-DSA (RFC 9964 section 2) to a public key of the same parameter set.
+
+    Raises:
+        TypeError: the algorithm is another one: a mistake of the caller, never of a token.
+    """
+    if algorithm.kty != "AKP":
+        raise TypeError(f"{algorithm.name} does not fit the key")
+    signature_bytes = SIGNATURE_BYTES[algorithm.name]
+    verify = key.verify
+
+    def check(signature: bytes, signing_input: bytes) -> bool:
+        if len(signature) != signature_bytes:
+            return False
+        try:
+            verify(signature, signing_input)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
     return check
 

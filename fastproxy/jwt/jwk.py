@@ -1,4 +1,4 @@
-"""One JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2) made ready to check signatures.
+"""One JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037, RFC 9964) made ready to check signatures.
 
 A key decides at load time which algorithms it serves: by `kty` and `crv`, narrowed by its own `alg`, by its
 size for HMAC secrets, and by `use` and `key_ops`. Decoded public keys are kept by content, so a refresh of a
@@ -15,7 +15,15 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from fastproxy.jwt.algorithms import ALGORITHMS, CheckSignature, PublicKey, build_check, build_hmac_check
+from fastproxy.jwt import ml_dsa
+from fastproxy.jwt.algorithms import (
+    ALGORITHMS,
+    CheckSignature,
+    PublicKey,
+    build_check,
+    build_hmac_check,
+    build_ml_dsa_check,
+)
 from fastproxy.jwt.encoding import JsonObject, decode_base64url
 
 # NIST SP 800-131A: at least 2048 bits. Above 8192 one verification takes milliseconds, a gift to attackers.
@@ -26,6 +34,8 @@ MAX_RSA_EXPONENT: Final = 2**32 - 1
 # 8192 bits are 1366 characters; a leading zero octet and padding still fit.
 _MAX_MEMBER_CHARS: Final = 1400
 _ED25519_KEY_BYTES: Final = 32
+# ML-DSA-87: 2592 bytes are 3456 characters.
+_MAX_AKP_CHARS: Final = 3460
 
 _CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "P-256": ec.SECP256R1(),
@@ -33,7 +43,7 @@ _CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "P-521": ec.SECP521R1(),
 }
 _CURVE_OF_ALG: Final = {a.name: a.crv for a in ALGORITHMS.values() if a.kty == "EC"}
-_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "priv"})
 # What a public key looks like when somebody pasted it where an HMAC secret belongs.
 _PUBLIC_KEY_TEXT: Final = (b"-----BEGIN", b"ssh-rsa ", b"ssh-ed25519 ", b"ecdsa-sha2-")
 
@@ -50,7 +60,7 @@ class Jwk:
 
     Attributes:
         kid: the key's id, None if it has none.
-        kty: `RSA`, `EC`, `OKP` or `oct`.
+        kty: `RSA`, `EC`, `OKP`, `AKP` or `oct`.
         algorithms: names of the algorithms that the key may check, and no others.
         identity: a digest of material, id and permitted algorithms; safe to log.
         warning: what an operator should know about the key, or "".
@@ -116,6 +126,8 @@ def parse_jwk(members: JsonObject, *, allow_symmetric: bool) -> Jwk:
         return _parse_ec(members, kid, alg, warning)
     if kty == "OKP":
         return _parse_okp(members, kid, alg, warning)
+    if kty == "AKP":
+        return _parse_akp(members, kid, alg, warning)
     raise JwkRejected("[kty] is not supported in [keys]")
 
 
@@ -221,6 +233,20 @@ def _parse_okp(members: JsonObject, kid: str | None, alg: str | None, warning: s
     return Jwk(kid, "OKP", x, _build_checks("OKP", "Ed25519", alg, key), warning)
 
 
+def _parse_akp(members: JsonObject, kid: str | None, alg: str | None, warning: str) -> Jwk:
+    """RFC 9964 section 3: `alg` is required, for it says what the key is."""
+    if alg not in ml_dsa.PUBLIC_KEY_BYTES:
+        raise JwkRejected("[alg] is not ML-DSA-44, ML-DSA-65 or ML-DSA-87 for an AKP key")
+    if alg not in ml_dsa.available_algorithms():
+        raise JwkRejected(f"{alg} is {ml_dsa.describe_availability()}")
+    pub = _read_octets(members, "pub", "Jwks AKP [pub] field is an invalid Base64.", _MAX_AKP_CHARS)
+    try:
+        key = ml_dsa.load_public_key(alg, pub)
+    except ValueError:
+        raise JwkRejected("Jwks AKP [pub] field is wrong length.") from None
+    return Jwk(kid, "AKP", pub, {alg: build_ml_dsa_check(ALGORITHMS[alg], key)}, warning)
+
+
 def _parse_oct(members: JsonObject, kid: str | None, alg: str | None, *, allow_symmetric: bool) -> Jwk:
     if not allow_symmetric:
         raise JwkRejected("a symmetric key in a remote key set is never used")
@@ -240,9 +266,9 @@ def _parse_oct(members: JsonObject, kid: str | None, alg: str | None, *, allow_s
     return Jwk(kid, "oct", hashlib.sha256(secret).digest(), checks)
 
 
-def _read_octets(members: JsonObject, name: str, error: str) -> bytes:
+def _read_octets(members: JsonObject, name: str, error: str, max_chars: int = _MAX_MEMBER_CHARS) -> bytes:
     text = members.get(name)
-    if not isinstance(text, str) or not text or len(text) > _MAX_MEMBER_CHARS:
+    if not isinstance(text, str) or not text or len(text) > max_chars:
         raise JwkRejected(error)
     try:
         raw = text.encode("ascii")

@@ -1,11 +1,13 @@
 """A JSON Web Key Set (RFC 7517 section 5) and the choice of the keys that may check a token."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 from fastproxy.jwt.encoding import JsonObject, parse_json_object
 from fastproxy.jwt.errors import JwksError, JwtStatus
 from fastproxy.jwt.jwk import Jwk, JwkRejected, parse_certificate, parse_jwk
+from fastproxy.jwt.pem import is_pem, parse_pem
 
 # Large identity providers publish about ten keys, multi-tenant ones a few hundred.
 MAX_KEYS: Final = 1000
@@ -52,17 +54,20 @@ class JwkSet:
 
     @classmethod
     def parse(cls, document: bytes, *, allow_symmetric: bool = False) -> "JwkSet":
-        """Read a key set: `{"keys": [...]}`, or an object of PEM certificates by kid (both as in Envoy).
+        """Read a key set: `{"keys": [...]}`, an object of PEM certificates by kid (both as in Envoy), or PEM text.
 
         Entries that cannot be used are listed in `ignored`; the rest of the set serves.
 
         Args:
-            document: UTF-8 JSON, parsed as strictly as a token.
-            allow_symmetric: use `oct` keys too. Only for sets from local files and inline text (S4).
+            document: UTF-8 JSON, parsed as strictly as a token; or public keys in PEM.
+            allow_symmetric: use `oct` keys too, and read PEM text. Only for the operator's own sets, from local
+                files and inline text (S4).
 
         Raises:
             JwksError: not a key set, or without one usable key; the text is Envoy's where it has one.
         """
+        if allow_symmetric and is_pem(document):
+            return cls._from_entries(parse_pem(document), allow_symmetric=False)
         try:
             members = parse_json_object(document)
         except ValueError:
@@ -72,6 +77,10 @@ class JwkSet:
         entries = members["keys"]
         if not isinstance(entries, list):
             raise JwksError("[keys] in Jwks is not an array")
+        return cls._from_entries(entries, allow_symmetric=allow_symmetric)
+
+    @classmethod
+    def _from_entries(cls, entries: Iterable[object], *, allow_symmetric: bool) -> "JwkSet":
         keys: list[Jwk] = []
         ignored: list[tuple[int, str | None, str]] = []
         for index, entry in enumerate(entries):
@@ -148,4 +157,10 @@ def _collect_warnings(keys: tuple[Jwk, ...]) -> tuple[str, ...]:
     symmetric = sum(key.kty == "oct" for key in keys)
     if 0 < symmetric < len(keys):
         warnings.append("symmetric and public keys in one set; each serves only algorithms of its own kind")
+    nameless = Counter(alg for key in keys if key.kid is None for alg in key.algorithms)
+    crowded = [alg for alg, count in nameless.items() if count > MAX_CANDIDATES]
+    if crowded:
+        warnings.append(
+            f"more than {MAX_CANDIDATES} keys without kid for {', '.join(crowded)}; only the first are tried"
+        )
     return tuple(warnings)

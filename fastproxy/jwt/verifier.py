@@ -52,7 +52,7 @@ class VerifierSettings:
     """Algorithms that this provider's tokens may use, within those that fit its keys."""
     cache_size: int = 1000
     """Verified tokens to keep; 0 keeps none (Envoy `jwt_cache_size`)."""
-    cache_max_token_bytes: int = 4096
+    cache_max_token_bytes: int = 8192
     """Longer tokens are verified each time (Envoy `jwt_max_token_size`)."""
     max_token_bytes: int = MAX_TOKEN_BYTES
     """Longer tokens are refused unread."""

@@ -1,12 +1,15 @@
 """The jwt_authn filter and FastProxy's own runtime keys."""
 
 import json
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from fastproxy.filters.jwt_authn.provider import Provider
 from fastproxy.filters.jwt_authn.settings import (
     HeaderLocation,
     JwtAuthnSettings,
@@ -17,6 +20,7 @@ from fastproxy.filters.jwt_authn.settings import (
 )
 from fastproxy.match.settings import PathKind
 from tests.config.support import jwt_filter, load, minimal, problem, problems, warnings
+from tests.conftest import require_peer
 
 REMOTE = "remote_jwks: {http_uri: {uri: 'https://i.example/certs', cluster: backend, timeout: 2s}}"
 
@@ -114,6 +118,58 @@ def test_local_keys_from_anywhere(
 def test_local_keys_that_cannot_be_used_are_refused_in_envoy_s_words(source: str, words: str) -> None:
     """Operators search for these texts."""
     assert words in problem(minimal(filters=jwt_filter(f"p: {{local_jwks: {{{source}}}}}"))).problem
+
+
+def public_pem() -> str:
+    """An RSA key as `openssl pkey -pubout` writes it, fit for a YAML text in quotes."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+@pytest.mark.parametrize("form", ["filename", "inline_string", "inline_bytes", "environment_variable"])
+def test_local_keys_may_be_pem(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What most key tools write; every source has it."""
+    text = public_pem()
+    (tmp_path / "key.pem").write_text(text)
+    monkeypatch.setenv("TEST_PEM", text)
+    value = {
+        "filename": str(tmp_path / "key.pem"),
+        "inline_string": json.dumps(text),
+        "inline_bytes": b64encode(text.encode()).decode(),
+        "environment_variable": "TEST_PEM",
+    }[form]
+
+    found = settings(f"p: {{local_jwks: {{{form}: {value}}}}}").providers["p"]
+
+    (key,) = Provider(found, ask=lambda _source: None).verifier.keys.keys  # type: ignore[union-attr]  # it has keys
+    assert key.algorithms == ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+
+
+def test_private_key_in_local_keys_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    """The message says what to do; the file's content is nowhere in it."""
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    (tmp_path / "key.pem").write_text(text)
+
+    found = problem(minimal(filters=jwt_filter(f"p: {{local_jwks: {{filename: {tmp_path / 'key.pem'}}}}}")))
+
+    assert "Provider 'p' in jwt_authn config has invalid local jwks" in found.problem
+    assert "openssl pkey -in FILE -pubout" in found.problem
+    assert not any(line in str(found) for line in text.splitlines()[1:-1])
+
+
+@pytest.mark.peer("envoy")
+def test_pem_is_what_envoy_refuses(tmp_path: Path) -> None:
+    """So such a file does not load there; docs/differences-from-envoy.md says so."""
+    (tmp_path / "key.pem").write_text(public_pem())
+    config = tmp_path / "envoy.yaml"
+    config.write_text(minimal(filters=jwt_filter(f"p: {{local_jwks: {{filename: {tmp_path / 'key.pem'}}}}}")))
+
+    command = [str(require_peer("envoy")), "--mode", "validate", "-c", str(config)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 1
+    assert "has invalid local jwks: Jwks is an invalid JSON" in done.stderr
 
 
 def test_rules_in_order() -> None:

@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from fastproxy.control.jwks_local import LocalSource, LocalWatcher
 from fastproxy.filters.jwt_authn.settings import LocalJwksSettings
 from fastproxy.ipc.messages import JwksUpdate
+from fastproxy.jwt import JwkSet
 from fastproxy.stats import StatsSink
 from tests.control.support import jwk, jwks, local_provider
 
@@ -199,3 +202,25 @@ def _local(file: Path) -> LocalJwksSettings:
 def test_inline_keys_are_not_watched() -> None:
     """They cannot change."""
     assert LocalWatcher((local_provider(jwks(jwk("a"))),), lambda _: None).sources == {}
+
+
+async def test_pem_file_is_watched_like_any_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first look finds what was loaded; then the key is replaced; then somebody puts the private one there."""
+    old, new = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    file = tmp_path / "key.pem"
+    file.write_bytes(old.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    async with watching(file) as running:
+        await running.look()
+        assert (running.updates, running.source.reloads_good) == ([], 0)
+
+        file.write_bytes(new.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        await running.look()
+        assert [update.epoch for update in running.updates] == [2]
+        assert len(JwkSet.parse(running.updates[0].jwks.encode())) == 1
+
+        file.write_bytes(new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        await running.look()
+        await running.look()
+    assert len(running.updates) == 1
+    assert "private key" in running.source.last_error
+    assert "the keys that were read before stay in force" in caplog.text

@@ -313,6 +313,7 @@ async def test_start_up_milestones_are_logged(tmp_path: Path, caplog: pytest.Log
     text = "\n".join(caplog.messages)
     milestones = [
         "a.yaml:3: odd",
+        "ML-DSA signatures: ",
         f"listener 'main' on 127.0.0.1:{port}",
         "admin address: 127.0.0.1:",
         "all clusters initialized",

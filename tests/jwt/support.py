@@ -1,15 +1,17 @@
 """Keys, tokens and verifiers for the tests of the core. PyJWT signs: it is the peer, not the subject."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeAlias
 
 import jwt as pyjwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
 from fastproxy.jwt import JwkSet, JwtError, JwtStatus, Verifier, VerifierSettings
 from fastproxy.jwt.encoding import encode_base64url
+from fastproxy.jwt.ml_dsa import available_algorithms
 
 NOW = 1_700_000_000
 ISSUER = "https://issuer.example"
@@ -17,9 +19,18 @@ SECRETS = {"HS256": b"k" * 32, "HS384": b"l" * 48, "HS512": b"m" * 64}
 PUBLIC_ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-ALL_ALGORITHMS = PUBLIC_ALGORITHMS + tuple(SECRETS)
+#: Where the installed `cryptography` has them.
+ML_DSA_ALGORITHMS = tuple(sorted(available_algorithms()))
+ALL_ALGORITHMS = PUBLIC_ALGORITHMS + ML_DSA_ALGORITHMS + tuple(SECRETS)
 
-PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+PrivateKey: TypeAlias = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | mldsa.MLDSA44PrivateKey
+    | mldsa.MLDSA65PrivateKey
+    | mldsa.MLDSA87PrivateKey
+)
 Json: TypeAlias = dict[str, Any]
 
 
@@ -30,6 +41,13 @@ def make_key(alg: str, name: str = "") -> PrivateKey:
         return _make_rsa_key(name)
     if alg == "EdDSA":
         return ed25519.Ed25519PrivateKey.generate()
+    if alg in ML_DSA_ALGORITHMS:
+        makers: dict[str, Callable[[], PrivateKey]] = {
+            "ML-DSA-44": mldsa.MLDSA44PrivateKey.generate,
+            "ML-DSA-65": mldsa.MLDSA65PrivateKey.generate,
+            "ML-DSA-87": mldsa.MLDSA87PrivateKey.generate,
+        }
+        return makers[alg]()
     curves: dict[str, ec.EllipticCurve] = {
         "ES256": ec.SECP256R1(),
         "ES384": ec.SECP384R1(),
@@ -67,6 +85,8 @@ def public_jwk(alg: str, name: str = "", /, **more: Any) -> Json:
             point = key.public_key().public_numbers()
             crv = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}[alg]
             jwk = {"kty": "EC", "crv": crv, "x": coordinate(point.x, crv), "y": coordinate(point.y, crv)}
+        elif alg in ML_DSA_ALGORITHMS:
+            jwk = {"kty": "AKP", "pub": encode_base64url(key.public_key().public_bytes_raw()).decode()}
         else:
             x = key.public_key().public_bytes_raw()
             jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode_base64url(x).decode()}
@@ -88,6 +108,9 @@ def claims(**more: Any) -> Json:
 def sign_raw(alg: str, header: bytes, payload: bytes, name: str = "", secret: bytes | None = None) -> bytes:
     """A token with exactly these header and payload bytes, signed as `alg` says."""
     signing_input = encode_base64url(header) + b"." + encode_base64url(payload)
+    if alg in ML_DSA_ALGORITHMS:
+        ml_dsa_key: Any = make_key(alg, name)
+        return signing_input + b"." + encode_base64url(ml_dsa_key.sign(signing_input))
     key = secret or SECRETS.get(alg) or make_key(alg, name)
     signature = pyjwt.algorithms.get_default_algorithms()[alg].sign(signing_input, key)
     return signing_input + b"." + encode_base64url(signature)

@@ -151,7 +151,7 @@ def _build_local(name: str, local: View, context: BuildContext) -> LocalJwksSett
     except JwksError as exc:
         local.error(
             f"Provider '{quote(name)[1:-1]}' in jwt_authn config has invalid local jwks: {exc}",
-            f'It was read from {origin}; expected is {{"keys": [...]}}',
+            f'It was read from {origin}; expected is {{"keys": [...]}}, or public keys in PEM',
         )
         return None
     for warning in keys.warnings:

@@ -118,7 +118,7 @@ class ProviderSettings:
     require_expiration: bool = True
     """Stricter than Envoy (S20): the runtime key `fastproxy.jwt.allow_missing_exp` relaxes it."""
     cache_size: int = 1000
-    cache_max_token_bytes: int = 4096
+    cache_max_token_bytes: int = 8192
     """Verified tokens above this length are not cached (`jwt_cache_config.jwt_max_token_size`)."""
     max_stale_s: float = 3600.0
     """How long the last good remote keys serve while they cannot be refreshed (`fastproxy.jwks.max_stale_s`)."""
