@@ -63,6 +63,7 @@ TESTED_BY = {
     "config/build/clusters.py": "config/test_clusters.py",
     "config/build/context.py": "config/test_load.py",
     "config/build/data_source.py": "config/test_jwt_authn.py",
+    "config/build/header_rules.py": "config/test_header_rules.py",
     "config/build/http_filters.py": "config/test_listeners.py",
     "config/build/http_manager.py": "config/test_listeners.py",
     "config/build/jwt_authn.py": "config/test_jwt_authn.py",

@@ -118,7 +118,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     },
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _CONNECTION_MANAGER,
     "envoy.config.route.v3.RouteConfiguration": {
-        "most_specific_header_mutations_wins": "there are no header mutations",
         "metadata": _LABEL,
     },
     "envoy.config.route.v3.VirtualHost": {"virtual_clusters": _STATS, "metadata": _LABEL},

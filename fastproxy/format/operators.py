@@ -95,7 +95,7 @@ def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
     if name == "ENVIRONMENT":
         if not argument:
             raise ValueError("%ENVIRONMENT% needs the name of a variable in brackets")
-        value = os.environ.get(argument) or None
+        value = os.environ.get(argument, "-")
         return lambda _context: value
     found = _SIMPLE.get(name)
     if found is None:

@@ -9,6 +9,9 @@ from fastproxy.http.messages import LocalReply, Request
 _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
+_TEXT = b"text/plain"
+
+
 def is_grpc(request: Request) -> bool:
     """Whether the request is gRPC: `content-type: application/grpc`, alone or with a `+` suffix."""
     content_type = request.headers.get(b"content-type")
@@ -17,27 +20,53 @@ def is_grpc(request: Request) -> bool:
     )
 
 
-def local_reply_parts(reply: LocalReply, request: Request | None) -> tuple[int, HeaderMap, bytes]:
-    """Status, headers and body of a local reply to `request` (None: the head could not be parsed)."""
-    if request is not None and is_grpc(request):
-        headers: HeaderMap = {
-            b"content-type": b"application/grpc",
-            b"grpc-status": str(_GRPC_STATUS.get(reply.status, 2)).encode(),
-        }
-        if reply.body:
-            headers[b"grpc-message"] = quote_from_bytes(
-                reply.body, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}"
-            ).encode()
+class ReplyDraft:
+    """A local reply on its way to the wire; made by `begin_reply`, changed by who may, ended by `finish_reply`."""
+
+    __slots__ = ("body", "content_type", "headers", "status")
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self.status = status
+        self.body = body
+        self.headers: HeaderMap = {}
+        self.content_type = _TEXT
+        """What the body is, if no header says otherwise."""
+
+
+def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
+    """Status, headers and body, with what the route does to the headers of responses.
+
+    A route that answers by itself may change what it answers; what anybody else says, such as `www-authenticate`, is
+    said in spite of the route (Envoy).
+    """
+    draft = ReplyDraft(reply.status, reply.body)
+    headers = draft.headers
+    if reply.is_of_route:
         _add(headers, reply)
+    if request.response_rules is not None:
+        request.response_rules(request, headers)
+    if not reply.is_of_route:
+        for name, _ in reply.headers:
+            headers.pop(name, None)
+        _add(headers, reply)
+    return draft
+
+
+def finish_reply(draft: ReplyDraft, request: Request) -> tuple[int, HeaderMap, bytes]:
+    """Status, headers and body as they are sent, framing included."""
+    headers, body = draft.headers, draft.body
+    if is_grpc(request):
+        headers[b"content-type"] = b"application/grpc"
+        headers.setdefault(b"grpc-status", b"%d" % _GRPC_STATUS.get(draft.status, 2))
+        if body:
+            headers[b"grpc-message"] = quote_from_bytes(body, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}").encode()
         headers[b"content-length"] = b"0"
         return 200, headers, b""
-    headers = {}
-    _add(headers, reply)
-    if reply.status != 204:
-        headers[b"content-length"] = b"%d" % len(reply.body)
-    if reply.body:
-        headers.setdefault(b"content-type", b"text/plain")
-    return reply.status, headers, reply.body
+    if draft.status != 204:
+        headers[b"content-length"] = b"%d" % len(body)
+    if body and (b"content-type" not in headers or draft.content_type is not _TEXT):
+        headers[b"content-type"] = draft.content_type
+    return draft.status, headers, body
 
 
 def _add(headers: HeaderMap, reply: LocalReply) -> None:

@@ -1,6 +1,6 @@
 """One request, as everything after the parser sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
@@ -41,6 +41,7 @@ class Request:
         "query",
         "remote_address",
         "response_headers",
+        "response_rules",
         "response_status",
         "route_is_stale",
         "route_name",
@@ -54,7 +55,7 @@ class Request:
         "waiting_body",
     )
 
-    def __init__(self, method: bytes, target: bytes, headers: HeaderMap) -> None:
+    def __init__(self, method: bytes, target: bytes, headers: HeaderMap) -> None:  # noqa: PLR0915  # one line a slot
         self.method = method
         self.target = target
         """Path with query as forwarded; `path` and `query` follow it (see `set_target`)."""
@@ -104,6 +105,8 @@ class Request:
         self.details = ""
         self.response_status = 0
         self.response_headers: HeaderMap | None = None
+        self.response_rules: ResponseHook | None = None
+        """What the route does to the headers of a response, also of one that the proxy gives itself."""
         self.upstream_cluster = ""
         self.upstream_host = ""
 
@@ -113,13 +116,17 @@ class Request:
         self.path, _, self.query = target.partition(b"?")
 
 
+#: Changes the headers of a response to a request.
+ResponseHook = Callable[[Request, HeaderMap], None]
+
+
 class LocalReply:
     """An answer that the proxy gives itself. `details` and `flag` are for the access log only.
 
     Immutable by convention: one object may answer many requests.
     """
 
-    __slots__ = ("body", "close", "details", "flag", "headers", "status")
+    __slots__ = ("body", "close", "details", "flag", "headers", "is_of_route", "status")
 
     def __init__(
         self,
@@ -130,13 +137,16 @@ class LocalReply:
         flag: str = "",
         headers: tuple[tuple[bytes, bytes], ...] = (),
         close: bool = False,
+        is_of_route: bool = False,
     ) -> None:
+        """`is_of_route`: a route's own answer, whose headers the header rules of that route may change."""
         self.status = status
         self.body = body
         self.details = details
         self.flag = flag
         self.headers = headers
         self.close = close
+        self.is_of_route = is_of_route
 
     def __repr__(self) -> str:
         return f"LocalReply({self.status}, {self.details!r})"

@@ -18,7 +18,7 @@ from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
-from fastproxy.http.local_reply import local_reply_parts
+from fastproxy.http.local_reply import begin_reply, finish_reply
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
@@ -311,6 +311,9 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is None:
             return
+        if request.response_rules is not None:
+            request.response_status = status
+            request.response_rules(request, headers)
         chunked = self._manager.responses.frame(request, status, headers)
         request.details = "via_upstream"
         if not request.body_complete:
@@ -377,7 +380,7 @@ class DownstreamConnection(RequestReader):
         request.details, request.flags = reply.details, reply.flag
         if reply.close or not request.body_complete:
             request.keep_alive = False
-        status, headers, body = local_reply_parts(reply, request)
+        status, headers, body = finish_reply(begin_reply(reply, request), request)
         data = self._encode_head(request, status, headers)
         if body and not request.is_head:
             request.bytes_sent += len(body)

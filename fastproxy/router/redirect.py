@@ -15,7 +15,9 @@ def build_redirect(action: RedirectAction, match: PathMatch) -> Callable[[Reques
     def reply(request: Request) -> LocalReply:
         scheme = _scheme(action, request)
         location = scheme + b"://" + _authority(action, request, scheme) + _target(action, match, request)
-        return LocalReply(action.status, details="direct_response", headers=((b"location", location),))
+        return LocalReply(
+            action.status, details="direct_response", headers=((b"location", location),), is_of_route=True
+        )
 
     return reply
 

@@ -34,6 +34,7 @@ class Router:
         route = self._table.select_route(request.authority, request.path)
         if route is not None:
             request.filter_configs = route.filter_configs
+            request.response_rules = route.response_rules
         return route
 
     def forward(self, request: Request, route: Route | None, downstream: Downstream) -> LocalReply | Exchange:
@@ -53,6 +54,8 @@ class Router:
         request.upstream_cluster = cluster.name
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
+        if route.request_rules is not None:
+            route.request_rules.apply_to_request(request)
         if route.rewrite_path is not None:
             self._rewrite_path(request, route)
         if action.host_rewrite_literal:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fastproxy.format.settings import HeaderRuleSettings
 from fastproxy.match.settings import PathMatch
 
 
@@ -53,6 +54,9 @@ class RouteSettings:
     name: str = ""
     filter_configs: Mapping[str, object] = field(default_factory=dict)
     """By filter name: what this route, or else its virtual host or route table, says about a filter."""
+    request_headers: tuple[HeaderRuleSettings, ...] = ()
+    """Of the route, its virtual host and the route table, in the order in which they are applied."""
+    response_headers: tuple[HeaderRuleSettings, ...] = ()
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

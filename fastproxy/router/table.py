@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from fastproxy.http.messages import LocalReply, Request
+from fastproxy.format.header_rules import build_header_rules
+from fastproxy.http.messages import LocalReply, Request, ResponseHook
 from fastproxy.match.path import PathMatcher, build_path_matcher
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.redirect import build_redirect
@@ -33,6 +34,8 @@ class Route:
         "matches",
         "name",
         "reply",
+        "request_rules",
+        "response_rules",
         "rewrite_path",
         "timeout_s",
     )
@@ -42,6 +45,11 @@ class Route:
         self.auto_host_rewrite = False
         self.name = settings.name
         self.filter_configs = settings.filter_configs or None
+        self.request_rules = build_header_rules(settings.request_headers)
+        response_rules = build_header_rules(settings.response_headers)
+        self.response_rules: ResponseHook | None = (
+            None if response_rules is None else response_rules.apply_to_response
+        )
         self.matches: PathMatcher = build_path_matcher(settings.match)
         self.forward: ForwardAction | None = None
         self.reply: Callable[[Request], LocalReply] | None = None
@@ -142,5 +150,5 @@ def _build_prefix_rewrite(match: PathMatch, replacement: str) -> Callable[[bytes
 
 
 def _build_direct_response(action: DirectResponseAction) -> Callable[[Request], LocalReply]:
-    reply = LocalReply(action.status, action.body, details="direct_response")
+    reply = LocalReply(action.status, action.body, details="direct_response", is_of_route=True)
     return lambda _request: reply

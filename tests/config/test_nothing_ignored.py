@@ -74,7 +74,9 @@ access_log:
   direct_response: {status: 200, body: {inline_string: hi}}
 - match: {prefix: /}
   route: {cluster: backend}
+  request_headers_to_add: [{header: {key: x-a, value: b}, append_action: ADD_IF_ABSENT}]
 """,
+    virtual_host="request_headers_to_add: [{header: {key: x-a, value: c}}]",
     filters=jwt_filter(
         """
 p:

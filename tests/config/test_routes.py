@@ -158,7 +158,6 @@ def test_direct_response_bodies_are_bounded() -> None:
         "- match: {connect_matcher: {}}\n  route: {cluster: backend}",
         "- match: {prefix: /}\n  route: {cluster_header: x}",
         "- match: {prefix: /}\n  route: {cluster: backend, retry_policy: {retry_on: 5xx}}",
-        "- match: {prefix: /}\n  route: {cluster: backend}\n  request_headers_to_add: [{header: {key: a, value: b}}]",
     ],
 )
 def test_what_routes_cannot_do_yet_is_refused(route: str) -> None:

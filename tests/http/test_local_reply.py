@@ -2,8 +2,14 @@
 
 import pytest
 
-from fastproxy.http.local_reply import is_grpc, local_reply_parts
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.local_reply import begin_reply, finish_reply, is_grpc
 from fastproxy.http.messages import LocalReply, Request
+
+
+def local_reply_parts(reply: LocalReply, request: Request | None) -> tuple[int, HeaderMap, bytes]:
+    request = request or Request(b"", b"", {})
+    return finish_reply(begin_reply(reply, request), request)
 
 
 def grpc_request(content_type: bytes = b"application/grpc") -> Request:
@@ -83,3 +89,22 @@ def test_what_counts_as_grpc(content_type: bytes, expected: bool) -> None:
     """spec/http.md section 8.2."""
     assert is_grpc(grpc_request(content_type)) is expected
     assert not is_grpc(Request(b"POST", b"/", {}))
+
+
+def test_a_route_changes_its_own_answer_and_not_that_of_a_filter() -> None:
+    """Header rules must not take the challenge out of a 401."""
+
+    def rules(request: Request, headers: HeaderMap) -> None:
+        assert request.method == b"GET"
+        headers |= {b"x-added": b"1", b"www-authenticate": b"rule", b"content-type": b"text/html"}
+
+    request = Request(b"GET", b"/", {})
+    request.response_rules = rules
+    for is_of_route, expected in ((False, b"Bearer"), (True, b"rule")):
+        reply = LocalReply(
+            401, b"x", details="x", headers=((b"www-authenticate", b"Bearer"),), is_of_route=is_of_route
+        )
+        _, headers, _ = local_reply_parts(reply, request)
+        assert headers[b"www-authenticate"] == expected
+        assert headers[b"x-added"] == b"1"
+        assert headers[b"content-type"] == b"text/html"

@@ -3,6 +3,7 @@
 from fastproxy.config.build.cluster_reference import check_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
+from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.path_match import build_path_match
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
 from fastproxy.config.problems import quote
@@ -39,6 +40,7 @@ class _RouteBuilder:
         self._context = context
         self._filters = filters
         self._filter_configs = build_filter_configs(config, filters)
+        self._headers = HeaderLevels.of_table(config)
         self._check_clusters = config.flag_or("validate_clusters", default=True)
         self._max_body_bytes = config.integer_or(
             "max_direct_response_body_size_bytes", _MAX_DIRECT_BODY_BYTES
@@ -62,7 +64,8 @@ class _RouteBuilder:
         view.only("require_tls", ("NONE",), "Answer with a redirect route that has https_redirect: true")
         # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
         filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
-        routes = [self._route(route, filter_configs) for route in view.children("routes")]
+        headers = self._headers.below(view)
+        routes = [self._route(route, filter_configs, headers) for route in view.children("routes")]
         return VirtualHostSettings(
             name, domains, tuple(route for route in routes if route is not None), config_path=view.path
         )
@@ -84,14 +87,23 @@ class _RouteBuilder:
                 field="domains",
             )
 
-    def _route(self, view: View, inherited: dict[str, object]) -> RouteSettings | None:
+    def _route(self, view: View, inherited: dict[str, object], levels: HeaderLevels) -> RouteSettings | None:
         match = build_path_match(view.child_or_empty("match"))
         action = self._action(view)
         name = view.text("name")
+        headers = levels.below(view)
         filter_configs = inherited | build_filter_configs(view, self._filters)
         if match is None or action is None:
             return None
-        return RouteSettings(match, action, name, filter_configs, config_path=view.path)
+        return RouteSettings(
+            match,
+            action,
+            name,
+            filter_configs,
+            config_path=view.path,
+            request_headers=headers.request,
+            response_headers=headers.response,
+        )
 
     def _action(self, view: View) -> RouteActionSettings | None:
         kind = view.selected("action")

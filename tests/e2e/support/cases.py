@@ -35,6 +35,8 @@ class Case:
     """Pins whether Envoy forwards anything at all; None does not ask."""
     order_only: bool = False
     """With `differs`: only the order of upstream headers with different names differs."""
+    any_order: bool = False
+    """The order of upstream headers with different names is not compared: it has no meaning (`header-order`)."""
 
     @property
     def script(self) -> Script:
@@ -65,6 +67,8 @@ class Pair:
         if CONTENDER == "envoy" and case.differs is not None:
             return
         found = self.observe(self.contender, case)
+        if case.any_order:
+            expected, found = expected.without_order(), found.without_order()
         lines = differences_between(expected, found)
         report = "\n  ".join(lines)
         if case.differs is None:

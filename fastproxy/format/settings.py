@@ -1,0 +1,34 @@
+"""Header rules as the configuration fixes them (Envoy `HeaderValueOption`, `headers_to_add`, `headers_to_remove`)."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class AppendAction(Enum):
+    """What happens when the header is there already, and when it is not."""
+
+    APPEND = "APPEND_IF_EXISTS_OR_ADD"
+    ADD_IF_ABSENT = "ADD_IF_ABSENT"
+    OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
+    OVERWRITE_IF_EXISTS = "OVERWRITE_IF_EXISTS"
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderValueSettings:
+    """One header to add; `value` is a format."""
+
+    name: str
+    """Lower case."""
+    value: str
+    action: AppendAction = AppendAction.APPEND
+    keep_empty: bool = False
+    """Send the header also when its value comes out empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRuleSettings:
+    """What one level of the configuration removes and adds; removals come first."""
+
+    add: tuple[HeaderValueSettings, ...] = ()
+    remove: tuple[str, ...] = ()
+    """Lower case."""
