@@ -83,9 +83,11 @@ class Worker:
         self, listener: ListenerSettings, http: HttpConnectionManagerSettings
     ) -> HttpConnectionManager:
         filters: list[HttpFilter] = []
+        token_headers: frozenset[bytes] = frozenset()
         for one in http.http_filters:
             jwt_authn = JwtAuthnFilter(one.config, ask=self._ask_for_keys)
             filters.append(jwt_authn)
+            token_headers |= jwt_authn.token_headers
             for provider in jwt_authn.providers.values():
                 self._keys.setdefault(provider.keys.source_id, []).append(provider.keys)
         return HttpConnectionManager(
@@ -97,7 +99,10 @@ class Worker:
                 suppress_envoy_headers=http.suppress_envoy_headers,
             ),
             filters=FilterChain(filters),
-            access_logs=[AccessLog(one, self._log_file(one.path)) for one in http.access_logs],
+            access_logs=[
+                AccessLog(one, self._log_file(one.path), secret_headers=token_headers)
+                for one in http.access_logs
+            ],
             loop=self._loop,
         )
 

@@ -15,7 +15,7 @@ def build_request_header(argument: str, *, redact: bool) -> Operator:
         for name in names:
             found = _request_header(request, name, redact=redact)
             if found is not None:
-                return found
+                return REDACTED if redact and name in context.secret_headers else found
         return None
 
     return redacting(value) if redact else value

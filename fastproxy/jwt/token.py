@@ -28,17 +28,23 @@ _REFUSED_PARAMETERS: Final = ("crit", "b64", "zip")
 # Tokens signed by the same issuer for another purpose (S26); RFC 7515 section 4.1.9: `application/` may be
 # omitted.
 _FOREIGN_TYPES: Final = frozenset({"logout+jwt", "secevent+jwt", "dpop+jwt"})
+# RFC 9068 section 2.1.
+_ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a type's name
 
 
 class JoseHeader:
-    """A decoded JOSE header (RFC 7515 section 4): read-only, for all tokens that carry it share it."""
+    """A decoded JOSE header (RFC 7515 section 4): read-only, for all tokens that carry it share it.
 
-    __slots__ = ("alg", "kid", "members")
+    `is_access_token`: `typ` says that the token is an access token and nothing else (RFC 9068 section 2.1).
+    """
 
-    def __init__(self, alg: str, kid: str | None, members: JsonObject) -> None:
+    __slots__ = ("alg", "is_access_token", "kid", "members")
+
+    def __init__(self, alg: str, kid: str | None, members: JsonObject, *, is_access_token: bool) -> None:
         self.alg = alg
         self.kid = kid
         self.members = members
+        self.is_access_token = is_access_token
 
 
 class UnverifiedToken:
@@ -148,9 +154,10 @@ def parse_header(segment: bytes) -> JoseHeader:
         if name in members:
             raise JwtError(JwtStatus.VERIFICATION_FAILED, f"header parameter [{name}] is not supported")
     typ = members.get("typ")
-    if isinstance(typ, str) and typ.lower().removeprefix("application/") in _FOREIGN_TYPES:
+    kind = typ.lower().removeprefix("application/") if isinstance(typ, str) else ""
+    if kind in _FOREIGN_TYPES:
         raise JwtError(JwtStatus.VERIFICATION_FAILED, "header [typ] says that it is no access token")
-    return JoseHeader(alg, kid or None, members)
+    return JoseHeader(alg, kid or None, members, is_access_token=kind == _ACCESS_TOKEN_TYPE)
 
 
 def parse_payload(segment: bytes) -> JsonObject:

@@ -50,6 +50,8 @@ class VerifierSettings:
     """Says whether a `sub` is wanted; must be a pure function of it, for verdicts are kept."""
     algorithms: frozenset[str] = SUPPORTED
     """Algorithms that this provider's tokens may use, within those that fit its keys."""
+    require_at_jwt: bool = False
+    """Accept tokens of `typ` `at+jwt` alone (RFC 9068 section 4): ID tokens and untyped ones are refused."""
     cache_size: int = 1000
     """Verified tokens to keep; 0 keeps none (Envoy `jwt_cache_size`)."""
     cache_max_token_bytes: int = 8192
@@ -180,6 +182,8 @@ class Verifier:
         header = known_header or parse_header(header_segment)
         if header.alg not in settings.algorithms:
             raise JwtError(JwtStatus.HEADER_UNSUPPORTED_ALG, "the provider does not allow it")
+        if settings.require_at_jwt and not header.is_access_token:
+            raise JwtError(JwtStatus.VERIFICATION_FAILED, "header [typ] is not at+jwt")
         claims = parse_payload(payload_segment)
         signature = parse_signature(signature_segment)
 

@@ -84,10 +84,24 @@ class AccessLogFile:
 class AccessLog:
     """One `access_log` entry: a format and the file it goes to."""
 
-    __slots__ = ("_file", "_format")
+    __slots__ = ("_file", "_format", "_secret_headers")
 
-    def __init__(self, settings: AccessLogSettings, file: AccessLogFile) -> None:
+    def __init__(
+        self,
+        settings: AccessLogSettings,
+        file: AccessLogFile,
+        *,
+        secret_headers: frozenset[bytes] = frozenset(),
+    ) -> None:
+        """Compile the format.
+
+        Args:
+            settings: the format.
+            file: where lines go.
+            secret_headers: names of request headers whose values are never written: places of tokens (S53).
+        """
         self._file = file
+        self._secret_headers = secret_headers
         if settings.json_format is not None:
             self._format = compile_json(settings.json_format)
         else:
@@ -97,4 +111,4 @@ class AccessLog:
 
     def write(self, request: Request, now: float) -> None:
         """Format and queue the line of a finished request; `now` is monotonic seconds. Hot path if configured."""
-        self._file.append(self._format(FormatContext(request, now)))
+        self._file.append(self._format(FormatContext(request, now, b"", self._secret_headers)))

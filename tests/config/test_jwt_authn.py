@@ -243,6 +243,14 @@ def test_runtime_keys_reach_every_provider() -> None:
     assert (found.max_stale_s, found.require_expiration, found.cache_size) == (60.0, False, 5)
 
 
+def test_s26_strict_access_tokens_are_a_setting_that_reaches_the_verifier() -> None:
+    """Off as in Envoy; with it an ID token is refused wherever it is found."""
+    for keys, expected in (("{}", False), ("{fastproxy.jwt.require_at_jwt: true}", True)):
+        found = provider("forward: true", top=layer(keys))
+        assert found.require_at_jwt is expected
+        assert Provider(found, ask=lambda _source: None).verifier.settings.require_at_jwt is expected
+
+
 def test_a_provider_may_insist_on_expiration() -> None:
     """`require_expiration: true` is stronger than the runtime key."""
     assert provider(
@@ -262,6 +270,7 @@ def test_fractions_are_numbers_though_yaml_has_them_as_text() -> None:
         ("{fastproxy: {jwt: {}}}", "unknown setting"),
         ("{fastproxy.jwt.allow_missing_exp: 1}", "must be true or false"),
         ("{fastproxy.jwt.allow_missing_exp: 'yes'}", "must be true or false"),
+        ("{fastproxy.jwt.require_at_jwt: 1}", "must be true or false"),
         ("{fastproxy.jwks.max_stale_s: -1}", "must be a number"),
         ("{fastproxy.jwks.max_stale_s: inf}", "must be a number"),
         ("{fastproxy.jwks.max_stale_s: true}", "must be a number"),

@@ -347,3 +347,14 @@ def test_emit_time_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     """And not when the request began."""
     monkeypatch.setattr(clock, "unix_time", lambda: NOW + 60.5)
     assert text("%EMIT_TIME(%s.%3f)% %START_TIME(%s)%") == f"{NOW + 60}.500 {NOW}"
+
+
+def test_s53_a_header_that_tokens_are_read_from_is_not_written() -> None:
+    """Whatever is there: a token may be broken, or begin like no other. Its name is all that the format needs."""
+    request = finished(headers={b"x-own": b"no token by its looks"})
+    known = FormatContext(request, 100.25, b"", frozenset({b"x-own"}))
+    for template in ("%REQ(X-Own)%", "%REQ(x-none?X-OWN)%", "%REQ(X-OWN):20%"):
+        assert compile_text(template)(known) == "[redacted]"
+        assert compile_json({"h": template})(known) == '{"h":"[redacted]"}\n'
+        assert compile_text(template)(context(request)).startswith("no token by its")
+    assert header("%REQ(X-OWN)%", request) == b"no token by its looks"

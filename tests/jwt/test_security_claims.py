@@ -152,3 +152,39 @@ def test_s26_token_made_for_another_purpose_is_refused(typ: str) -> None:
 def test_s26_other_types_pass(typ: object) -> None:
     """As in Envoy; most issuers write JWT."""
     assert accepts(make_verifier(), sign(typ=typ))
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
+def test_s26_strict_mode_takes_access_tokens(typ: str) -> None:
+    """RFC 9068 section 4: `at+jwt` or `application/at+jwt`; media types know no case."""
+    verifier = make_verifier(require_at_jwt=True)
+
+    assert accepts(verifier, sign(typ=typ))
+    # Once more with the header from the cache.
+    assert accepts(verifier, sign("RS256", claims(jti="2"), typ=typ))
+
+
+@pytest.mark.parametrize(
+    "typ",
+    [None, "", "JWT", "jwt", 1, ["at+jwt"], {"at+jwt": 1}, "at+jwt ", " at+jwt", "at jwt", "xat+jwt", "at+jwt2",
+     "application/application/at+jwt", "text/at+jwt", "logout+jwt", "id+jwt"],
+)  # fmt: skip
+def test_s26_strict_mode_refuses_id_tokens_and_all_others(typ: object) -> None:
+    """An ID token says who signed in, to the client; an API must not take it for a permission."""
+    verifier = make_verifier(require_at_jwt=True)
+
+    assert refusal(verifier, sign(typ=typ)) is JwtStatus.VERIFICATION_FAILED
+    assert verifier.cached_tokens == 0
+
+
+def test_s26_strict_mode_refuses_an_id_token_by_the_key_that_signs_access_tokens() -> None:
+    """Same issuer, key and audience; only the type tells. Neither cached verdict nor cached header helps it."""
+    verifier = make_verifier(require_at_jwt=True)
+    id_token = claims(nonce="n-0S6", at_hash="MTIzNDU2Nzg5MDEyMzQ1Ng", auth_time=NOW)
+    assert accepts(verifier, sign(typ="at+jwt"))
+
+    assert refusal(verifier, sign("RS256", id_token, typ="JWT")) is JwtStatus.VERIFICATION_FAILED
+    assert refusal(verifier, sign("RS256", id_token, typ=None)) is JwtStatus.VERIFICATION_FAILED
+    assert accepts(make_verifier(), sign("RS256", id_token, typ="JWT")), (
+        "as in Envoy, where it is not asked for"
+    )

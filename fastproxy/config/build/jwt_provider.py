@@ -63,6 +63,7 @@ def build_provider(name: str, view: View, context: BuildContext) -> ProviderSett
         from_cookies=cookies,
         clock_skew_s=_build_skew(view),
         require_expiration=require_expiration,
+        require_at_jwt=context.runtime.require_at_jwt,
         cache_size=cache.integer("jwt_cache_size") or context.runtime.token_cache_size,
         cache_max_token_bytes=cache.integer("jwt_max_token_size") or _DEFAULT_MAX_TOKEN_BYTES,
         max_stale_s=context.runtime.max_stale_s,

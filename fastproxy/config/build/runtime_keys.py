@@ -20,8 +20,16 @@ DISCOVERY_CLUSTER = "fastproxy.jwks.discovery_cluster."
 #: Followed by a provider's name, a dot and a header's name.
 REQUEST_HEADERS = "fastproxy.jwks.request_headers."
 ALLOW_MISSING_EXP = "fastproxy.jwt.allow_missing_exp"
+REQUIRE_AT_JWT = "fastproxy.jwt.require_at_jwt"
 TOKEN_CACHE_SIZE = "fastproxy.jwt.token_cache_size"  # noqa: S105 - a setting's name
-KNOWN_KEYS = (MAX_STALE, SNAPSHOT_DIR, ALLOW_PRIVATE_NETWORKS, ALLOW_MISSING_EXP, TOKEN_CACHE_SIZE)
+KNOWN_KEYS = (
+    MAX_STALE,
+    SNAPSHOT_DIR,
+    ALLOW_PRIVATE_NETWORKS,
+    ALLOW_MISSING_EXP,
+    REQUIRE_AT_JWT,
+    TOKEN_CACHE_SIZE,
+)
 _PER_PROVIDER = (DISCOVERY_CLUSTER, REQUEST_HEADERS)
 _MAX_CACHE_SIZE = 10_000_000
 
@@ -52,6 +60,8 @@ class RuntimeKeys:
     """`fastproxy.jwks.max_stale_s`: how long keys may serve that cannot be refreshed."""
     allow_missing_exp: bool = False
     """`fastproxy.jwt.allow_missing_exp`: accept tokens that never expire, as Envoy does."""
+    require_at_jwt: bool = False
+    """`fastproxy.jwt.require_at_jwt`: accept tokens of the type `at+jwt` alone (RFC 9068)."""
     token_cache_size: int = 1000
     """`fastproxy.jwt.token_cache_size`: verified tokens to keep per provider and worker; 0 keeps none."""
     snapshot_dir: str = ""
@@ -92,7 +102,7 @@ def _read_layer(layer: View, values: dict[str, object], keys: RuntimeKeys) -> No
 
 
 def _read_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
-    if key in (ALLOW_MISSING_EXP, ALLOW_PRIVATE_NETWORKS):
+    if key in (ALLOW_MISSING_EXP, ALLOW_PRIVATE_NETWORKS, REQUIRE_AT_JWT):
         _read_flag(layer, key, value, keys)
     elif key in (MAX_STALE, TOKEN_CACHE_SIZE):
         _read_number(layer, key, value, keys)
@@ -115,6 +125,8 @@ def _read_flag(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
         _wrong(layer, key, "must be true or false")
     elif key == ALLOW_PRIVATE_NETWORKS:
         keys.allow_private_networks = value
+    elif key == REQUIRE_AT_JWT:
+        keys.require_at_jwt = value
     else:
         keys.allow_missing_exp = value
         if value:

@@ -61,6 +61,12 @@ class JwtAuthnFilter:
         self._strip = settings.strip_failure_response
         self._stat_prefix = f"jwt_authn.{settings.stat_prefix}." if settings.stat_prefix else "jwt_authn."
         self._identity_headers = identity_headers(settings.providers.values())
+        self.token_headers = frozenset(
+            location.name.lower().encode()
+            for provider in settings.providers.values()
+            for location in provider.from_headers
+        )
+        """Where tokens may be; no log may show what is there (S53)."""
         self._token_parameters = tuple(
             {name.encode(): None for provider in settings.providers.values() for name in provider.from_params}
         )

@@ -188,6 +188,7 @@ def _verifier_settings(settings: ProviderSettings) -> VerifierSettings:
         clock_skew_s=settings.clock_skew_s,
         require_expiration=settings.require_expiration,
         max_lifetime_s=settings.max_lifetime_s,
+        require_at_jwt=settings.require_at_jwt,
         subject_matches=None if matches is None else lambda subject: matches(subject.encode()),
         cache_size=settings.cache_size,
         cache_max_token_bytes=settings.cache_max_token_bytes,

@@ -117,6 +117,8 @@ class ProviderSettings:
     clock_skew_s: int = 60
     require_expiration: bool = True
     """Stricter than Envoy (S20): the runtime key `fastproxy.jwt.allow_missing_exp` relaxes it."""
+    require_at_jwt: bool = False
+    """The runtime key `fastproxy.jwt.require_at_jwt`: `typ` must be `at+jwt` (RFC 9068); no ID token passes (S26)."""
     cache_size: int = 1000
     cache_max_token_bytes: int = 8192
     """Verified tokens above this length are not cached (`jwt_cache_config.jwt_max_token_size`)."""
