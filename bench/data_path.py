@@ -120,11 +120,12 @@ def make_manager(jwks: bytes, cluster: Cluster) -> HttpConnectionManager:
     http = HttpConnectionManagerSettings("ingress_http", routes)
     settings = ListenerSettings("ingress", "127.0.0.1", 8080, (FilterChainSettings(http),))
     jwt_authn = JwtAuthnFilter(JwtAuthnSettings({"provider": provider}, rules), ask=lambda _source: None)
+    router = Router(http.route_config, {cluster.name: cluster})
     return HttpConnectionManager(
         settings,
         http,
-        router=Router(http.route_config, {cluster.name: cluster}),
-        filters=FilterChain([jwt_authn]),
+        router=router,
+        filters=FilterChain([jwt_authn], router.select_route),
         access_logs=[],
         loop=asyncio.get_running_loop(),
     )

@@ -84,21 +84,25 @@ class Worker:
     ) -> HttpConnectionManager:
         filters: list[HttpFilter] = []
         token_headers: frozenset[bytes] = frozenset()
+        identity_headers: frozenset[bytes] = frozenset()
         for one in http.http_filters:
             jwt_authn = JwtAuthnFilter(one.config, ask=self._ask_for_keys)
             filters.append(jwt_authn)
             token_headers |= jwt_authn.token_headers
+            identity_headers |= jwt_authn.identity_headers
             for provider in jwt_authn.providers.values():
                 self._keys.setdefault(provider.keys.source_id, []).append(provider.keys)
+        router = Router(
+            http.route_config,
+            self._clusters,
+            suppress_envoy_headers=http.suppress_envoy_headers,
+            identity_headers=identity_headers,
+        )
         return HttpConnectionManager(
             listener,
             http,
-            router=Router(
-                http.route_config,
-                self._clusters,
-                suppress_envoy_headers=http.suppress_envoy_headers,
-            ),
-            filters=FilterChain(filters),
+            router=router,
+            filters=FilterChain(filters, router.select_route),
             access_logs=[
                 AccessLog(one, self._log_file(one.path), secret_headers=token_headers)
                 for one in http.access_logs

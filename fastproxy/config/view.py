@@ -77,6 +77,10 @@ class View:
         """An integer field; 0 when unset."""
         return int(self._take(name))
 
+    def number(self, name: str) -> float:
+        """A floating-point field; 0 when unset."""
+        return float(self._take(name))
+
     def flag(self, name: str) -> bool:
         """A bool field; False when unset."""
         return bool(self._take(name))

@@ -1,7 +1,7 @@
 """The filters of a connection manager, in configured order."""
 
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from fastproxy.filters.base import HttpFilter, Outcome
 from fastproxy.http.messages import LocalReply, Request
@@ -16,10 +16,20 @@ FILTER_FAILED = LocalReply(500, details="filter_failed")
 class FilterChain:
     """Runs a request through its filters until one answers."""
 
-    __slots__ = ("_filters", "_on_request")
+    __slots__ = ("_filters", "_on_request", "_select_route")
 
-    def __init__(self, filters: Sequence[HttpFilter]) -> None:
+    def __init__(
+        self, filters: Sequence[HttpFilter], select_route: Callable[[Request], None] | None = None
+    ) -> None:
+        """Build the chain.
+
+        Args:
+            filters: in configured order, without the router.
+            select_route: called when a filter has set `request.route_is_stale` (Envoy's cleared route cache), before
+                the next filter looks at what the route says about it.
+        """
         self._filters = tuple(filters)
+        self._select_route = select_route
         self._on_request = tuple(one.on_request for one in self._filters)
 
     def on_request(self, request: Request) -> Outcome:
@@ -30,6 +40,8 @@ class FilterChain:
                 outcome = on_request(request)
                 index += 1
                 if outcome is None:
+                    if request.route_is_stale and self._select_route is not None:
+                        self._select_route(request)
                     continue
                 if isinstance(outcome, LocalReply):
                     return outcome
@@ -47,11 +59,15 @@ class FilterChain:
             if reply is not None:
                 return reply
             for on_request in self._on_request[index:]:
+                if request.route_is_stale and self._select_route is not None:
+                    self._select_route(request)
                 outcome = on_request(request)
                 if outcome is not None and not isinstance(outcome, LocalReply):
                     outcome = await outcome
                 if outcome is not None:
                     return outcome
+            if request.route_is_stale and self._select_route is not None:
+                self._select_route(request)
         except Exception:
             _log.exception("a filter failed; the request is refused")
             return FILTER_FAILED

@@ -129,10 +129,28 @@ def check_target(target: bytes) -> None:
         raise ProtocolError("path_normalization_failed", body=b"", flag="")
 
 
-def rewrite_host(request: Request, host: bytes, *, tell: bool) -> None:
-    """Send another `host` upstream; `tell`: leave the old one in `x-envoy-original-host` (Envoy 1.40)."""
+def rewrite_host(request: Request, host: bytes, *, tell: bool, append_forwarded_host: bool = False) -> None:
+    """Send another `host` upstream.
+
+    Args:
+        request: its `authority` changes.
+        host: the new one.
+        tell: leave the old one in `x-envoy-original-host` (Envoy 1.40).
+        append_forwarded_host: leave it in `x-forwarded-host`, too (Envoy `append_x_forwarded_host`).
+    """
     if host == request.authority:
         return
+    if append_forwarded_host:
+        _append_forwarded_host(request.headers, request.authority)
     if tell:
         request.headers[b"x-envoy-original-host"] = request.authority
     request.authority = host
+
+
+def _append_forwarded_host(headers: HeaderMap, host: bytes) -> None:
+    known = headers.get(b"x-forwarded-host")
+    if not isinstance(known, bytes) or not known:
+        headers[b"x-forwarded-host"] = host
+    elif known.rpartition(b",")[2].strip() != host:
+        # Envoy: a proxy that appended the same host before us has said it already.
+        headers[b"x-forwarded-host"] = known + b"," + host

@@ -61,6 +61,11 @@ def check_framing(request: Request) -> None:
         request.has_body = request.content_length > 0
 
 
+def is_authority(host: bytes) -> bool:
+    """Whether the bytes are a host, with or without a port, that may be sent upstream."""
+    return _AUTHORITY.match(host) is not None
+
+
 def take_authority(headers: HeaderMap) -> bytes | None:
     """Remove `host` from the headers and return it; None if there was none (RFC 9112 section 3.2).
 

@@ -1,10 +1,13 @@
 """One request, as everything after the parser sees it."""
 
 from collections.abc import Callable, Mapping
+from random import SystemRandom
 from typing import Any
 
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 from fastproxy.http.headers import HeaderMap
+
+_random = SystemRandom()
 
 
 class Request:
@@ -39,13 +42,16 @@ class Request:
         "original_path",
         "path",
         "query",
+        "random_value",
         "remote_address",
         "response_headers",
         "response_rules",
         "response_status",
+        "route",
         "route_is_stale",
         "route_name",
         "scheme",
+        "set_cookies",
         "start_monotonic",
         "start_unix",
         "target",
@@ -79,6 +85,8 @@ class Request:
         """Body bytes that were read and not yet passed on: at most one read, for reading pauses while they wait."""
         self.expects_continue = False
         self.keep_alive = True
+        self.route: object = None
+        """The router's: what the request was routed to; None if nothing matched."""
         self.route_name = ""
         self.original_path = b""
         """The target before a rewrite."""
@@ -97,6 +105,8 @@ class Request:
         """What the route says about filters, by filter name (`typed_per_filter_config`); None if it says nothing."""
         self.route_is_stale = False
         """A filter changed what routes may go by: the route has to be selected once more (`clear_route_cache`)."""
+        self.random_value = -1
+        """What `draw` has drawn; -1 before that."""
         self.start_monotonic = 0.0
         self.start_unix = 0.0
         self.bytes_received = 0
@@ -107,6 +117,8 @@ class Request:
         self.response_headers: HeaderMap | None = None
         self.response_rules: ResponseHook | None = None
         """What the route does to the headers of a response, also of one that the proxy gives itself."""
+        self.set_cookies: list[bytes] | None = None
+        """Values of `set-cookie` that the upstream's response is to carry besides its own."""
         self.upstream_cluster = ""
         self.upstream_host = ""
 
@@ -114,6 +126,15 @@ class Request:
         """Set path and query together: rules, routes, filters and the upstream see one path (S49)."""
         self.target = target
         self.path, _, self.query = target.partition(b"?")
+
+    def draw(self) -> int:
+        """A random number below 2**64 that stays the same for this request.
+
+        One draw for all shares of one request, as in Envoy: routes for 30 % and for 50 % in a row get 30 % and 20 %.
+        """
+        if self.random_value < 0:
+            self.random_value = _random.getrandbits(64)
+        return self.random_value
 
 
 #: Changes the headers of a response to a request.

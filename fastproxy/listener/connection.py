@@ -23,7 +23,6 @@ from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
 from fastproxy.router.forward import REQUEST_TIMEOUT, STREAM_IDLE_TIMEOUT, Exchange
-from fastproxy.router.table import Route
 from fastproxy.tasks import spawn
 from fastproxy.timers import LazyTimer
 
@@ -215,14 +214,14 @@ class DownstreamConnection(RequestReader):
             return
         if request.expects_continue and request.has_body:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        route = manager.router.select_route(request)
+        manager.router.select_first_route(request)
         outcome = manager.filters.on_request(request)
         if outcome is None:
-            self._forward(request, route)
+            self._forward(request)
         elif isinstance(outcome, LocalReply):
             self._reply(outcome)
         else:
-            self._filter_task = spawn(self._wait_for_filters(request, route, outcome), name="filters")
+            self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
 
     def _reject(self, error: ProtocolError) -> None:
         """Answer a message that cannot be served, and close: what follows it cannot be trusted."""
@@ -262,9 +261,7 @@ class DownstreamConnection(RequestReader):
         self._response_started = False
         return request
 
-    async def _wait_for_filters(
-        self, request: Request, route: Route | None, outcome: Awaitable[LocalReply | None]
-    ) -> None:
+    async def _wait_for_filters(self, request: Request, outcome: Awaitable[LocalReply | None]) -> None:
         reply = await outcome
         self._filter_task = None
         if self._request is not request or self.closing:
@@ -273,14 +270,11 @@ class DownstreamConnection(RequestReader):
         if reply is not None:
             self._reply(reply)
         else:
-            self._forward(request, route)
+            self._forward(request)
 
-    def _forward(self, request: Request, route: Route | None) -> None:
+    def _forward(self, request: Request) -> None:
         """Hand the request to the router, with the part of its body that is already here. Hot path."""
-        router = self._manager.router
-        if request.route_is_stale:
-            route = router.select_route(request)
-        outcome = router.forward(request, route, self)
+        outcome = self._manager.router.forward(request, self)
         if isinstance(outcome, LocalReply):
             self._reply(outcome)
             return

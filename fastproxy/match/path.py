@@ -1,6 +1,7 @@
 """Path conditions, compiled (Envoy `RouteMatch`; spec/http.md section 8.2, spec/jwt_authn.md section 5.1)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import re2
 
@@ -8,6 +9,9 @@ from fastproxy.match.settings import PathKind, PathMatch
 
 #: Says whether a path (without query) satisfies the condition.
 PathMatcher = Callable[[bytes], bool]
+
+#: How much of a pattern's beginning is worth knowing.
+_LITERAL_PREFIX_BYTES = 128
 
 
 def build_path_matcher(match: PathMatch) -> PathMatcher:
@@ -29,6 +33,23 @@ def build_path_matcher(match: PathMatch) -> PathMatcher:
         # Every path that reaches a matcher starts with a slash, but `OPTIONS *` does not.
         return _any_path if not value else _any_rooted_path
     return _prefix(value)
+
+
+def literal_prefix(pattern: str) -> bytes:
+    """The bytes that every path begins with which the regular expression matches; may be empty.
+
+    RE2 knows the least and the greatest text that a pattern can match; all others lie between, and so begin with what
+    those two begin with.
+    """
+    try:
+        least, greatest = _compile(pattern).possiblematchrange(_LITERAL_PREFIX_BYTES)
+    except re2.error:
+        # There is no such range, for example because the pattern begins with `.*`.
+        return b""
+    size = 0
+    while size < min(len(least), len(greatest)) and least[size] == greatest[size]:
+        size += 1
+    return bytes(least[:size])
 
 
 def _any_path(path: bytes) -> bool:  # the matcher signature
@@ -63,18 +84,22 @@ def _ignoring_case(matcher: PathMatcher) -> PathMatcher:
 
 
 def _regex(pattern: str) -> PathMatcher:
-    options = re2.Options()
-    options.log_errors = False
-    # Paths are bytes; Latin-1 keeps one byte one character, so that no path fails to decode.
-    options.encoding = re2.Options.Encoding.LATIN1
-    try:
-        compiled = re2.compile(pattern.encode(), options)
-    except re2.error as error:
-        detail = error.args[0] if error.args else "invalid regular expression"
-        text = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
-        raise ValueError(text) from error
+    compiled = _compile(pattern)
 
     def matches(path: bytes) -> bool:
         return compiled.fullmatch(path) is not None
 
     return matches
+
+
+def _compile(pattern: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    # Paths are bytes; Latin-1 keeps one byte one character, so that no path fails to decode.
+    options.encoding = re2.Options.Encoding.LATIN1
+    try:
+        return re2.compile(pattern.encode(), options)
+    except re2.error as error:
+        detail = error.args[0] if error.args else "invalid regular expression"
+        text = detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
+        raise ValueError(text) from error

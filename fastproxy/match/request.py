@@ -4,7 +4,11 @@ import re
 from collections.abc import Callable
 
 from fastproxy.http.headers import values
+from fastproxy.http.local_reply import is_grpc
 from fastproxy.http.messages import Request
+from fastproxy.match.fraction import build_fraction_matcher
+from fastproxy.match.metadata import build_metadata_matcher
+from fastproxy.match.query import first_parameter
 from fastproxy.match.settings import HeaderMatch, QueryMatch, RangeMatch, RequestConditions, StringMatch
 from fastproxy.match.string import StringMatcher, build_string_matcher
 
@@ -26,6 +30,11 @@ def build_request_matcher(conditions: RequestConditions) -> RequestMatcher | Non
         matchers.append(lambda request: request.method == b"CONNECT")
     matchers += [_build_header_matcher(match) for match in conditions.headers]
     matchers += [_build_query_matcher(match) for match in conditions.query_parameters]
+    if conditions.grpc:
+        matchers.append(is_grpc)
+    if conditions.fraction is not None:
+        matchers.append(build_fraction_matcher(conditions.fraction))
+    matchers += [build_metadata_matcher(match) for match in conditions.metadata]
     if not matchers:
         return None
     if len(matchers) == 1:
@@ -41,12 +50,12 @@ def _build_header_matcher(match: HeaderMatch) -> RequestMatcher:
         wanted = match.value is not invert
         # With `treat_missing_header_as_empty` every header is there.
         always = match.missing_as_empty
-        return lambda request: (always or bool(_header_values(request, name))) is wanted
+        return lambda request: (always or bool(header_values(request, name))) is wanted
     matches = _build_value_matcher(match.value)
     missing = [b""] if match.missing_as_empty else []
 
     def matches_header(request: Request) -> bool:
-        found = _header_values(request, name) or missing
+        found = header_values(request, name) or missing
         # Values of one name are tried one by one; inverted, none of them may match.
         return bool(found) and any(matches(value) for value in found) is not invert
 
@@ -60,7 +69,8 @@ def _build_value_matcher(value: StringMatch | RangeMatch) -> StringMatcher:
     return lambda text: _INTEGER.fullmatch(text) is not None and start <= int(text) < end
 
 
-def _header_values(request: Request, name: bytes) -> list[bytes]:
+def header_values(request: Request, name: bytes) -> list[bytes]:
+    """All values of a request header by its lower-case name; also of `:path` and its like, and of `host`."""
     if name == b":path":
         return [request.target]
     if name == b":method":
@@ -76,20 +86,11 @@ def _build_query_matcher(match: QueryMatch) -> RequestMatcher:
     name = match.name.encode()
     if isinstance(match.value, bool):
         wanted = match.value
-        return lambda request: (_query_value(request.query, name) is not None) is wanted
+        return lambda request: (first_parameter(request.query, name) is not None) is wanted
     matches = build_string_matcher(match.value)
 
     def matches_parameter(request: Request) -> bool:
-        value = _query_value(request.query, name)
+        value = first_parameter(request.query, name)
         return value is not None and matches(value)
 
     return matches_parameter
-
-
-def _query_value(query: bytes, name: bytes) -> bytes | None:
-    """The first value of a parameter as it stands in the query: Envoy decodes neither name nor value here."""
-    for pair in query.split(b"&"):
-        found, _, value = pair.partition(b"=")
-        if found == name:
-            return value
-    return None

@@ -73,6 +73,73 @@ class QueryMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class RegexSubstitution:
+    """Every match of `pattern` is replaced (Envoy `RegexMatchAndSubstitute`)."""
+
+    pattern: str
+    substitution: str
+    """`\\1` stands for the first group, `\\0` for the whole match, `\\\\` for a backslash, as in RE2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    """A share of all requests (Envoy `FractionalPercent`, runtime value already applied)."""
+
+    numerator: int
+    denominator: int
+    """100, 10,000 or 1,000,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullMatch:
+    """The value is null."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMatch:
+    """The value is a number in `start` (included) to `end` (excluded), or is `start` if there is no `end`."""
+
+    start: float
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PresentMatch:
+    """There is a value; with `present` False nothing satisfies it, in Envoy neither: `invert` says "absent"."""
+
+    present: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ListMatch:
+    """The value is a list, and one of its members satisfies the condition."""
+
+    member: "ValueMatch"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyMatch:
+    """One of the conditions holds (`or_match`)."""
+
+    conditions: tuple["ValueMatch", ...]
+
+
+#: A condition on a value of dynamic metadata (Envoy `ValueMatcher`); a bool is `bool_match`.
+ValueMatch = NullMatch | NumberMatch | StringMatch | bool | PresentMatch | ListMatch | AnyMatch
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataMatch:
+    """One condition on dynamic metadata (Envoy `type.matcher.v3.MetadataMatcher`)."""
+
+    namespace: str
+    """`filter`: who wrote it."""
+    path: tuple[str, ...]
+    value: ValueMatch
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RequestConditions:
     """What a `RouteMatch` asks for besides the path; all of it must hold."""
 
@@ -80,3 +147,9 @@ class RequestConditions:
     """`connect_matcher`: the method is CONNECT; there is no path then."""
     headers: tuple[HeaderMatch, ...] = ()
     query_parameters: tuple[QueryMatch, ...] = ()
+    grpc: bool = False
+    """`grpc`: the request is gRPC."""
+    fraction: Fraction | None = None
+    """`runtime_fraction`: so many of the requests."""
+    metadata: tuple[MetadataMatch, ...] = ()
+    """`dynamic_metadata`."""

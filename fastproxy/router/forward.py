@@ -16,9 +16,9 @@ from typing import Protocol
 from fastproxy import clock
 from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.forwarding import rewrite_host
-from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.headers import HeaderMap, append, encode_headers
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.router.table import Route
+from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.endpoint import Endpoint
@@ -123,7 +123,12 @@ class Exchange:
         request.upstream_host = endpoint.text
         route = self._route
         if route.auto_host_rewrite and endpoint.address.hostname:
-            rewrite_host(request, endpoint.address.hostname.encode(), tell=route.envoy_headers)
+            rewrite_host(
+                request,
+                endpoint.address.hostname.encode(),
+                tell=route.envoy_headers,
+                append_forwarded_host=route.append_forwarded_host,
+            )
         cluster.stats.upstream_rq_total += 1
         endpoint.stats.rq_total += 1
         connection = endpoint.pool.take_idle()
@@ -210,6 +215,9 @@ class Exchange:
                 endpoint.stats.rq_success += 1
             else:
                 endpoint.stats.rq_error += 1
+        if self.request.set_cookies is not None:
+            for cookie in self.request.set_cookies:
+                append(headers, b"set-cookie", cookie)
         if complete:
             self._complete(now)
         self._downstream.on_response_head(status, headers, body, complete=complete)

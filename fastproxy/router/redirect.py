@@ -3,23 +3,35 @@
 from collections.abc import Callable
 
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.match.settings import PathKind, PathMatch
+from fastproxy.match.settings import PathMatch
+from fastproxy.router.rewrite import PathRewrite, build_path_rewrite
 from fastproxy.router.settings import RedirectAction
 
 _DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def build_redirect(action: RedirectAction, match: PathMatch) -> Callable[[Request], LocalReply]:
-    """Compile a redirect into a function from request to reply."""
+    """Compile a redirect into a function from request to reply.
+
+    Raises:
+        ValueError: `regex_rewrite` is invalid (the configuration has checked this before).
+    """
+    rewrite = build_path_rewrite(match, action.prefix_rewrite, action.regex_rewrite)
 
     def reply(request: Request) -> LocalReply:
         scheme = _scheme(action, request)
-        location = scheme + b"://" + _authority(action, request, scheme) + _target(action, match, request)
+        location = scheme + b"://" + _authority(action, request, scheme) + _target(action, rewrite, request)
         return LocalReply(
             action.status, details="direct_response", headers=((b"location", location),), is_of_route=True
         )
 
     return reply
+
+
+def redirect_to_https(request: Request) -> LocalReply:
+    """What a virtual host with `require_tls` answers to a request in the clear: the same, port and all, over TLS."""
+    location = b"https://" + request.authority + request.target
+    return LocalReply(301, details="direct_response", headers=((b"location", location),), is_of_route=True)
 
 
 def _scheme(action: RedirectAction, request: Request) -> bytes:
@@ -47,14 +59,10 @@ def _split_port(authority: bytes) -> tuple[bytes, bytes]:
     return name, colon + port
 
 
-def _target(action: RedirectAction, match: PathMatch, request: Request) -> bytes:
+def _target(action: RedirectAction, rewrite: PathRewrite | None, request: Request) -> bytes:
     query = b"" if action.strip_query or not request.query else b"?" + request.query
     if action.path_redirect:
         path = action.path_redirect.encode()
         # A query of its own replaces the request's.
         return path if b"?" in path else path + query
-    path = request.path
-    if action.prefix_rewrite:
-        whole = match.kind in (PathKind.EXACT, PathKind.REGEX)
-        path = action.prefix_rewrite.encode() + (b"" if whole else path[len(match.value.encode()) :])
-    return path + query
+    return (request.path if rewrite is None else rewrite(request.path)) + query

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
-from fastproxy.http.forwarding import rewrite_host
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.match.request import header_values
 from fastproxy.router.forward import Downstream, Exchange
-from fastproxy.router.settings import RouteConfigurationSettings
+from fastproxy.router.route import Route
+from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
-from fastproxy.router.table import NO_ROUTE, Route, RouteTable
+from fastproxy.router.table import NO_ROUTE, RouteTable
 from fastproxy.upstream.cluster import Cluster
 
 
@@ -20,33 +21,62 @@ class Router:
         clusters: Mapping[str, Cluster],
         *,
         suppress_envoy_headers: bool = False,
+        identity_headers: frozenset[bytes] = frozenset(),
     ) -> None:
+        """Compile the routes.
+
+        Args:
+            settings: the checked configuration.
+            clusters: by name; may grow and shrink while the router lives.
+            suppress_envoy_headers: from the router filter's configuration.
+            identity_headers: names that only filters may set. A downstream's are removed before routes look at headers.
+        """
         self._table = RouteTable(settings, envoy_headers=not suppress_envoy_headers)
         self._clusters = clusters
         self._envoy_headers = not suppress_envoy_headers
+        # Routes that look at no header cannot be misled by one; the filters remove it before they add their own.
+        self._forgeable = identity_headers if _looks_at_headers(settings) else frozenset()
         self.stats = RouterStats()
 
-    def select_route(self, request: Request) -> Route | None:
-        """Resolve the request's route, before the filters; again if one asks for it. Hot path: once per request."""
-        if request.method == b"CONNECT":
-            # Only a `connect_matcher` matches it, whatever its target looks like; there is none (8.2).
-            return None
-        route = self._table.select_route(request.authority, request.path)
+    def select_first_route(self, request: Request) -> None:
+        """Resolve the request's route before any filter has seen it. Hot path: once per request.
+
+        Only verified claims drive routing (S57): identity headers that came with the request are no claims.
+        """
+        if self._forgeable and not self._forgeable.isdisjoint(request.headers):
+            for name in self._forgeable.intersection(request.headers):
+                del request.headers[name]
+        self.select_route(request)
+
+    def select_route(self, request: Request) -> None:
+        """Resolve the request's route; again if a filter asks for it. Hot path: once per request.
+
+        Sets `request.route`, and `request.filter_configs` to what the route says about filters.
+        """
+        route = self._table.select_route(request)
+        request.route_is_stale = False
         if route is not None:
+            if route.choose is not None:
+                route = route.choose(request)
             request.filter_configs = route.filter_configs
             request.response_rules = route.response_rules
-        return route
+        else:
+            request.filter_configs = None
+            request.response_rules = None
+        request.route = route
 
-    def forward(self, request: Request, route: Route | None, downstream: Downstream) -> LocalReply | Exchange:
-        """Apply the route: a reply of its own, or an exchange that the caller starts. Hot path."""
+    def forward(self, request: Request, downstream: Downstream) -> LocalReply | Exchange:
+        """Apply the request's route: a reply of its own, or an exchange that the caller starts. Hot path."""
+        route = request.route
         if route is None:
             self.stats.no_route += 1
             return NO_ROUTE
+        assert isinstance(route, Route)
         request.route_name = route.name
         action = route.forward
         if action is None:
             return self._reply(request, route)
-        cluster = self._clusters.get(action.cluster)
+        cluster = self._clusters.get(route.cluster or _named_by_header(request, action.cluster_header))
         if cluster is None:
             self.stats.no_cluster += 1
             return LocalReply(action.cluster_not_found_status, details="cluster_not_found", flag="NC")
@@ -56,10 +86,9 @@ class Router:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
         if route.request_rules is not None:
             route.request_rules.apply_to_request(request)
-        if route.rewrite_path is not None:
-            self._rewrite_path(request, route)
-        if action.host_rewrite_literal:
-            rewrite_host(request, action.host_rewrite_literal.encode(), tell=self._envoy_headers)
+        if route.edits is not None:
+            for edit in route.edits:
+                edit(request)
         return Exchange(request, route, cluster, downstream)
 
     def _reply(self, request: Request, route: Route) -> LocalReply:
@@ -71,9 +100,17 @@ class Router:
             self.stats.rq_direct_response += 1
         return reply
 
-    def _rewrite_path(self, request: Request, route: Route) -> None:
-        assert route.rewrite_path is not None
-        request.original_path = request.target
-        if self._envoy_headers:
-            request.headers[b"x-envoy-original-path"] = request.target
-        request.set_target(route.rewrite_path(request.target))
+
+def _named_by_header(request: Request, name: str) -> str:
+    """The cluster that a header names (`cluster_header`); empty, and so unknown, if there is no such header."""
+    found = header_values(request, name.encode()) if name else []
+    return found[0].decode("utf-8", "replace") if found else ""
+
+
+def _looks_at_headers(settings: RouteConfigurationSettings) -> bool:
+    for host in settings.virtual_hosts:
+        for route in host.routes:
+            weighted = route.action.weighted_clusters if isinstance(route.action, ForwardAction) else None
+            if route.conditions.headers or (weighted is not None and weighted.header_name):
+                return True
+    return False

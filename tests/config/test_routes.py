@@ -1,14 +1,40 @@
 """Virtual hosts, route matches and actions."""
 
+from typing import Any
+
 import pytest
 
-from fastproxy.match.settings import PathKind, PathMatch
+from fastproxy.match.settings import (
+    AnyMatch,
+    Fraction,
+    HeaderMatch,
+    ListMatch,
+    NullMatch,
+    NumberMatch,
+    PathKind,
+    PathMatch,
+    PresentMatch,
+    QueryMatch,
+    RegexSubstitution,
+    RequestConditions,
+    StringKind,
+    StringMatch,
+    ValueMatch,
+)
 from fastproxy.router.settings import (
+    CookieHash,
     DirectResponseAction,
     ForwardAction,
+    HashPolicy,
+    HeaderHash,
+    QueryHash,
     RedirectAction,
     RouteActionSettings,
     RouteConfigurationSettings,
+    SourceAddressHash,
+    TlsRequirement,
+    WeightedCluster,
+    WeightedClusters,
 )
 from tests.config.support import load, minimal, problem, warnings
 
@@ -152,11 +178,8 @@ def test_direct_response_bodies_are_bounded() -> None:
 @pytest.mark.parametrize(
     "route",
     [
-        "- match: {prefix: /, headers: [{name: a}]}\n  route: {cluster: backend}",
-        "- match: {prefix: /, query_parameters: [{name: a}]}\n  route: {cluster: backend}",
-        "- match: {prefix: /, runtime_fraction: {default_value: {numerator: 5}}}\n  route: {cluster: backend}",
-        "- match: {connect_matcher: {}}\n  route: {cluster: backend}",
-        "- match: {prefix: /}\n  route: {cluster_header: x}",
+        "- match: {prefix: /, filter_state: [{key: a, string_match: {exact: b}}]}\n  route: {cluster: backend}",
+        "- match: {prefix: /}\n  route: {cluster: backend, hash_policy: [{filter_state: {key: a}}]}",
         "- match: {prefix: /}\n  route: {cluster: backend, retry_policy: {retry_on: 5xx}}",
     ],
 )
@@ -173,6 +196,213 @@ def test_a_prefix_with_a_query_warns_that_it_never_matches() -> None:
     )
 
 
-def test_virtual_hosts_that_demand_tls_are_refused() -> None:
-    """Serving them in the clear would be the opposite."""
-    assert "ALL is not supported" in problem(minimal(virtual_host="require_tls: ALL")).problem
+@pytest.mark.parametrize("value", list(TlsRequirement))
+def test_virtual_hosts_can_demand_tls(value: TlsRequirement) -> None:
+    """`require_tls`."""
+    assert table(minimal(virtual_host=f"require_tls: {value.value}")).virtual_hosts[0].require_tls is value
+
+
+def conditions(match: str, top: str = "") -> RequestConditions:
+    text = minimal(routes=f"- match: {{prefix: /, {match}}}\n  {FORWARD}", top=top)
+    return table(text).virtual_hosts[0].routes[0].conditions
+
+
+def metadata(value: str) -> ValueMatch:
+    match = f"{{filter: jwt, path: [{{key: p}}, {{key: tenant}}], value: {value}}}"
+    (found,) = conditions(f"dynamic_metadata: [{match}]").metadata
+    assert (found.namespace, found.path, found.invert) == ("jwt", ("p", "tenant"), False)
+    return found.value
+
+
+ACME = StringMatch(StringKind.EXACT, "acme")
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        ("grpc: {}", RequestConditions(grpc=True)),
+        ("headers: [{name: A}]", RequestConditions(headers=(HeaderMatch("a"),))),
+        ("query_parameters: [{name: A}]", RequestConditions(query_parameters=(QueryMatch("A"),))),
+        ("runtime_fraction: {default_value: {numerator: 5}}", RequestConditions(fraction=Fraction(5, 100))),
+        (
+            "runtime_fraction: {default_value: {numerator: 5, denominator: MILLION}}",
+            RequestConditions(fraction=Fraction(5, 1_000_000)),
+        ),
+    ],
+)
+def test_conditions_besides_the_path(match: str, expected: RequestConditions) -> None:
+    """Every attribute from its field."""
+    assert conditions(match) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("{string_match: {exact: acme}}", ACME),
+        ("{null_match: {}}", NullMatch()),
+        ("{bool_match: false}", False),
+        ("{double_match: {exact: 3}}", NumberMatch(3.0)),
+        ("{double_match: {range: {start: 1, end: 2.5}}}", NumberMatch(1.0, 2.5)),
+        ("{present_match: true}", PresentMatch()),
+        ("{list_match: {one_of: {string_match: {exact: acme}}}}", ListMatch(ACME)),
+        (
+            "{or_match: {value_matchers: [{string_match: {exact: acme}}, {bool_match: true}]}}",
+            AnyMatch((ACME, True)),
+        ),
+    ],
+)
+def test_conditions_on_metadata(value: str, expected: ValueMatch) -> None:
+    """Every form of a ValueMatcher."""
+    assert metadata(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("30", Fraction(30, 100)),
+        ("{numerator: 7, denominator: TEN_THOUSAND}", Fraction(7, 10_000)),
+        ("{numerator: 7}", Fraction(7, 100)),
+    ],
+)
+def test_shares_follow_the_runtime(value: str, expected: Fraction) -> None:
+    """A static layer of `layered_runtime` overrides the default; a later layer overrides an earlier one."""
+    layers = (
+        f"[{{name: a, static_layer: {{my.key: 1}}}}, {{name: b, static_layer: {{my: {{key: {value}}}}}}}]"
+    )
+    top = f"layered_runtime: {{layers: {layers}}}"
+    match = "runtime_fraction: {default_value: {numerator: 5}, runtime_key: my.key}"
+    assert conditions(match, top).fraction == expected
+    text = minimal(routes=f"- match: {{prefix: /, {match}}}\n  {FORWARD}", top=top)
+    assert not [entry for entry in warnings(text) if "does not read" in entry]
+
+
+def test_a_runtime_value_that_is_no_share_is_refused() -> None:
+    """It would send requests elsewhere than it says."""
+    top = "layered_runtime: {layers: [{name: a, static_layer: {my.key: soon}}]}"
+    match = "runtime_fraction: {default_value: {numerator: 5}, runtime_key: my.key}"
+    found = problem(minimal(routes=f"- match: {{prefix: /, {match}}}\n  {FORWARD}", top=top))
+    assert "no share of requests" in found.problem
+
+
+def test_runtime_keys_that_nothing_names_are_warned_about() -> None:
+    """Whoever wrote them expects something of them."""
+    top = "layered_runtime: {layers: [{name: a, static_layer: {my.key: 1}}]}"
+    assert any('does not read "my.key"' in entry for entry in warnings(minimal(top=top)))
+
+
+def test_weighted_clusters() -> None:
+    """With the runtime's weights, and each entry's own host."""
+    top = "layered_runtime: {layers: [{name: a, static_layer: {w.backend: 7}}]}"
+    text = minimal(
+        routes="""
+        - match: {prefix: /}
+          route:
+            weighted_clusters:
+              runtime_key_prefix: w
+              header_name: X-Pick
+              clusters:
+              - {name: backend, weight: 1, host_rewrite_literal: h}
+              - {cluster_header: X-Cluster, weight: 2}
+        """,
+        top=top,
+    )
+    found = table(text).virtual_hosts[0].routes[0].action
+    assert isinstance(found, ForwardAction)
+    assert found.weighted_clusters == WeightedClusters(
+        (WeightedCluster("backend", 7, "", "h"), WeightedCluster("", 2, "x-cluster")), "x-pick"
+    )
+
+
+@pytest.mark.parametrize(
+    ("weighted", "words"),
+    [
+        ("clusters: [{name: backend, weight: 0}]", "must be greater than 0"),
+        ("clusters: [{name: backend, weight: 1}], total_weight: 100", "add up to 1, not to 100"),
+        ("clusters: [{name: bakend, weight: 1}]", "unknown cluster"),
+        ("clusters: [{weight: 1}]", "one of name and cluster_header"),
+        ("clusters: [{name: backend, cluster_header: a, weight: 1}]", "one of name and cluster_header"),
+    ],
+)
+def test_weights_that_cannot_be_meant(weighted: str, words: str) -> None:
+    """As in Envoy."""
+    text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{weighted_clusters: {{{weighted}}}}}")
+    assert words in problem(text).problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("host_rewrite_header: X-Host", {"host_rewrite_header": "x-host"}),
+        ("append_x_forwarded_host: true", {"append_x_forwarded_host": True}),
+        (
+            "regex_rewrite: {pattern: {regex: /a/(.*)}, substitution: '/\\1'}",
+            {"regex_rewrite": RegexSubstitution("/a/(.*)", "/\\1")},
+        ),
+        (
+            "host_rewrite_path_regex: {pattern: {regex: ^/(.*)$}, substitution: '\\1'}",
+            {"host_rewrite_path_regex": RegexSubstitution("^/(.*)$", "\\1")},
+        ),
+        (
+            (
+                "hash_policy: [{header: {header_name: X-User}, terminal: true},"
+                " {connection_properties: {source_ip: true}}]"
+            ),
+            {
+                "hash_policy": (
+                    HashPolicy(HeaderHash("x-user"), terminal=True),
+                    HashPolicy(SourceAddressHash()),
+                )
+            },
+        ),
+        (
+            (
+                "hash_policy: [{cookie: {name: s, ttl: 60s, path: /p, attributes: [{name: Secure}]}}, "
+                "{query_parameter: {name: U}}]"
+            ),
+            {
+                "hash_policy": (
+                    HashPolicy(CookieHash("s", 60.0, "/p", (("Secure", ""),))),
+                    HashPolicy(QueryHash("U")),
+                )
+            },
+        ),
+    ],
+)
+def test_more_of_route_actions(fields: str, expected: dict[str, Any]) -> None:
+    """Every attribute from its field."""
+    assert action(f"route: {{cluster: backend, {fields}}}") == ForwardAction("backend", **expected)
+
+
+def test_a_cluster_can_be_named_by_a_header() -> None:
+    """`cluster_header`."""
+    assert action("route: {cluster_header: X-Cluster}") == ForwardAction(cluster_header="x-cluster")
+
+
+def test_redirects_can_rewrite_by_regex() -> None:
+    """`regex_rewrite` of a redirect."""
+    found = action("redirect: {regex_rewrite: {pattern: {regex: a}, substitution: b}}")
+    assert found == RedirectAction(regex_rewrite=RegexSubstitution("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("regex_rewrite: {pattern: {regex: a}, substitution: '\\1'}", "has 0 groups"),
+        ("regex_rewrite: {pattern: {regex: a}, substitution: '\\n'}", "backslash"),
+        ("regex_rewrite: {pattern: {regex: a}, substitution: 'a b'}", "blank"),
+        ("regex_rewrite: {pattern: {regex: '('}, substitution: a}", "invalid regex"),
+        ("prefix_rewrite: /a, regex_rewrite: {pattern: {regex: a}, substitution: b}", "only one of"),
+        ("hash_policy: [{cookie: {name: 'a=b'}}]", "no name for a cookie"),
+        ("hash_policy: [{cookie: {name: a, ttl: 1s, path: '/;x'}}]", "without a semicolon"),
+    ],
+)
+def test_rewrites_and_hashes_that_cannot_work(fields: str, words: str) -> None:
+    """Found when the file is loaded, not when the first request comes."""
+    text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{cluster: backend, {fields}}}")
+    assert words in problem(text).problem
+
+
+def test_connect_routes_are_for_connect_alone() -> None:
+    """`connect_matcher`."""
+    text = minimal(routes=f"- match: {{connect_matcher: {{}}}}\n  {FORWARD}")
+    assert table(text).virtual_hosts[0].routes[0].conditions == RequestConditions(connect_only=True)

@@ -20,6 +20,7 @@ from typing import Any, Self, cast
 from fastproxy import clock
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.chain import FilterChain
+from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
 from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.manager import HttpConnectionManager
@@ -326,15 +327,22 @@ class Proxy:
         clock.unix_time = lambda: NOW + self.loop.now - START
         self.cluster.update_endpoints([UPSTREAM])
         catch_connects(self._connect)
+        router = Router(
+            self._settings.http.route_config,
+            {self.cluster.name: self.cluster},
+            suppress_envoy_headers=self._settings.http.suppress_envoy_headers,
+            identity_headers=frozenset(
+                name
+                for one in self._filters
+                if isinstance(one, JwtAuthnFilter)
+                for name in one.identity_headers
+            ),
+        )
         self.manager = HttpConnectionManager(
             self._settings,
             self._settings.http,
-            router=Router(
-                self._settings.http.route_config,
-                {self.cluster.name: self.cluster},
-                suppress_envoy_headers=self._settings.http.suppress_envoy_headers,
-            ),
-            filters=FilterChain(self._filters),
+            router=router,
+            filters=FilterChain(self._filters, router.select_route),
             access_logs=[AccessLog(AccessLogSettings("", text_format=self._log_format), self.log)],
             loop=self.loop.as_loop(),
         )

@@ -2,7 +2,9 @@
 
 import pytest
 
+from fastproxy.http.messages import Request
 from fastproxy.match.settings import PathKind, PathMatch
+from fastproxy.router.route import Route
 from fastproxy.router.settings import (
     DirectResponseAction,
     ForwardAction,
@@ -10,7 +12,7 @@ from fastproxy.router.settings import (
     RouteSettings,
     VirtualHostSettings,
 )
-from fastproxy.router.table import Route, RouteTable
+from fastproxy.router.table import RouteTable
 
 
 def named_route(name: str, prefix: str = "/") -> RouteSettings:
@@ -20,11 +22,15 @@ def named_route(name: str, prefix: str = "/") -> RouteSettings:
 def table(*domains: str, ignore_port: bool = False) -> RouteTable:
     """One virtual host a domain, its route named after it."""
     hosts = tuple(VirtualHostSettings(domain, (domain,), (named_route(domain),)) for domain in domains)
-    return RouteTable(RouteConfigurationSettings("r", hosts, ignore_port_in_host_matching=ignore_port))
+    settings = RouteConfigurationSettings("r", hosts, ignore_port_in_host_matching=ignore_port)
+    return RouteTable(settings)
 
 
 def chosen(routes: RouteTable, host: bytes, path: bytes = b"/") -> str | None:
-    route = routes.select_route(host, path)
+    request = Request(b"GET", path, {})
+    request.set_target(path)
+    request.authority = host
+    route = routes.select_route(request)
     return None if route is None else route.name
 
 
@@ -105,45 +111,16 @@ def test_a_flood_of_hosts_does_not_grow_the_table() -> None:
     assert len(routes._known) <= 1024
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "rewrite", "target", "expected"),
-    [
-        (PathKind.PREFIX, "/pr", "/", b"/pr/x", b"//x"),
-        (PathKind.PREFIX, "/pr", "/", b"/pr", b"/"),
-        (PathKind.PREFIX, "/pr/", "/", b"/pr/x?a=/pr/", b"/x?a=/pr/"),
-        (PathKind.PREFIX, "/", "/base/", b"/x", b"/base/x"),
-        (PathKind.SEPARATED_PREFIX, "/pr", "/new", b"/pr/x?", b"/new/x?"),
-        (PathKind.EXACT, "/p", "/new", b"/p?q", b"/new?q"),
-        (PathKind.REGEX, "/r.*", "/new", b"/rest?q", b"/new?q"),
-    ],
-)
-def test_prefix_rewrite(kind: PathKind, value: str, rewrite: str, target: bytes, expected: bytes) -> None:
-    """No slash magic; `path` and `safe_regex` replace the whole path (spec/http.md section 9.1)."""
-    route = Route(
-        RouteSettings(PathMatch(kind, value), ForwardAction("c", prefix_rewrite=rewrite)), envoy_headers=True
-    )
-    assert route.rewrite_path is not None
-    assert route.rewrite_path(target) == expected
-
-
-def test_a_prefix_that_matched_in_another_case_is_cut_by_length() -> None:
-    """`case_sensitive: false` with a rewrite."""
-    match = PathMatch(PathKind.PREFIX, "/Api", case_sensitive=False)
-    route = Route(RouteSettings(match, ForwardAction("c", prefix_rewrite="/x")), envoy_headers=True)
-    assert route.rewrite_path is not None
-    assert route.rewrite_path(b"/aPI/1") == b"/x/1"
-
-
 def test_timeouts_are_told_in_whole_milliseconds() -> None:
     """`x-envoy-expected-rq-timeout-ms`; none if there is no timeout."""
     for timeout, text in ((15.0, b"15000"), (0.0015, b"2"), (0.0, b"")):
         settings = RouteSettings(PathMatch(PathKind.PREFIX, "/"), ForwardAction("c", timeout_s=timeout))
-        assert Route(settings, envoy_headers=True).expected_timeout_ms == text
+        assert Route(settings).expected_timeout_ms == text
 
 
 def test_direct_response_has_no_upstream() -> None:
     """It answers from the configuration."""
     settings = RouteSettings(PathMatch(PathKind.PREFIX, "/"), DirectResponseAction(200, b"x"))
-    route = Route(settings, envoy_headers=True)
+    route = Route(settings)
     assert route.forward is None
     assert route.reply is not None

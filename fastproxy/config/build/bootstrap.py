@@ -33,6 +33,7 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
     admin = _build_admin(bootstrap)
     listeners = _build_listeners(static, context)
     check_provider_keys(context)
+    context.runtime.warn_about_unread()
     node = bootstrap.child_or_empty("node")
     settings = ProxySettings(
         listeners=listeners,

@@ -1,35 +1,26 @@
 """`RouteConfiguration` to settings (envoy.config.route.v3)."""
 
-from fastproxy.config.build.cluster_reference import check_cluster
+from collections.abc import Mapping
+
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.header_rules import HeaderLevels
-from fastproxy.config.build.path_match import build_path_match
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
+from fastproxy.config.build.route_action import ActionScope, build_forward, build_redirect
+from fastproxy.config.build.route_match import build_route_match
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.router.settings import (
     DirectResponseAction,
-    ForwardAction,
-    RedirectAction,
     RouteActionSettings,
     RouteConfigurationSettings,
     RouteSettings,
+    TlsRequirement,
     VirtualHostSettings,
 )
 
 # Envoy's; raised by max_direct_response_body_size_bytes.
 _MAX_DIRECT_BODY_BYTES = 4096
-_DEFAULT_TIMEOUT_S = 15.0
-
-_REDIRECT_STATUS = {
-    "MOVED_PERMANENTLY": 301,
-    "FOUND": 302,
-    "SEE_OTHER": 303,
-    "TEMPORARY_REDIRECT": 307,
-    "PERMANENT_REDIRECT": 308,
-}
-_NOT_FOUND_STATUS = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
 
 
 class _RouteBuilder:
@@ -61,13 +52,17 @@ class _RouteBuilder:
         for domain in domains:
             self._check_domain(view, domain, seen)
             seen.setdefault(domain, name)
-        view.only("require_tls", ("NONE",), "Answer with a redirect route that has https_redirect: true")
+        require_tls = TlsRequirement(view.choice("require_tls"))
         # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
         filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
         headers = self._headers.below(view)
         routes = [self._route(route, filter_configs, headers) for route in view.children("routes")]
         return VirtualHostSettings(
-            name, domains, tuple(route for route in routes if route is not None), config_path=view.path
+            name,
+            domains,
+            tuple(route for route in routes if route is not None),
+            require_tls,
+            config_path=view.path,
         )
 
     def _check_domain(self, view: View, domain: str, seen: dict[str, str]) -> None:
@@ -87,51 +82,38 @@ class _RouteBuilder:
                 field="domains",
             )
 
-    def _route(self, view: View, inherited: dict[str, object], levels: HeaderLevels) -> RouteSettings | None:
-        match = build_path_match(view.child_or_empty("match"))
-        action = self._action(view)
-        name = view.text("name")
+    def _route(
+        self, view: View, inherited: Mapping[str, object], levels: HeaderLevels
+    ) -> RouteSettings | None:
+        match = build_route_match(view.child_or_empty("match"), self._context)
+        filter_configs = {**inherited, **build_filter_configs(view, self._filters)}
         headers = levels.below(view)
-        filter_configs = inherited | build_filter_configs(view, self._filters)
+        scope = ActionScope(self._context, self._filters, self._check_clusters, filter_configs, headers)
+        action = self._action(view, scope)
+        name = view.text("name")
         if match is None or action is None:
             return None
+        path, conditions = match
         return RouteSettings(
-            match,
+            path,
             action,
             name,
             filter_configs,
+            conditions,
             config_path=view.path,
             request_headers=headers.request,
             response_headers=headers.response,
         )
 
-    def _action(self, view: View) -> RouteActionSettings | None:
+    def _action(self, view: View, scope: ActionScope) -> RouteActionSettings | None:
         kind = view.selected("action")
         if kind == "route":
-            return self._forward(view.child_or_empty("route"))
+            return build_forward(view.child_or_empty("route"), scope)
         if kind == "redirect":
-            return _build_redirect(view.child_or_empty("redirect"))
+            return build_redirect(view.child_or_empty("redirect"))
         if kind == "direct_response":
             return self._direct_response(view.child_or_empty("direct_response"))
         return None
-
-    def _forward(self, view: View) -> ForwardAction | None:
-        if view.selected("cluster_specifier") != "cluster":
-            return None
-        cluster = view.text("cluster")
-        if self._check_clusters:
-            check_cluster(view, "cluster", cluster, self._context)
-        literal = view.text("host_rewrite_literal") if view.has("host_rewrite_literal") else ""
-        return ForwardAction(
-            cluster=cluster,
-            timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S),
-            host_rewrite_literal=literal,
-            auto_host_rewrite=view.flag_or("auto_host_rewrite", default=False),
-            prefix_rewrite=view.text("prefix_rewrite"),
-            cluster_not_found_status=_NOT_FOUND_STATUS.get(
-                view.choice("cluster_not_found_response_code"), 503
-            ),
-        )
 
     def _direct_response(self, view: View) -> DirectResponseAction:
         body = view.child("body")
@@ -150,16 +132,3 @@ def build_route_config(
 ) -> RouteConfigurationSettings:
     """Build a whole route table; `filters` are those that its routes may speak of."""
     return _RouteBuilder(config, context, filters).build()
-
-
-def _build_redirect(view: View) -> RedirectAction:
-    return RedirectAction(
-        status=_REDIRECT_STATUS.get(view.choice("response_code"), 301),
-        https_redirect=view.flag("https_redirect"),
-        scheme_redirect=view.text("scheme_redirect"),
-        host_redirect=view.text("host_redirect"),
-        port_redirect=view.integer("port_redirect"),
-        path_redirect=view.text("path_redirect"),
-        prefix_rewrite=view.text("prefix_rewrite"),
-        strip_query=view.flag("strip_query"),
-    )

@@ -52,6 +52,14 @@ class ProviderKey:
         self.layer.warn(f"{self.key}: {problem}", fix, field="static_layer")
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A key of Envoy's or of the operator's own, and where it stands."""
+
+    layer: View
+    value: object
+
+
 @dataclass(slots=True)
 class RuntimeKeys:
     """The settings with their defaults."""
@@ -72,6 +80,30 @@ class RuntimeKeys:
     """`fastproxy.jwks.discovery_cluster.<provider>`: the cluster's name, by provider."""
     request_headers: dict[tuple[str, str], ProviderKey] = field(default_factory=dict)
     """`fastproxy.jwks.request_headers.<provider>.<name>`: the value, by provider and lower-case name."""
+    foreign: dict[str, ForeignKey] = field(default_factory=dict)
+    """Every key that is not below `fastproxy.`."""
+    _read: set[str] = field(default_factory=set)
+
+    def read(self, key: str) -> object:
+        """The value of a key that a field of the configuration names (`runtime_key`); None if it has none."""
+        self._read.add(key)
+        found = self.foreign.get(key)
+        return None if found is None else found.value
+
+    def warn_about_unread(self) -> None:
+        """Tell, when everything is built, which keys nothing went by."""
+        unread: dict[int, list[str]] = {}
+        layers: dict[int, View] = {}
+        for key, foreign in self.foreign.items():
+            if key not in self._read:
+                unread.setdefault(id(foreign.layer), []).append(key)
+                layers[id(foreign.layer)] = foreign.layer
+        for number, keys in unread.items():
+            layers[number].warn(
+                f"has no effect: FastProxy does not read {', '.join(quote(key) for key in keys[:5])}"
+                + (f" and {len(keys) - 5} more" if len(keys) > 5 else ""),
+                field="static_layer",
+            )
 
 
 def build_runtime_keys(bootstrap: View) -> RuntimeKeys:
@@ -89,16 +121,11 @@ def build_runtime_keys(bootstrap: View) -> RuntimeKeys:
 
 
 def _read_layer(layer: View, values: dict[str, object], keys: RuntimeKeys) -> None:
-    foreign = [key for key in values if not key.startswith(_PREFIX)]
-    if foreign:
-        layer.warn(
-            f"has no effect: FastProxy does not read {', '.join(quote(key) for key in foreign[:5])}"
-            + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else ""),
-            field="static_layer",
-        )
     for key, value in values.items():
         if key.startswith(_PREFIX):
             _read_key(layer, key, value, keys)
+        else:
+            keys.foreign[key] = ForeignKey(layer, value)
 
 
 def _read_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
@@ -185,7 +212,9 @@ def _flatten(values: dict[str, object], prefix: str = "") -> dict[str, object]:
     """Nested mappings mean dotted keys, as in Envoy: `fastproxy: {jwt: {...}}` is `fastproxy.jwt...`."""
     flat: dict[str, object] = {}
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        # Envoy: a mapping with one of these is a share of requests, and so a value.
+        is_share = isinstance(value, dict) and ("numerator" in value or "denominator" in value)
+        if isinstance(value, dict) and value and not is_share:
             flat.update(_flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value

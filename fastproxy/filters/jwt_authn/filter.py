@@ -60,7 +60,8 @@ class JwtAuthnFilter:
         self._bypass_preflight = settings.bypass_cors_preflight
         self._strip = settings.strip_failure_response
         self._stat_prefix = f"jwt_authn.{settings.stat_prefix}." if settings.stat_prefix else "jwt_authn."
-        self._identity_headers = identity_headers(settings.providers.values())
+        self.identity_headers = identity_headers(settings.providers.values())
+        """Names that this filter alone may set (S46); a downstream's are removed."""
         self.token_headers = frozenset(
             location.name.lower().encode()
             for provider in settings.providers.values()
@@ -79,8 +80,8 @@ class JwtAuthnFilter:
         """Allow or deny one request. Hot path: once per request."""
         headers = request.headers
         # Before anything else: whatever path the request takes from here, a forged identity must not survive (S46).
-        if not self._identity_headers.isdisjoint(headers):
-            for name in self._identity_headers.intersection(headers):
+        if not self.identity_headers.isdisjoint(headers):
+            for name in self.identity_headers.intersection(headers):
                 del headers[name]
         if request.query:
             redact_query(request, self._token_parameters)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fastproxy.filters.jwt_authn.settings import (
+    AllowsMissing,
     ClaimHeaderSettings,
     HeaderLocation,
     PerRouteSettings,
@@ -14,10 +15,18 @@ from fastproxy.filters.jwt_authn.settings import (
 )
 from fastproxy.http.messages import Request
 from fastproxy.jwt import JwtStatus
-from fastproxy.match.settings import PathKind, PathMatch, StringKind, StringMatch
+from fastproxy.match.settings import (
+    HeaderMatch,
+    PathKind,
+    PathMatch,
+    RequestConditions,
+    StringKind,
+    StringMatch,
+)
 from fastproxy.router.settings import DirectResponseAction, ForwardAction, RouteSettings
 from tests.filters.jwt_authn.support import bearer, denial, jwt_filter, provider, request, token
-from tests.listener.support import CLUSTER, NOW, OK, Proxy, head_of, status_of, to_service
+from tests.jwt.support import ISSUER
+from tests.listener.support import CLUSTER, NOW, OK, Proxy, status_of, to_service
 
 GOOD = token(scope="read  write ", empty="", n=1)
 NAMESPACE = "envoy.filters.http.jwt_authn"
@@ -162,28 +171,32 @@ def test_when_the_route_is_selected_again(settings: dict[str, Any], stale: bool)
     assert passed(**settings).route_is_stale is stale
 
 
-@pytest.mark.interpreted_only
+def by_claim() -> tuple[RouteSettings, RouteSettings]:
+    """A route for the issuer that the filter names in a header, and one for everybody else."""
+    condition = HeaderMatch("x-iss", StringMatch(StringKind.EXACT, ISSUER))
+    named = RouteSettings(
+        PathMatch(PathKind.PREFIX, "/"),
+        ForwardAction(CLUSTER, prefix_rewrite="/named/"),
+        conditions=RequestConditions(headers=(condition,)),
+    )
+    return named, RouteSettings(PathMatch(PathKind.PREFIX, "/"), ForwardAction(CLUSTER))
+
+
 def test_the_route_is_selected_again() -> None:
-    """What the filter removed from the request may change the answer; here the host's route is asked twice."""
+    """`clear_route_cache`: what the filter found out decides where the request goes."""
     made = jwt_filter(clear_route_cache=True, claim_headers=CLAIMS)
-    with Proxy(filters=[made]) as proxy:
-        selected = []
-        router = proxy.manager.router
-        original = router.select_route
-
-        class Counting:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(router, name)
-
-            def select_route(self, one: Request) -> Any:
-                selected.append(sorted(one.headers))
-                return original(one)
-
-        proxy.manager.router = Counting()  # type: ignore[assignment]  # the same, and counts
+    with Proxy(filters=[made], routes=by_claim()) as proxy:
         proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + token() + b"\r\n\r\n")
-        assert b"x-iss" in head_of(proxy.upstream.take())[1]
-        assert len(selected) == 2
-        assert b"x-iss" in selected[1]
+        assert proxy.upstream.take().startswith(b"GET /named/ ")
+
+
+def test_s57_a_forged_claim_header_selects_no_route() -> None:
+    """It is gone before the routes are looked at, not only before the request is forwarded."""
+    optional = RequiresAny((RequiresProvider("p"), AllowsMissing()))
+    made = jwt_filter(RuleSettings(PathMatch(PathKind.PREFIX, "/"), optional), claim_headers=CLAIMS)
+    with Proxy(filters=[made], routes=by_claim()) as proxy:
+        proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nx-iss: " + ISSUER.encode() + b"\r\n\r\n")
+        assert proxy.upstream.take().startswith(b"GET / ")
 
 
 # -- routes that speak of the filter -----------------------------------------------------------------------

@@ -1,0 +1,100 @@
+"""`RouteAction` and `RedirectAction`: what a route does with a request (envoy.config.route.v3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastproxy.config.build.cluster_reference import check_cluster
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.hash_policy import build_hash_policies
+from fastproxy.config.build.header_rules import HeaderLevels
+from fastproxy.config.build.per_filter import FilterViews
+from fastproxy.config.build.substitution import build_regex_substitution
+from fastproxy.config.build.weighted_clusters import build_weighted_clusters
+from fastproxy.config.view import View
+from fastproxy.match.settings import RegexSubstitution
+from fastproxy.router.settings import ForwardAction, RedirectAction, WeightedClusters
+
+_DEFAULT_TIMEOUT_S = 15.0
+_REDIRECT_STATUS = {
+    "MOVED_PERMANENTLY": 301,
+    "FOUND": 302,
+    "SEE_OTHER": 303,
+    "TEMPORARY_REDIRECT": 307,
+    "PERMANENT_REDIRECT": 308,
+}
+_NOT_FOUND_STATUS = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class ActionScope:
+    """What an action takes over from the levels above it."""
+
+    context: BuildContext
+    filters: FilterViews
+    checks_clusters: bool
+    """`validate_clusters`: a cluster that does not exist is an error."""
+    filter_configs: Mapping[str, object]
+    """The route's, those of the levels above it included."""
+    headers: HeaderLevels
+    """As above."""
+
+    def check_cluster(self, view: View, field: str, name: str) -> None:
+        """Report a cluster that does not exist, if that is to be checked."""
+        if self.checks_clusters:
+            check_cluster(view, field, name, self.context)
+
+
+def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
+    """Build a `RouteAction`; None when it says in no supported way where to send requests (reported)."""
+    kind = view.selected("cluster_specifier")
+    cluster = cluster_header = ""
+    weighted: WeightedClusters | None = None
+    if kind == "cluster":
+        cluster = view.text(kind)
+        scope.check_cluster(view, kind, cluster)
+    elif kind == "cluster_header":
+        cluster_header = view.text(kind).lower()
+    elif kind == "weighted_clusters":
+        weighted = build_weighted_clusters(view.child_or_empty(kind), scope)
+        if weighted is None:
+            return None
+    else:
+        return None
+    host_regex, regex_rewrite = view.child("host_rewrite_path_regex"), view.child("regex_rewrite")
+    if regex_rewrite is not None and view.has("prefix_rewrite"):
+        view.error("only one of prefix_rewrite and regex_rewrite may be given", field="regex_rewrite")
+    return ForwardAction(
+        cluster=cluster,
+        timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S),
+        host_rewrite_literal=view.text("host_rewrite_literal") if view.has("host_rewrite_literal") else "",
+        auto_host_rewrite=view.flag_or("auto_host_rewrite", default=False),
+        prefix_rewrite=view.text("prefix_rewrite"),
+        cluster_not_found_status=_NOT_FOUND_STATUS.get(view.choice("cluster_not_found_response_code"), 503),
+        cluster_header=cluster_header,
+        weighted_clusters=weighted,
+        host_rewrite_header=view.text("host_rewrite_header").lower(),
+        host_rewrite_path_regex=_substitution(host_regex),
+        append_x_forwarded_host=view.flag("append_x_forwarded_host"),
+        regex_rewrite=_substitution(regex_rewrite),
+        hash_policy=build_hash_policies(view),
+    )
+
+
+def build_redirect(view: View) -> RedirectAction:
+    """Build a `RedirectAction`."""
+    regex_rewrite = view.child("regex_rewrite")
+    return RedirectAction(
+        status=_REDIRECT_STATUS.get(view.choice("response_code"), 301),
+        https_redirect=view.flag("https_redirect"),
+        scheme_redirect=view.text("scheme_redirect"),
+        host_redirect=view.text("host_redirect"),
+        port_redirect=view.integer("port_redirect"),
+        path_redirect=view.text("path_redirect"),
+        prefix_rewrite=view.text("prefix_rewrite"),
+        strip_query=view.flag("strip_query"),
+        regex_rewrite=_substitution(regex_rewrite),
+    )
+
+
+def _substitution(view: View | None) -> RegexSubstitution | None:
+    return None if view is None else build_regex_substitution(view)

@@ -1,0 +1,146 @@
+"""One compiled route: when it applies, and what it does (Envoy `config.route.v3.Route`)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from fastproxy.format.header_rules import build_header_rules
+from fastproxy.http.messages import LocalReply, Request, ResponseHook
+from fastproxy.match.path import PathMatcher, build_path_matcher
+from fastproxy.match.request import RequestMatcher, build_request_matcher
+from fastproxy.match.settings import PathMatch
+from fastproxy.router.hash_policy import RequestHash
+from fastproxy.router.redirect import build_redirect
+from fastproxy.router.rewrite import Edit, build_edits
+from fastproxy.router.settings import (
+    DirectResponseAction,
+    ForwardAction,
+    RedirectAction,
+    RouteSettings,
+    WeightedCluster,
+    WeightedClusters,
+)
+from fastproxy.router.weighted import ClusterChoice
+
+
+class Route:
+    """One compiled route. `forward` is None if the route answers by itself through `reply`."""
+
+    __slots__ = (
+        "append_forwarded_host",
+        "auto_host_rewrite",
+        "choose",
+        "cluster",
+        "conditions",
+        "edits",
+        "envoy_headers",
+        "expected_timeout_ms",
+        "filter_configs",
+        "forward",
+        "hash_policy",
+        "match",
+        "matches",
+        "name",
+        "reply",
+        "request_rules",
+        "response_rules",
+        "timeout_s",
+    )
+
+    def __init__(self, settings: RouteSettings, *, envoy_headers: bool = True) -> None:
+        """Compile a route; `envoy_headers`: tell both sides with `x-envoy-*` headers what was done.
+
+        Raises:
+            ValueError: a regular expression is invalid (the configuration has checked this before).
+        """
+        self.envoy_headers = envoy_headers
+        self.name = settings.name
+        self.filter_configs = settings.filter_configs or None
+        self.match: PathMatch = settings.match
+        self.request_rules = build_header_rules(settings.request_headers)
+        response_rules = build_header_rules(settings.response_headers)
+        self.response_rules: ResponseHook | None = (
+            None if response_rules is None else response_rules.apply_to_response
+        )
+        self.matches: PathMatcher = build_path_matcher(settings.match)
+        self.conditions: RequestMatcher | None = build_request_matcher(settings.conditions)
+        """What has to hold besides the path; None if nothing has."""
+        self.choose: Callable[[Request], Route] | None = None
+        """Chooses one of several routes that stand for this one (`weighted_clusters`)."""
+        self.forward: ForwardAction | None = None
+        self.reply: Callable[[Request], LocalReply] | None = None
+        self.edits: tuple[Edit, ...] | None = None
+        """Changes to the request before it is forwarded."""
+        self.hash_policy: RequestHash | None = None
+        """Computes the hash for a cluster that chooses endpoints by one."""
+        self.cluster = ""
+        self.auto_host_rewrite = False
+        self.append_forwarded_host = False
+        self.timeout_s = 0.0
+        self.expected_timeout_ms = b""
+        action = settings.action
+        if isinstance(action, ForwardAction):
+            self._set_forward(action)
+            if action.weighted_clusters is not None:
+                self.choose = _build_choice(settings, action, action.weighted_clusters, self)
+        elif isinstance(action, RedirectAction):
+            self.reply = build_redirect(action, settings.match)
+        else:
+            self.reply = _build_direct_response(action)
+
+    def _set_forward(self, action: ForwardAction) -> None:
+        self.forward = action
+        self.cluster = action.cluster
+        self.auto_host_rewrite = action.auto_host_rewrite
+        self.append_forwarded_host = action.append_x_forwarded_host
+        self.timeout_s = action.timeout_s
+        self.expected_timeout_ms = b"%d" % round(action.timeout_s * 1000) if action.timeout_s else b""
+        self.edits = build_edits(action, self.match, envoy_headers=self.envoy_headers) or None
+        if action.hash_policy:
+            self.hash_policy = RequestHash(action.hash_policy)
+
+    def applies_to(self, request: Request) -> bool:
+        """Whether path and conditions hold."""
+        return self.matches(request.path) and (self.conditions is None or self.conditions(request))
+
+
+def _build_choice(
+    settings: RouteSettings,
+    action: ForwardAction,
+    weighted: WeightedClusters,
+    route: Route,
+) -> Callable[[Request], Route]:
+    """A route for each cluster, which differs from the others in what the cluster's entry says."""
+    routes = tuple(
+        Route(_route_of(settings, action, entry), envoy_headers=route.envoy_headers)
+        for entry in weighted.clusters
+    )
+    weights = tuple(entry.weight for entry in weighted.clusters)
+    hash_policy = route.hash_policy if weighted.uses_hash_policy else None
+    choice = ClusterChoice(weights, weighted.header_name.encode(), hash_policy)
+    return lambda request: routes[choice.select(request)]
+
+
+def _route_of(settings: RouteSettings, action: ForwardAction, entry: WeightedCluster) -> RouteSettings:
+    changed = replace(
+        action, cluster=entry.cluster, cluster_header=entry.cluster_header, weighted_clusters=None
+    )
+    if entry.host_rewrite_literal:
+        changed = replace(
+            changed,
+            host_rewrite_literal=entry.host_rewrite_literal,
+            auto_host_rewrite=False,
+            host_rewrite_header="",
+            host_rewrite_path_regex=None,
+        )
+    return replace(
+        settings,
+        action=changed,
+        filter_configs=entry.filter_configs,
+        request_headers=entry.request_headers,
+        response_headers=entry.response_headers,
+    )
+
+
+def _build_direct_response(action: DirectResponseAction) -> Callable[[Request], LocalReply]:
+    reply = LocalReply(action.status, action.body, details="direct_response", is_of_route=True)
+    return lambda _request: reply
