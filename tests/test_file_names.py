@@ -70,6 +70,7 @@ TESTED_BY = {
     "config/build/header_rules.py": "config/test_header_rules.py",
     "config/build/http_filters.py": "config/test_listeners.py",
     "config/build/http_manager.py": "config/test_listeners.py",
+    "config/build/http_options.py": "config/test_http_options.py",
     "config/build/jwt_authn.py": "config/test_jwt_authn.py",
     "config/build/jwt_provider.py": "config/test_jwt_requirements.py",
     "config/build/jwt_requirement.py": "config/test_jwt_requirements.py",

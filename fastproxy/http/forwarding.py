@@ -3,6 +3,9 @@
 `HeaderTrust` is built once per connection manager; `apply` runs once per request, before the filters.
 """
 
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
@@ -16,6 +19,11 @@ EXTERNAL_REMOVED = frozenset(
     x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-upstream-alt-stat-name
     x-envoy-original-url x-envoy-internal x-forwarded-client-cert""".split()
 )
+# What they would steer does not exist here, and an upstream does not get them from Envoy either.
+_RETRY_CONTROLS = frozenset(
+    b"""x-envoy-max-retries x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-retriable-status-codes
+    x-envoy-retriable-header-names x-envoy-hedge-on-per-try-timeout x-forwarded-client-cert""".split()
+)
 #: Removed as well where this proxy is the first one that a request meets.
 EDGE_REMOVED = frozenset(
     b"""x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node
@@ -27,12 +35,16 @@ class HeaderTrust:
     """Decides what a request may say about where it came from (Envoy `use_remote_address` and neighbours)."""
 
     __slots__ = (
+        "_append_port",
         "_append_xff",
         "_generate_request_id",
         "_hops",
+        "_internal",
         "_keep_request_id",
         "_removed",
+        "_trusted",
         "_use_remote_address",
+        "_via",
     )
 
     def __init__(
@@ -43,10 +55,23 @@ class HeaderTrust:
         skip_xff_append: bool,
         generate_request_id: bool,
         preserve_external_request_id: bool,
+        append_x_forwarded_port: bool = False,
+        internal_networks: Sequence[str] = (),
+        trusted_networks: Sequence[str] = (),
+        via: str = "",
+        detects_by_extension: bool = False,
     ) -> None:
+        """`detects_by_extension`: an extension says how to read `x-forwarded-for`, and may append to it.
+
+        `internal_networks`: `internal_address_config`; `trusted_networks`: `xff_trusted_cidrs`; both CIDR ranges.
+        """
         self._use_remote_address = use_remote_address
         self._hops = xff_num_trusted_hops
-        self._append_xff = use_remote_address and not skip_xff_append
+        self._append_xff = (use_remote_address or detects_by_extension) and not skip_xff_append
+        self._append_port = append_x_forwarded_port
+        self._internal = tuple(ip_network(text, strict=False) for text in internal_networks)
+        self._trusted = tuple(ip_network(text, strict=False) for text in trusted_networks)
+        self._via = via.encode()
         self._generate_request_id = generate_request_id
         self._keep_request_id = preserve_external_request_id or not use_remote_address
         self._removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
@@ -54,47 +79,96 @@ class HeaderTrust:
     def apply(self, request: Request) -> None:
         """Rewrite the forwarding headers of one request. Hot path: once per request."""
         headers = request.headers
-        if not self._removed.isdisjoint(headers):
-            for name in self._removed.intersection(headers):
+        peer = request.remote_address[0]
+        was_alone = self._find_client(request)
+        is_internal = bool(self._internal) and was_alone and _is_in(request.remote_address[0], self._internal)
+        removed = _RETRY_CONTROLS if is_internal else self._removed
+        if not removed.isdisjoint(headers):
+            for name in removed.intersection(headers):
                 del headers[name]
         if b"referer" in headers:
             _check_referer(headers)
-        if self._use_remote_address:
-            self._apply_edge(request, headers)
-        else:
-            self._find_client(request)
-            if b"x-forwarded-proto" not in headers:
-                headers[b"x-forwarded-proto"] = request.scheme
-            else:
-                request.scheme = _forwarded_scheme(headers, request.scheme)
-        if self._generate_request_id and (b"x-request-id" not in headers or not self._keep_request_id):
+        if self._append_xff:
+            _append_peer(headers, peer.encode())
+        self._settle_scheme(request)
+        if self._append_port and self._is_own_word(headers, b"x-forwarded-port"):
+            headers[b"x-forwarded-port"] = b"%d" % request.downstream_local_address[1]
+        if is_internal:
+            headers[b"x-envoy-internal"] = b"true"
+        elif self._use_remote_address:
+            headers[b"x-envoy-external-address"] = request.remote_address[0].encode()
+        keeps_id = self._keep_request_id or is_internal
+        if self._generate_request_id and (b"x-request-id" not in headers or not keeps_id):
             headers.pop(b"x-request-id", None)
             headers[b"x-request-id"] = new_request_id()
+        if self._via:
+            append_via(headers, self._via)
 
-    def _find_client(self, request: Request) -> None:
-        """Settle `Request.remote_address` by trusted hops (spec/http.md section 7.1)."""
-        at = self._hops if self._use_remote_address else self._hops + 1
+    def _find_client(self, request: Request) -> bool:
+        """Settle `Request.remote_address` (spec/http.md section 7.1).
+
+        Returns:
+            Whether the address is all that is known about the way here: only then may it be an internal one.
+        """
         forwarded = request.headers.get(b"x-forwarded-for")
-        if at and isinstance(forwarded, bytes):
-            entries = forwarded.split(b",")
-            client = _plain_address(entries[-at].strip()) if len(entries) >= at else ""
-            if client and client != request.remote_address[0]:
-                request.remote_address = (client, 0)
+        if not isinstance(forwarded, bytes) or not forwarded:
+            return self._use_remote_address
+        entries = forwarded.split(b",")
+        if self._trusted:
+            client = self._first_untrusted(request.remote_address[0], entries)
+        else:
+            at = self._hops if self._use_remote_address else self._hops + 1
+            client = _plain_address(entries[-at].strip()) if 0 < at <= len(entries) else ""
+        if client and client != request.remote_address[0]:
+            request.remote_address = (client, 0)
+        return bool(client) and not self._use_remote_address and len(entries) == 1
 
-    def _apply_edge(self, request: Request, headers: HeaderMap) -> None:
-        peer = request.remote_address[0].encode()
-        self._find_client(request)
-        if self._append_xff:
-            known = headers.get(b"x-forwarded-for")
-            headers[b"x-forwarded-for"] = (
-                peer if not isinstance(known, bytes) or not known else known + b"," + peer
-            )
-        if self._hops == 0 or headers.get(b"x-forwarded-proto") not in (b"http", b"https"):
-            headers.pop(b"x-forwarded-proto", None)
+    def _first_untrusted(self, peer: str, entries: list[bytes]) -> str:
+        """Go back from one trusted proxy to the next; whoever the last of them names is the client."""
+        if not _is_in(peer, self._trusted):
+            return ""
+        for entry in reversed(entries):
+            address = _plain_address(entry.strip())
+            if not address or not _is_in(address, self._trusted):
+                return address
+        return ""
+
+    def _is_own_word(self, headers: HeaderMap, name: bytes) -> bool:
+        """Whether a header is this proxy's to set: nobody in front of it is trusted, or has set it."""
+        return name not in headers or (self._use_remote_address and self._hops == 0)
+
+    def _settle_scheme(self, request: Request) -> None:
+        headers = request.headers
+        known = headers.get(b"x-forwarded-proto")
+        if known is None:
+            headers[b"x-forwarded-proto"] = request.scheme
+        elif self._use_remote_address and (self._hops == 0 or known not in (b"http", b"https")):
+            del headers[b"x-forwarded-proto"]
             headers[b"x-forwarded-proto"] = request.scheme
         else:
             request.scheme = _forwarded_scheme(headers, request.scheme)
-        headers[b"x-envoy-external-address"] = request.remote_address[0].encode()
+
+
+_Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+def _is_in(text: str, networks: _Networks) -> bool:
+    try:
+        address: IPv4Address | IPv6Address = ip_address(text)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _append_peer(headers: HeaderMap, peer: bytes) -> None:
+    known = headers.get(b"x-forwarded-for")
+    headers[b"x-forwarded-for"] = peer if not isinstance(known, bytes) or not known else known + b"," + peer
+
+
+def append_via(headers: HeaderMap, via: bytes) -> None:
+    """Say in `via` that the message passed here (RFC 9110 section 7.6.3)."""
+    known = headers.get(b"via")
+    headers[b"via"] = known + b", " + via if isinstance(known, bytes) and known else via
 
 
 def _forwarded_scheme(headers: HeaderMap, default: bytes) -> bytes:
@@ -111,8 +185,6 @@ def _check_referer(headers: HeaderMap) -> None:
 
 def _plain_address(text: bytes) -> str:
     """An IP address as text, or an empty string if `text` is none."""
-    from ipaddress import ip_address  # noqa: PLC0415  # only requests behind another proxy get here
-
     try:
         return str(ip_address(text.decode("ascii")))
     except ValueError:

@@ -19,6 +19,17 @@ def build_path_normalization(*, normalize_path: bool, merge_slashes: bool) -> Ca
     return _merge if merge_slashes else None
 
 
+_ESCAPED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
+
+
+def unescape_slashes(target: bytes) -> bytes:
+    """Decode `%2F` and `%5C` in the path (Envoy `path_with_escaped_slashes_action`); the query stays as it is."""
+    path, mark, query = target.partition(b"?")
+    return (
+        _ESCAPED_SLASH.sub(lambda found: b"/" if found.group(0)[1:2] == b"2" else b"\\", path) + mark + query
+    )
+
+
 def _merge(target: bytes) -> bytes:
     path, mark, query = target.partition(b"?")
     return _SLASHES.sub(b"/", path) + mark + query

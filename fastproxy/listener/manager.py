@@ -36,7 +36,7 @@ class HttpConnectionManager:
         self.access_logs = tuple(access_logs)
         self.router = router
         self.stats = HttpStats()
-        self.responses = ResponseEncoder(http.server_name)
+        self.responses = ResponseEncoder(http)
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         self.max_request_headers_bytes = http.max_request_headers_bytes
         self.max_headers_count = http.max_headers_count

@@ -1,5 +1,6 @@
 """What happens to a parsed head before anything decides by it: host, path, connection and forwarding headers."""
 
+from fastproxy.format.header_rules import build_header_rules
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.forwarding import HeaderTrust, check_target
 from fastproxy.http.framing import (
@@ -9,23 +10,38 @@ from fastproxy.http.framing import (
     split_absolute_form,
     take_authority,
 )
-from fastproxy.http.headers import HeaderValue
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.hosts import strip_port, strip_trailing_dot
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.http.paths import build_path_normalization
+from fastproxy.http.paths import build_path_normalization, unescape_slashes
 from fastproxy.http.request_id import new_request_id
-from fastproxy.listener.settings import HttpConnectionManagerSettings
+from fastproxy.listener.settings import EscapedSlashes, HttpConnectionManagerSettings, StripPort, Underscores
 
 #: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set.
 _MAX_KNOWN_HOSTS = 1024
 
 _MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
+_ABSOLUTE_FORM_REFUSED = LocalReply(404, details="absolute_path_rejected")
 _UPGRADE_REFUSED = LocalReply(403, details="upgrade_failed", close=True)
 
 
 class RequestPreparation:
     """The connection manager's own rules, compiled from its settings."""
 
-    __slots__ = ("_accept_http_10", "_default_host", "_known_hosts", "_normalize", "_plain_trust", "_trust")
+    __slots__ = (
+        "_accept_http_10",
+        "_allow_absolute_url",
+        "_default_host",
+        "_early_rules",
+        "_escaped_slashes",
+        "_known_hosts",
+        "_normalize",
+        "_plain_trust",
+        "_strip_dot",
+        "_strip_port",
+        "_trust",
+        "_underscores",
+    )
 
     def __init__(self, settings: HttpConnectionManagerSettings) -> None:
         self._accept_http_10 = settings.accept_http_10
@@ -33,16 +49,26 @@ class RequestPreparation:
         self._normalize = build_path_normalization(
             normalize_path=settings.normalize_path, merge_slashes=settings.merge_slashes
         )
-        self._known_hosts: set[HeaderValue | None] = set()
+        self._allow_absolute_url = settings.allow_absolute_url
+        self._strip_port = settings.strip_port
+        self._strip_dot = settings.strip_trailing_host_dot
+        self._underscores = settings.underscores
+        self._escaped_slashes = settings.escaped_slashes
+        self._early_rules = build_header_rules(settings.early_rules)
+        self._known_hosts: dict[object, bytes] = {}
+        """Hosts as received that are good, and what is left of them."""
         # Only then does a head without special names need nothing but a scheme and an id.
-        self._plain_trust = settings.generate_request_id and not settings.use_remote_address
-        self._trust = HeaderTrust(
-            use_remote_address=settings.use_remote_address,
-            xff_num_trusted_hops=settings.xff_num_trusted_hops,
-            skip_xff_append=settings.skip_xff_append,
-            generate_request_id=settings.generate_request_id,
-            preserve_external_request_id=settings.preserve_external_request_id,
+        self._plain_trust = (
+            settings.generate_request_id
+            and not settings.use_remote_address
+            and not settings.append_x_forwarded_port
+            and settings.xff_detection is None
+            and not settings.via
+            and self._underscores is Underscores.ALLOW
+            and self._escaped_slashes is EscapedSlashes.KEEP
+            and self._early_rules is None
         )
+        self._trust = _build_trust(settings)
 
     def prepare(self, request: Request) -> LocalReply | None:
         """Settle what the request asks for, and from whom. Hot path: once per request.
@@ -59,13 +85,13 @@ class RequestPreparation:
         if (
             request.is_plain
             and self._plain_trust
-            and authority in self._known_hosts
+            and (known_host := self._known_hosts.get(authority)) is not None
             and target[:1] == b"/"
             and b"#" not in target
         ):
             # The usual head: nothing to remove, nothing to distrust, a host that was checked before.
             del headers[b"host"]
-            request.authority = authority  # type: ignore[assignment]  # known hosts are bytes
+            request.authority = known_host
             if self._normalize is not None:
                 target = self._normalize(target)
             request.target = target
@@ -79,30 +105,60 @@ class RequestPreparation:
         headers = request.headers
         if request.version != "1.1":
             self._check_version(request)
+        if self._underscores is not Underscores.ALLOW:
+            _check_underscores(headers, self._underscores)
         if request.method == b"CONNECT":
             # No route matches it; what follows would be the tunnel's bytes.
             request.keep_alive = False
         authority = take_authority(headers)
         target = request.target
         if target[:1] != b"/":
+            if not self._allow_absolute_url and b"://" in target:
+                request.authority = authority or b""
+                return _ABSOLUTE_FORM_REFUSED
             authority, target = _special_target(request, authority)
         if authority is None:
             return _MISSING_HOST
-        self._remember_host(authority)
-        request.authority = authority
+        request.authority = self._settle_host(request, authority)
         check_target(target)
-        request.set_target(target if self._normalize is None else self._normalize(target))
+        redirect = self._settle_path(request, target)
         if not HOP_BY_HOP_REQUEST.isdisjoint(headers):
             reply = _take_connection_headers(request)
             if reply is not None:
                 return reply
         self._trust.apply(request)
-        return None
+        if self._early_rules is not None:
+            self._early_rules.apply_to_request(request)
+        return redirect
 
-    def _remember_host(self, authority: bytes) -> None:
+    def _settle_host(self, request: Request, received: bytes) -> bytes:
+        """The host that routes, filters and the upstream see."""
+        host = strip_trailing_dot(received) if self._strip_dot else received
+        if self._strip_port is StripPort.ANY:
+            host = strip_port(host)
+        elif self._strip_port is StripPort.MATCHING and b":" in host:
+            # Another connection may have another port: such a host is looked at every time.
+            return strip_port(host, request.downstream_local_address[1])
         if len(self._known_hosts) >= _MAX_KNOWN_HOSTS:
             self._known_hosts.clear()
-        self._known_hosts.add(authority)
+        self._known_hosts[received] = host
+        return host
+
+    def _settle_path(self, request: Request, target: bytes) -> LocalReply | None:
+        """The path that rules, routes, filters and the upstream see (S49), or where to ask for it."""
+        action = self._escaped_slashes
+        redirects = False
+        if action is not EscapedSlashes.KEEP:
+            unescaped = unescape_slashes(target)
+            if unescaped != target:
+                if action is EscapedSlashes.REJECT:
+                    raise ProtocolError("path_normalization_failed", body=b"", flag="")
+                redirects = action is EscapedSlashes.REDIRECT
+                target = unescaped
+        request.set_target(target if self._normalize is None else self._normalize(target))
+        if not redirects:
+            return None
+        return LocalReply(307, details="path_normalization_failed", headers=((b"location", request.target),))
 
     def _check_version(self, request: Request) -> None:
         if request.version != "1.0" or not self._accept_http_10:
@@ -111,6 +167,33 @@ class RequestPreparation:
         request.keep_alive = connection is not None and b"keep-alive" in _tokens(connection)
         if b"host" not in request.headers and self._default_host:
             request.headers[b"host"] = self._default_host
+
+
+def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
+    detection = settings.xff_detection
+    return HeaderTrust(
+        use_remote_address=settings.use_remote_address,
+        xff_num_trusted_hops=(
+            settings.xff_num_trusted_hops if detection is None else detection.num_trusted_hops
+        ),
+        skip_xff_append=settings.skip_xff_append if detection is None else detection.skip_append,
+        generate_request_id=settings.generate_request_id,
+        preserve_external_request_id=settings.preserve_external_request_id,
+        append_x_forwarded_port=settings.append_x_forwarded_port,
+        internal_networks=settings.internal_networks,
+        trusted_networks=() if detection is None else detection.trusted_networks,
+        via=settings.via,
+        detects_by_extension=detection is not None,
+    )
+
+
+def _check_underscores(headers: HeaderMap, action: Underscores) -> None:
+    """`x_user` and `x-user` are one name to many an upstream (S46)."""
+    found = [name for name in headers if b"_" in name]
+    if found and action is Underscores.REJECT:
+        raise ProtocolError("http1.unexpected_underscore")
+    for name in found:
+        del headers[name]
 
 
 def _special_target(request: Request, authority: bytes | None) -> tuple[bytes | None, bytes]:

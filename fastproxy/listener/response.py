@@ -2,9 +2,12 @@
 
 from fastproxy import clock
 from fastproxy.http.dates import HttpDate
+from fastproxy.http.forwarding import append_via
 from fastproxy.http.headers import HeaderMap, encode_headers
 from fastproxy.http.messages import Request
+from fastproxy.http.name_case import ProperCase
 from fastproxy.http.status import status_line
+from fastproxy.listener.settings import HttpConnectionManagerSettings, ServerHeader
 
 _HOP_BY_HOP_RESPONSE = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade")
@@ -14,11 +17,21 @@ _HOP_BY_HOP_RESPONSE = frozenset(
 class ResponseEncoder:
     """Completes and encodes heads; one for all connections of a listener."""
 
-    __slots__ = ("_date", "_server_name")
+    __slots__ = ("_date", "_has_options", "_name_case", "_request_id", "_server", "_server_name", "_via")
 
-    def __init__(self, server_name: str) -> None:
+    def __init__(self, settings: HttpConnectionManagerSettings) -> None:
         self._date = HttpDate()
-        self._server_name = server_name.encode()
+        self._server_name = settings.server_name.encode()
+        self._server = settings.server_header
+        self._via = settings.via.encode()
+        self._request_id = settings.always_set_request_id_in_response
+        self._name_case = ProperCase() if settings.proper_case_words else None
+        self._has_options = bool(
+            self._via
+            or self._request_id
+            or self._name_case is not None
+            or self._server is not ServerHeader.OVERWRITE
+        )
 
     def frame(self, request: Request, status: int, headers: HeaderMap) -> bool:
         """Replace the upstream's framing by ours; says whether the body will be chunked. Hot path.
@@ -42,7 +55,10 @@ class ResponseEncoder:
         """Add what every response carries, and encode. Hot path: once per response."""
         if b"date" not in headers:
             headers[b"date"] = self._date.at(clock.unix_time())
-        headers[b"server"] = self._server_name
+        if self._has_options:
+            self._apply_options(request, headers)
+        else:
+            headers[b"server"] = self._server_name
         line = status_line(status)
         if request.version != "1.1":
             line = line.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
@@ -50,4 +66,19 @@ class ResponseEncoder:
                 headers[b"connection"] = b"keep-alive"
         if not request.keep_alive:
             headers[b"connection"] = b"close"
+        if self._name_case is not None:
+            headers = self._name_case.convert(headers)
         return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
+
+    def _apply_options(self, request: Request, headers: HeaderMap) -> None:
+        """What only some files ask for (spec/http.md section 7.4)."""
+        if self._server is ServerHeader.OVERWRITE:
+            headers[b"server"] = self._server_name
+        elif self._server is ServerHeader.APPEND_IF_ABSENT:
+            headers.setdefault(b"server", self._server_name)
+        if self._request_id:
+            request_id = request.headers.get(b"x-request-id")
+            if request_id is not None:
+                headers[b"x-request-id"] = request_id
+        if self._via:
+            append_via(headers, self._via)

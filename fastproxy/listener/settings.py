@@ -1,8 +1,10 @@
 """Listeners as the configuration fixes them (Envoy `Listener`, `HttpConnectionManager`). Durations are seconds."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
+from fastproxy.format.settings import HeaderRuleSettings
 from fastproxy.router.settings import RouteConfigurationSettings
 
 
@@ -22,6 +24,50 @@ class HttpFilterSettings:
 
     name: str
     config: JwtAuthnSettings
+
+
+class ServerHeader(Enum):
+    """What becomes of the `server` header of a response (`server_header_transformation`)."""
+
+    OVERWRITE = "OVERWRITE"
+    APPEND_IF_ABSENT = "APPEND_IF_ABSENT"
+    PASS_THROUGH = "PASS_THROUGH"  # noqa: S105 - a choice's name
+
+
+class Underscores(Enum):
+    """What becomes of request headers with an underscore in their name (`headers_with_underscores_action`)."""
+
+    ALLOW = "ALLOW"
+    REJECT = "REJECT_REQUEST"
+    DROP = "DROP_HEADER"
+
+
+class EscapedSlashes(Enum):
+    """What becomes of %2F and %5C in a path (`path_with_escaped_slashes_action`)."""
+
+    KEEP = "KEEP_UNCHANGED"
+    REJECT = "REJECT_REQUEST"
+    REDIRECT = "UNESCAPE_AND_REDIRECT"
+    FORWARD = "UNESCAPE_AND_FORWARD"
+
+
+class StripPort(Enum):
+    """Which port is cut off the host (`strip_matching_host_port`, `strip_any_host_port`)."""
+
+    NONE = ""
+    MATCHING = "matching"
+    """The port that the connection was made to."""
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class XffDetectionSettings:
+    """How an extension reads `x-forwarded-for` (Envoy `XffConfig`)."""
+
+    num_trusted_hops: int = 0
+    trusted_networks: tuple[str, ...] = ()
+    """CIDR ranges; instead of a number of hops."""
+    skip_append: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +97,23 @@ class HttpConnectionManagerSettings:
     merge_slashes: bool = False
     suppress_envoy_headers: bool = False
     """From the router filter's config."""
+    append_x_forwarded_port: bool = False
+    internal_networks: tuple[str, ...] = ()
+    """`internal_address_config.cidr_ranges`."""
+    xff_detection: XffDetectionSettings | None = None
+    """`original_ip_detection_extensions`."""
+    early_rules: tuple[HeaderRuleSettings, ...] = ()
+    """`early_header_mutation_extensions`, one level for each mutation."""
+    via: str = ""
+    always_set_request_id_in_response: bool = False
+    server_header: ServerHeader = ServerHeader.OVERWRITE
+    proper_case_words: bool = False
+    """`header_key_format`: names of response headers are written like `Content-Type`."""
+    underscores: Underscores = Underscores.ALLOW
+    escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP
+    strip_port: StripPort = StripPort.NONE
+    strip_trailing_host_dot: bool = False
+    allow_absolute_url: bool = True
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

@@ -14,6 +14,10 @@ PEER = "192.0.2.7"
 
 def trust(
     *,
+    internal: tuple[str, ...] = (),
+    trusted: tuple[str, ...] = (),
+    append_port: bool = False,
+    via: str = "",
     use_remote_address: bool = False,
     hops: int = 0,
     skip_xff_append: bool = False,
@@ -26,6 +30,11 @@ def trust(
         skip_xff_append=skip_xff_append,
         generate_request_id=generate_request_id,
         preserve_external_request_id=preserve_external_request_id,
+        append_x_forwarded_port=append_port,
+        internal_networks=internal,
+        trusted_networks=trusted,
+        via=via,
+        detects_by_extension=bool(trusted),
     )
 
 
@@ -175,3 +184,65 @@ def test_rewritten_host_leaves_the_old_one_behind() -> None:
     assert (made.authority, made.headers) == (b"new", {b"x-envoy-original-host": b"old"})
     rewrite_host(made, b"newer", tell=False)
     assert made.headers == {b"x-envoy-original-host": b"old"}
+
+
+INTERNAL = ("192.0.2.0/24", "203.0.113.0/24")
+
+
+@pytest.mark.parametrize(
+    ("edge", "forwarded", "internal"),
+    [
+        (True, None, True),
+        (True, b"203.0.113.1", False),
+        (False, b"203.0.113.1", True),
+        (False, b"203.0.113.1,203.0.113.2", False),
+        (False, b"198.51.100.1", False),
+        (False, None, False),
+        (False, b"unknown", False),
+    ],
+)
+def test_internal_requests(edge: bool, forwarded: bytes | None, internal: bool) -> None:
+    """Only where the address is all that is known about the way (spec/http.md section 7.2)."""
+    rules = trust(use_remote_address=edge, internal=INTERNAL)
+    sent = {} if forwarded is None else {"x_forwarded_for": forwarded}
+    headers = applied(
+        rules, x_envoy_upstream_rq_timeout_ms=b"1", x_request_id=b"mine", x_envoy_internal=b"forged", **sent
+    )
+    assert headers.get(b"x-envoy-internal") == (b"true" if internal else None)
+    assert (b"x-envoy-upstream-rq-timeout-ms" in headers) is internal
+    assert (headers[b"x-request-id"] == b"mine") is (internal or not edge)
+    assert (b"x-envoy-external-address" in headers) is (edge and not internal)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        (None, PEER),
+        (b"198.51.100.1", "198.51.100.1"),
+        (b"198.51.100.1, 203.0.113.9", "198.51.100.1"),
+        (b"10.0.0.1, 198.51.100.1,203.0.113.9, 192.0.2.1", "198.51.100.1"),
+        (b"203.0.113.9", PEER),
+        (b"garbage, 203.0.113.9", PEER),
+    ],
+)
+def test_the_first_address_that_is_not_trusted_is_the_client(forwarded: bytes | None, client: str) -> None:
+    """`xff_trusted_cidrs`: whoever is behind the last proxy that is known."""
+    made = request(**({} if forwarded is None else {"x_forwarded_for": forwarded}))
+    trust(trusted=INTERNAL, skip_xff_append=True).apply(made)
+    assert made.remote_address[0] == client
+
+
+def test_a_stranger_cannot_name_a_client() -> None:
+    """`xff_trusted_cidrs` and a peer outside of them."""
+    made = request(x_forwarded_for=b"198.51.100.1")
+    trust(trusted=("10.0.0.0/8",)).apply(made)
+    assert made.remote_address == (PEER, 4711)
+
+
+def test_port_and_via() -> None:
+    """`append_x_forwarded_port`, `via`."""
+    made = request(via=b"1.0 old", x_forwarded_port=b"1")
+    made.downstream_local_address = ("203.0.113.9", 8443)
+    trust(use_remote_address=True, append_port=True, via="1.1 edge").apply(made)
+    assert made.headers[b"x-forwarded-port"] == b"8443"
+    assert made.headers[b"via"] == b"1.0 old, 1.1 edge"

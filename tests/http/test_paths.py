@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastproxy.http.errors import ProtocolError
-from fastproxy.http.paths import build_path_normalization
+from fastproxy.http.paths import build_path_normalization, unescape_slashes
 
 
 def normalize(target: bytes) -> bytes:
@@ -103,3 +103,17 @@ def test_a_hostile_path_is_normalised_in_linear_time() -> None:
     """Escapes nested thousands deep would make a loop until nothing changes quadratic."""
     with pytest.raises(ProtocolError):
         normalize(b"/%6" + b"%3" * 20_000 + b"5")
+
+
+@pytest.mark.parametrize(
+    ("target", "unescaped"),
+    [
+        (b"/a%2fb%2Fc%5cd%5C", b"/a/b/c\\d\\"),
+        (b"/a?b%2fc", b"/a?b%2fc"),
+        (b"/a%252fb", b"/a%252fb"),
+        (b"/plain", b"/plain"),
+    ],
+)
+def test_s49_escaped_slashes_are_decoded_once(target: bytes, unescaped: bytes) -> None:
+    """And never in the query."""
+    assert unescape_slashes(target) == unescaped

@@ -9,7 +9,7 @@ from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
 from fastproxy.listener.preparation import RequestPreparation
-from fastproxy.listener.settings import HttpConnectionManagerSettings
+from fastproxy.listener.settings import EscapedSlashes, HttpConnectionManagerSettings, StripPort, Underscores
 from fastproxy.router.settings import RouteConfigurationSettings
 
 
@@ -131,3 +131,61 @@ def test_client_address_is_the_trust_rules_business() -> None:
     request = parsed(x_forwarded_for=b"203.0.113.1")
     made.prepare(request)
     assert request.remote_address == ("203.0.113.1", 0)
+
+
+@pytest.mark.parametrize("kind", list(StripPort))
+def test_hosts_that_were_seen_before_are_stripped_all_the_same(kind: StripPort) -> None:
+    """The short way must not see another host than the full one."""
+    prepare = preparation(strip_port=kind, strip_trailing_host_dot=True).prepare
+    for host, port, stripped in ((b"a.test.:80", 80, b"a.test"), (b"a.test:81", 80, b"a.test:81")):
+        for _ in range(3):
+            request = parsed(host=host)
+            request.downstream_local_address = ("203.0.113.9", port)
+            assert prepare(request) is None
+            expected = {
+                StripPort.NONE: host.replace(b".:", b":"),
+                StripPort.MATCHING: stripped,
+                StripPort.ANY: b"a.test",
+            }[kind]
+            assert request.authority == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "status"),
+    [
+        (EscapedSlashes.KEEP, b"/a/..%2fb", None),
+        (EscapedSlashes.FORWARD, b"/b", None),
+        (EscapedSlashes.REDIRECT, b"/b", 307),
+        (EscapedSlashes.REJECT, b"", 400),
+    ],
+)
+def test_s49_an_escaped_slash_is_one_or_is_none(
+    action: EscapedSlashes, target: bytes, status: int | None
+) -> None:
+    """Whatever is chosen, the path that is looked at is the path that is forwarded; also for a known host."""
+    prepare = preparation(escaped_slashes=action, normalize_path=True).prepare
+    prepare(parsed())
+    for _ in range(2):
+        request = parsed(b"/a/..%2fb")
+        if status == 400:
+            with pytest.raises(ProtocolError):
+                prepare(request)
+            continue
+        reply = prepare(request)
+        assert request.target == request.path == target
+        assert (None if reply is None else reply.status) == status
+        if reply is not None:
+            assert reply.headers == ((b"location", b"/b"),)
+
+
+def test_s46_underscores_can_be_refused_or_dropped() -> None:
+    """`x_user` is `x-user` to many an upstream."""
+    request = parsed()
+    request.headers |= {b"x_user": b"admin", b"x-b": b"1"}
+    assert preparation(underscores=Underscores.DROP).prepare(request) is None
+    assert b"x_user" not in request.headers
+    assert request.headers[b"x-b"] == b"1"
+    request = parsed()
+    request.headers[b"x_user"] = b"admin"
+    with pytest.raises(ProtocolError):
+        preparation(underscores=Underscores.REJECT).prepare(request)

@@ -103,3 +103,21 @@ def check_header_name(view: View, name: str, *, field: str) -> bool:
     else:
         return True
     return False
+
+
+def build_header_mutations(view: View, field: str) -> list[HeaderRuleSettings]:
+    """A repeated `HeaderMutation` of `mutation_rules.v3`: each is a level of its own, in the order of the file."""
+    found = []
+    for mutation in view.children(field):
+        kind = mutation.selected("action")
+        if kind == "append":
+            value = build_header_value(mutation.child_or_empty("append"))
+            if value is not None:
+                found.append(HeaderRuleSettings((value,)))
+        elif kind == "remove":
+            name = mutation.text("remove").lower()
+            check_header_name(mutation, name, field="remove")
+            found.append(HeaderRuleSettings(remove=(name,)))
+        elif kind is not None:
+            mutation.unsupported(kind, fix="Use append or remove")
+    return found

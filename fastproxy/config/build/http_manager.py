@@ -3,6 +3,7 @@
 from fastproxy.config.build.access_log import build_access_log
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.http_filters import build_http_filters
+from fastproxy.config.build.http_options import add_http_options
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.routes import build_route_config
 from fastproxy.config.view import View
@@ -24,9 +25,6 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
     logs = [build_access_log(entry) for entry in manager.children("access_log")]
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
-    if not http1.flag_or("allow_absolute_url", default=True):
-        http1.error("allow_absolute_url: false is not supported", "Remove it", field="allow_absolute_url")
-    common.only("headers_with_underscores_action", ("ALLOW",))
     routes = _build_routes(manager, context, filters.views)
     settings = HttpConnectionManagerSettings(
         stat_prefix=manager.text("stat_prefix"),
@@ -52,21 +50,14 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         suppress_envoy_headers=filters.suppress_envoy_headers,
         config_path=manager.path,
     )
+    settings = add_http_options(settings, manager)
     return None if routes is None else settings
 
 
 def _check_choices(manager: View) -> None:
     """Enums of which only some values are supported."""
     manager.only("codec_type", ("AUTO", "HTTP1"), "HTTP/1 is served; use AUTO or HTTP1")
-    manager.only("server_header_transformation", ("OVERWRITE",))
     manager.only("forward_client_cert_details", ("SANITIZE",))
-    manager.only(
-        "path_with_escaped_slashes_action",
-        ("KEEP_UNCHANGED", "IMPLEMENTATION_SPECIFIC_DEFAULT"),
-        "Use KEEP_UNCHANGED",
-    )
-    # No address is internal, and that is what an empty one says (spec/http.md section 7.2).
-    manager.child("internal_address_config")
 
 
 def _build_routes(

@@ -23,7 +23,7 @@ class Case:
     id: str
     requests: tuple[bytes, ...]
     statuses: tuple[int, ...]
-    """What Envoy answers; () means that it closes without an answer."""
+    """What Envoy answers; () means that it closes without an answer, (0,) that the test does not say."""
     listener: str = "plain"
     differs: Difference | None = None
     """None: FastProxy must do exactly the same."""
@@ -98,6 +98,6 @@ def parametrize_cases(cases: Sequence[Case]) -> pytest.MarkDecorator:
 
 def _check_reference(case: Case, observed: Observed) -> None:
     # A case that Envoy refuses for another reason than it was written for would compare nothing.
-    assert observed.statuses == case.statuses, f"{case.id}: the reference answered {observed}"
+    assert case.statuses in ((0,), observed.statuses), f"{case.id}: the reference answered {observed}"
     if case.reaches_upstream is not None:
         assert bool(observed.upstream) is case.reaches_upstream, observed.upstream

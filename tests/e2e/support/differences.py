@@ -26,6 +26,7 @@ ALWAYS: Final = MappingProxyType(
         "date": "the time of the answer",
         "x-envoy-upstream-service-time": "a duration",
         "x-request-id": "a random UUID, when the proxy makes it; its form is compared",
+        "x-forwarded-port": "the listener's port, when the proxy sets it",
         "x-forwarded-for": "for a loopback peer Envoy appends an address of its own machine, FastProxy the peer's; "
         "test_forwarded_for_names_the_real_peer has the real values",
     }

@@ -14,6 +14,8 @@ Fill = Callable[[bytes], bytes]
 _UUID4 = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: The address that a proxy appends; those that the tests send are all from the documentation ranges of RFC 5737.
 _OWN_ADDRESS = re.compile(rb"\b(?!203\.0\.113\.)(?!198\.51\.100\.)\d+\.\d+\.\d+\.\d+$")
+#: Each proxy listens on ports of its own, from the range of `proxies.free_ports`.
+_LISTENING_PORT = re.compile(rb"(?:1[89]|2\d|3[01])\d{3}")
 _HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 
 
@@ -126,11 +128,11 @@ def _response_view(response: WireResponse) -> dict[str, object]:
 def _normalised_response_headers(headers: Headers) -> Headers:
     fields: list[tuple[bytes, bytes]] = []
     for name, value in headers:
-        if name == b"server" and value in {b"envoy", b"fastproxy"}:
+        if name.lower() == b"server" and value in {b"envoy", b"fastproxy"}:
             fields.append((name, b"<product>"))
-        elif name == b"date" and _HTTP_DATE.fullmatch(value):
+        elif name.lower() == b"date" and _HTTP_DATE.fullmatch(value):
             fields.append((name, b"<date>"))
-        elif name == b"x-envoy-upstream-service-time" and value.isdigit():
+        elif name.lower() == b"x-envoy-upstream-service-time" and value.isdigit():
             fields.append((name, b"<ms>"))
         else:
             fields.append((name, value))
@@ -156,6 +158,8 @@ def _sorted_headers(view: dict[str, object]) -> dict[str, object]:
 def _normalised_request_value(name: bytes, value: bytes) -> bytes:
     if name == b"x-request-id" and _UUID4.fullmatch(value):
         return b"<uuid4>"
+    if name == b"x-forwarded-port" and _LISTENING_PORT.fullmatch(value):
+        return b"<port>"
     if name == b"x-forwarded-for":
         return _OWN_ADDRESS.sub(b"<peer>", value)
     return value

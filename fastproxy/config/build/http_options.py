@@ -1,0 +1,135 @@
+"""What a connection manager does with hosts, paths and headers besides the usual (spec/http.md sections 6 and 7)."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from fastproxy.config.build.header_rules import build_header_mutations
+from fastproxy.config.problems import quote
+from fastproxy.config.view import View
+from fastproxy.format.settings import HeaderRuleSettings
+from fastproxy.listener.settings import (
+    EscapedSlashes,
+    HttpConnectionManagerSettings,
+    ServerHeader,
+    StripPort,
+    Underscores,
+    XffDetectionSettings,
+)
+
+_XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+_EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+
+def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> HttpConnectionManagerSettings:
+    """The same settings with the options of this module."""
+    common = manager.child_or_empty("common_http_protocol_options")
+    http1 = manager.child_or_empty("http_protocol_options")
+    slashes = manager.choice("path_with_escaped_slashes_action")
+    if slashes == "IMPLEMENTATION_SPECIFIC_DEFAULT":
+        slashes = EscapedSlashes.KEEP.value
+    return replace(
+        settings,
+        append_x_forwarded_port=manager.flag("append_x_forwarded_port"),
+        internal_networks=_build_internal_networks(manager),
+        xff_detection=_build_detection(manager),
+        early_rules=_build_early_rules(manager),
+        via=_build_via(manager),
+        always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
+        server_header=ServerHeader(manager.choice("server_header_transformation")),
+        proper_case_words=_build_name_case(http1),
+        underscores=Underscores(common.choice("headers_with_underscores_action")),
+        escaped_slashes=EscapedSlashes(slashes),
+        strip_port=_build_strip_port(manager),
+        strip_trailing_host_dot=manager.flag("strip_trailing_host_dot"),
+        allow_absolute_url=http1.flag_or("allow_absolute_url", default=True),
+    )
+
+
+def build_cidr_ranges(view: View, field: str) -> tuple[str, ...]:
+    """A repeated `CidrRange`; those that are none are reported."""
+    found = []
+    for one in view.children(field):
+        text = f"{one.text('address_prefix')}/{one.integer_or('prefix_len', 0)}"
+        try:
+            found.append(str(ip_network(text, strict=False)))
+        except ValueError:
+            one.error(f"{quote(text)} is no range of IP addresses")
+    return tuple(found)
+
+
+def _build_internal_networks(manager: View) -> tuple[str, ...]:
+    config = manager.child("internal_address_config")
+    if config is None:
+        return ()
+    config.without_effect("unix_sockets", "nobody connects through a Unix domain socket")
+    return build_cidr_ranges(config, "cidr_ranges")
+
+
+def _build_detection(manager: View) -> XffDetectionSettings | None:
+    extensions = manager.children("original_ip_detection_extensions")
+    if not extensions:
+        return None
+    if manager.has("use_remote_address") or manager.has("xff_num_trusted_hops"):
+        manager.error(
+            "original_ip_detection_extensions cannot be mixed with use_remote_address or xff_num_trusted_hops",
+            "Keep one of them",
+            field="original_ip_detection_extensions",
+        )
+    extensions[0].accept("name")
+    config = extensions[0].typed("typed_config")
+    for more in extensions[1:]:
+        more.accept("name", "typed_config")
+        more.error("only one way to detect the original address is supported")
+    if config is None or config.type_name != _XFF:
+        if config is not None:
+            config.accept(*(one.name for one, _ in config.message.ListFields()))
+        extensions[0].error(f"the only extension that is supported is {_XFF}", field="typed_config")
+        return None
+    trusted = config.child("xff_trusted_cidrs")
+    networks = () if trusted is None else build_cidr_ranges(trusted, "cidrs")
+    if networks and config.integer("xff_num_trusted_hops"):
+        config.error("cannot set both xff_num_trusted_hops and xff_trusted_cidrs", "Keep one of them")
+    return XffDetectionSettings(
+        config.integer("xff_num_trusted_hops"), networks, config.flag_or("skip_xff_append", default=True)
+    )
+
+
+def _build_early_rules(manager: View) -> tuple[HeaderRuleSettings, ...]:
+    rules: list[HeaderRuleSettings] = []
+    for extension in manager.children("early_header_mutation_extensions"):
+        extension.accept("name")
+        config = extension.typed("typed_config")
+        if config is not None and config.type_name == _EARLY:
+            rules += build_header_mutations(config, "mutations")
+            continue
+        if config is not None:
+            config.accept(*(one.name for one, _ in config.message.ListFields()))
+        extension.error(f"the only extension that is supported is {_EARLY}", field="typed_config")
+    return tuple(rules)
+
+
+def _build_via(manager: View) -> str:
+    via = manager.text("via")
+    if not via.isascii() or (via and not via.isprintable()):
+        manager.error("via must be printable ASCII", field="via")
+    return via
+
+
+def _build_name_case(http1: View) -> bool:
+    case = http1.child("header_key_format")
+    if case is None:
+        return False
+    case.unsupported(
+        "stateful_formatter",
+        "the spelling of a peer is not remembered",
+        "Use proper_case_words, or remove it",
+    )
+    return case.child("proper_case_words") is not None
+
+
+def _build_strip_port(manager: View) -> StripPort:
+    if manager.flag("strip_any_host_port"):
+        if manager.flag("strip_matching_host_port"):
+            manager.error("strip_any_host_port and strip_matching_host_port are both set", "Keep one of them")
+        return StripPort.ANY
+    return StripPort.MATCHING if manager.flag("strip_matching_host_port") else StripPort.NONE

@@ -1,0 +1,112 @@
+"""Options of the connection manager for hosts, paths and headers, from a file."""
+
+import pytest
+
+from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.listener.settings import (
+    EscapedSlashes,
+    HttpConnectionManagerSettings,
+    ServerHeader,
+    StripPort,
+    Underscores,
+    XffDetectionSettings,
+)
+from tests.config.support import load, minimal, problem, warnings
+
+XFF = "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+EARLY = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+
+def manager(text: str) -> HttpConnectionManagerSettings:
+    return load(minimal(manager=text)).settings.listeners[0].http
+
+
+TYPED = "{name: x, typed_config: {'@type': %s}}"
+
+
+def early(kind: str, fields: str = "") -> str:
+    return f"early_header_mutation_extensions: [{TYPED % (kind + fields)}]"
+
+
+def xff(fields: str) -> str:
+    return f"original_ip_detection_extensions: [{{name: x, typed_config: {{'@type': {XFF}, {fields}}}}}]"
+
+
+def test_every_option_arrives() -> None:
+    """A field that is read into the wrong attribute protects nothing."""
+    http = manager("""
+append_x_forwarded_port: true
+internal_address_config:
+  cidr_ranges: [{address_prefix: 10.1.0.0, prefix_len: 8}, {address_prefix: "::1", prefix_len: 128}]
+via: 1.1 edge
+always_set_request_id_in_response: true
+server_header_transformation: PASS_THROUGH
+http_protocol_options: {header_key_format: {proper_case_words: {}}, allow_absolute_url: false}
+common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}
+path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT
+strip_matching_host_port: true
+strip_trailing_host_dot: true
+""")
+
+    assert (http.append_x_forwarded_port, http.via) == (True, "1.1 edge")
+    assert http.internal_networks == ("10.0.0.0/8", "::1/128")
+    assert (http.always_set_request_id_in_response, http.proper_case_words) == (True, True)
+    assert (http.server_header, http.underscores) == (ServerHeader.PASS_THROUGH, Underscores.DROP)
+    assert http.escaped_slashes is EscapedSlashes.REDIRECT
+    assert (http.strip_port, http.strip_trailing_host_dot) == (StripPort.MATCHING, True)
+    assert not http.allow_absolute_url
+
+
+def test_extensions_for_the_original_address() -> None:
+    """By hops, or by networks."""
+    assert manager(xff("xff_num_trusted_hops: 2, skip_xff_append: false")).xff_detection == (
+        XffDetectionSettings(2, (), skip_append=False)
+    )
+    networks = "xff_trusted_cidrs: {cidrs: [{address_prefix: 10.0.0.0, prefix_len: 8}]}"
+    assert manager(xff(networks)).xff_detection == XffDetectionSettings(0, ("10.0.0.0/8",))
+
+
+def test_early_header_mutations_are_levels_in_order() -> None:
+    """Each sees what the one before it did."""
+    http = manager(early(EARLY, ", mutations: [{append: {header: {key: x-a, value: b}}}, {remove: X-B}]"))
+
+    assert http.early_rules == (
+        HeaderRuleSettings((HeaderValueSettings("x-a", "b"),)),
+        HeaderRuleSettings(remove=("x-b",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"use_remote_address: true\n{xff('')}", "cannot be mixed"),
+        (f"xff_num_trusted_hops: 1\n{xff('')}", "cannot be mixed"),
+        (
+            xff(
+                "xff_num_trusted_hops: 1, xff_trusted_cidrs: {cidrs: [{address_prefix: 1.0.0.0, prefix_len: 8}]}"
+            ),
+            "cannot set both",
+        ),
+        (
+            "internal_address_config: {cidr_ranges: [{address_prefix: nowhere, prefix_len: 8}]}",
+            "no range of IP",
+        ),
+        ("strip_any_host_port: true\nstrip_matching_host_port: true", "both set"),
+        ("via: caf\u00e9", "printable ASCII"),
+        (early(EARLY, ", mutations: [{remove: ':path'}]"), "part of the request line"),
+        (early(XFF), "only extension that is supported"),
+        (
+            f"http_protocol_options: {{header_key_format: {{stateful_formatter: {TYPED % XFF}}}}}",
+            "spelling of a peer is not remembered",
+        ),
+    ],
+)
+def test_options_that_cannot_be_are_errors(text: str, words: str) -> None:
+    """When the file is loaded, not when a request comes."""
+    assert words in problem(minimal(manager=text)).problem
+
+
+def test_unix_sockets_are_nobody() -> None:
+    """There is no way to connect through one."""
+    said = warnings(minimal(manager="internal_address_config: {unix_sockets: true}"))
+    assert any("nobody connects" in one for one in said)

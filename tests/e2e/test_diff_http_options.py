@@ -1,0 +1,170 @@
+"""Options of the connection manager for hosts, paths and headers, as Envoy has them: one listener for each set."""
+
+# ruff: noqa: E501 - tables of configuration, one entry a line
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.support.cases import Case, Pair, parametrize_cases
+from tests.e2e.support.differences import Difference
+from tests.e2e.support.pairs import managers_template, running_pair
+from tests.e2e.support.proxies import Config
+from tests.e2e.support.templates import direct, forward, redirect, virtual_host
+from tests.e2e.support.wire import encode_request as req
+
+_EXTENSIONS = "type.googleapis.com/envoy.extensions.http"
+_INTERNAL = {"internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "203.0.113.0", "prefix_len": 24}]}}  # fmt: skip
+
+
+def _xff(**config: object) -> Config:
+    typed = {"@type": f"{_EXTENSIONS}.original_ip_detection.xff.v3.XffConfig", **config}
+    return {"original_ip_detection_extensions": [{"name": "xff", "typed_config": typed}]}
+
+
+def _early(*mutations: Config) -> Config:
+    kind = f"{_EXTENSIONS}.early_header_mutation.header_mutation.v3.HeaderMutation"
+    typed = {"@type": kind, "mutations": list(mutations)}
+    return {"early_header_mutation_extensions": [{"name": "early", "typed_config": typed}]}
+
+
+_TRUSTED = {"cidrs": [{"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "198.51.100.0", "prefix_len": 24}]}  # fmt: skip
+_SLASHES = ("REJECT_REQUEST", "UNESCAPE_AND_FORWARD", "UNESCAPE_AND_REDIRECT")
+
+MANAGERS: dict[str, Config] = {
+    "plain": {},
+    "port": {"append_x_forwarded_port": True},
+    "port-edge": {"append_x_forwarded_port": True, "use_remote_address": True},
+    "port-hops": {"append_x_forwarded_port": True, "use_remote_address": True, "xff_num_trusted_hops": 1},
+    "internal": _INTERNAL,
+    "internal-edge": {**_INTERNAL, "use_remote_address": True},
+    "xff-hops": _xff(xff_num_trusted_hops=1),
+    "xff-append": _xff(xff_num_trusted_hops=0, skip_xff_append=False),
+    "xff-trusted": _xff(xff_trusted_cidrs=_TRUSTED),
+    "via": {"via": "1.1 edge"},
+    "request-id": {"always_set_request_id_in_response": True},
+    "server-absent": {"server_header_transformation": "APPEND_IF_ABSENT"},
+    "server-pass": {"server_header_transformation": "PASS_THROUGH"},
+    "proper-case": {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}},
+    "underscore-reject": {"common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"}},
+    "underscore-drop": {"common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"}},
+    "strip-any": {"strip_any_host_port": True},
+    "strip-matching": {"strip_matching_host_port": True},
+    "strip-dot": {"strip_trailing_host_dot": True, "strip_any_host_port": True},
+    "relative-only": {"http_protocol_options": {"allow_absolute_url": False}},
+    "early": _early({"append": {"header": {"key": "x-early", "value": "%REQ(x-a)%"}}}, {"remove": "x-a"}),
+    **{f"slashes-{name}": {"path_with_escaped_slashes_action": name} for name in _SLASHES},
+    **{f"slashes-all-{name}": {"path_with_escaped_slashes_action": name, "normalize_path": True, "merge_slashes": True} for name in _SLASHES},
+    "normalized": {"normalize_path": True, "merge_slashes": True},
+}  # fmt: skip
+
+_HOSTS = [
+    virtual_host("stripped", ["only.test"], [forward({"prefix": "/"}, host_rewrite_literal="stripped.test")]),
+    virtual_host(
+        "any",
+        ["*"],
+        [
+            direct({"prefix": "/direct"}, 200, "made"),
+            redirect({"prefix": "/redirect"}, path_redirect="/there"),
+            forward({"prefix": "/secret/"}, prefix_rewrite="/found/"),
+            forward({"prefix": "/"}),
+        ],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Both proxies."""
+    template = managers_template(MANAGERS, _HOSTS)
+    with running_pair(template, (*MANAGERS, "closed"), tmp_path_factory.mktemp("options")) as running:
+        yield running
+
+
+def case(
+    listener: str,
+    id_: str,
+    target: str = "/",
+    *headers: tuple[str, str],
+    host: str = "h.test",
+    status: int = 200,
+    script: str | None = None,
+    differs: Difference | None = None,
+) -> Case:
+    """One request."""
+    request = req("GET", target, *headers, host=host, script=script)
+    return Case(
+        f"{listener}-{id_}", (request,), (status,), listener=listener, differs=differs, any_order=True
+    )
+
+
+_XFF_FORMS: dict[str, tuple[tuple[str, str], ...]] = {
+    "none": (),
+    "one": (("x-forwarded-for", "203.0.113.5"),),
+    "two": (("x-forwarded-for", "203.0.113.5, 198.51.100.7"),),
+    "three": (("x-forwarded-for", "203.0.113.5,203.0.113.6, 198.51.100.7"),),
+    "garbage": (("x-forwarded-for", "unknown"),),
+    "port": (("x-forwarded-port", "444"), ("x-forwarded-proto", "https")),
+    "control": (("x-forwarded-for", "203.0.113.5"), ("x-envoy-max-retries", "9"), ("x-envoy-internal", "true"), ("x-request-id", "mine"), ("x-envoy-decorator-operation", "op"), ("x-envoy-ip-tags", "a")),
+    "control-alone": (("x-envoy-max-retries", "9"), ("x-envoy-internal", "true"), ("x-request-id", "mine"), ("x-envoy-original-path", "/f")),
+}  # fmt: skip
+
+TRUST = [
+    case(listener, name, "/", *headers)
+    for listener in ("port", "port-edge", "port-hops", "internal", "internal-edge", "xff-hops", "xff-append", "xff-trusted")
+    for name, headers in _XFF_FORMS.items()
+]  # fmt: skip
+
+RESPONSES = [
+    case(listener, f"{target.strip('/') or script}", target, ("x-request-id", "mine"), ("via", "1.0 old"), script=script, status=status)
+    for listener in ("via", "request-id", "server-absent", "server-pass", "proper-case")
+    for target, script, status in (
+        ("/", "own-server-date", 200), ("/", "many-headers", 200), ("/direct", None, 200), ("/redirect", None, 301), ("/none", "hop-by-hop", 200),
+    )
+] + [case("proper-case", "chunked", "/", script="chunked"), case("via", "no-via", "/")]  # fmt: skip
+
+NAMES = [
+    case("underscore-reject", "none", "/", ("x-a", "1")),
+    case("underscore-reject", "one", "/", ("x_a", "1"), status=400),
+    case("underscore-drop", "one", "/", ("x_a", "1"), ("x-b_c", "2"), ("x-a", "3")),
+    case("early", "present", "/", ("x-a", "1")),
+    case("early", "absent", "/"),
+    case("early", "routed", "/redirect", ("x-a", "1"), status=301),
+    case("relative-only", "absolute", "http://other.test/x", status=404),
+    case("relative-only", "origin", "/x"),
+]
+
+HOSTS = [
+    case(listener, f"host-{host}", "/x", host=host)
+    for listener in ("plain", "strip-any", "strip-matching", "strip-dot")
+    for host in ("only.test", "only.test:80", "only.test:8443", "only.test.", "only.test.:80", "ONLY.test:80", "[::1]:80", "127.0.0.1:80", "127.0.0.1.")
+]  # fmt: skip
+
+_TARGETS = (
+    "/a%2fb", "/a%2Fb?c%2fd", "/a%5cb", "/a%5Cb", "/secret%2fx", "/%2fsecret/x", "/a/%2e%2e/secret/x", "/a/..%2fsecret/x", "/a%2f..%2fsecret/x",
+    "/a%252fb", "/a%25%32%66b", "/./secret/x", "//secret/x", "/secret//x", "/a;x/../secret/x", "/secret/x%41%7e", "/secret/..", "/secret/.", "/..%5csecret", "/a/...%2f",
+)  # fmt: skip
+
+PATHS = [
+    case(listener, f"path-{target}", target, status=0)
+    for listener in ("plain", "normalized", *(f"slashes-{name}" for name in _SLASHES), *(f"slashes-all-{name}" for name in _SLASHES))
+    for target in _TARGETS
+]  # fmt: skip
+
+
+@parametrize_cases([*TRUST, *NAMES, *HOSTS])
+def test_requests(pair: Pair, case: Case) -> None:
+    """What reaches the upstream."""
+    pair.check(case)
+
+
+@parametrize_cases(RESPONSES)
+def test_responses(pair: Pair, case: Case) -> None:
+    """What reaches the downstream."""
+    pair.check(case)
+
+
+@parametrize_cases(PATHS)
+def test_s49_rules_and_upstream_see_one_path(pair: Pair, case: Case) -> None:
+    """Routed, rewritten and forwarded as the same path, and the same one as Envoy's."""
+    pair.check(case)
