@@ -43,7 +43,7 @@ LAYERS: dict[str, Layer] = {
     "http": _layer("base", "httptools"),
     "format": _layer("base http", "orjson"),
     "match": _layer("base http", "re2"),
-    "upstream": _layer("base http", "httptools"),
+    "upstream": _layer("base http", "httptools xxhash"),
     "router": _layer("base http format match upstream"),
     "filters": _layer("base http format match jwt", "orjson cachetools"),
     "listener": _layer("base http format match filters router", "httptools orjson", settings_of="upstream"),

@@ -73,7 +73,7 @@ _CONNECTION_MANAGER = {
 }
 
 _CLUSTER = {
-    "round_robin_lb_config": "round robin has no settings",
+    "round_robin_lb_config": _BALANCING,
     "least_request_lb_config": _BALANCING,
     "ring_hash_lb_config": _BALANCING,
     "maglev_lb_config": _BALANCING,
@@ -142,19 +142,12 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     },
     "envoy.config.cluster.v3.Cluster": _CLUSTER,
     "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
-        "healthy_panic_threshold": _NO_HEALTH_CHECKS,
-        "zone_aware_lb_config": "there is no zone-aware routing",
         "update_merge_window": _NO_XDS,
         "ignore_new_hosts_until_first_hc": _NO_HEALTH_CHECKS,
-        "consistent_hashing_lb_config": _BALANCING,
         "override_host_status": _NO_HEALTH_CHECKS,
-    },
-    "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": {
-        "slow_start_config": "every endpoint takes its full share at once",
     },
     "envoy.config.endpoint.v3.ClusterLoadAssignment": {"named_endpoints": _NO_XDS},
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": {
-        "overprovisioning_factor": "there are no priorities",
         "endpoint_stale_after": _NO_XDS,
     },
     "envoy.config.endpoint.v3.LocalityLbEndpoints": {

@@ -1,10 +1,14 @@
 """A cluster at run time: its endpoints, which change, and the choice among them (spec/clusters.md sections 2, 3)."""
 
-from collections.abc import Iterable
-from random import SystemRandom
+from collections.abc import Collection, Iterable
+from random import Random
 
 from fastproxy import clock
 from fastproxy.stats import StatsSink
+from fastproxy.upstream.balancer.balancer import Balancer
+from fastproxy.upstream.balancer.picker import Picker, Tools
+from fastproxy.upstream.balancer.settings import MetadataMatch
+from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.settings import (
     Address,
@@ -15,34 +19,85 @@ from fastproxy.upstream.settings import (
 )
 from fastproxy.upstream.stats import ClusterStats
 
-_random = SystemRandom()
 _PLAIN = EndpointTraits()
 
 
 class Cluster:
     """A named upstream service as one worker sees it."""
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, random: Random | None = None) -> None:
+        """Make a cluster without endpoints.
+
+        Args:
+            settings: its configuration.
+            random: for tests; otherwise seeded by the system. Chance spreads load here, it protects nothing.
+        """
         self.settings = settings
         self.name = settings.name
         self.stats = ClusterStats()
         self._endpoints: tuple[Endpoint, ...] = ()
-        self._usable: tuple[Endpoint, ...] = ()
-        # Workers start at different places, so that few requests over many workers still spread.
-        self._next = _random.randrange(1 << 16)
+        balancing = settings.load_balancing
+        tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
+        self._balancer = Balancer(balancing, tools)
+        self._subsets = (
+            None if balancing.subsets is None else SubsetPicker(balancing, balancing.subsets, tools)
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The current endpoints, in the order of the configuration."""
         return self._endpoints
 
-    def select_endpoint(self) -> Endpoint | None:
-        """The next endpoint in turn (ROUND_ROBIN); None if there is none. Hot path: once per request."""
-        endpoints = self._usable
-        if not endpoints:
-            return None
-        self._next = at = self._next + 1
-        return endpoints[at % len(endpoints)]
+    @property
+    def uses_hash(self) -> bool:
+        """Whether the choice goes by the hash of the request; otherwise there is no need to compute one."""
+        return self.settings.load_balancing.uses_hash
+
+    def select_endpoint(
+        self, hash_value: int | None = None, match: MetadataMatch | None = None
+    ) -> Endpoint | None:
+        """Choose the endpoint for a request. Hot path: once per request.
+
+        Args:
+            hash_value: the request's hash (`hash_policy`); None: it has none, so any endpoint will do.
+            match: `metadata_match` of the route; only clusters with subsets look at it.
+
+        Returns:
+            An endpoint; None if there is none that may be used.
+        """
+        if self._subsets is None:
+            return self._balancer.picker.select(hash_value, 0)
+        return self._subsets.picker(match).select(hash_value, 0)
+
+    def select_another(
+        self,
+        tried: Collection[Endpoint],
+        max_attempts: int,
+        hash_value: int | None = None,
+        match: MetadataMatch | None = None,
+    ) -> Endpoint | None:
+        """Choose an endpoint for a retry, another one than before if that is to be had (`previous_hosts`).
+
+        Args:
+            tried: endpoints that the request should not go to again.
+            max_attempts: how often to choose anew (`host_selection_retry_max_attempts`); the last choice stands, also
+                if it was tried before.
+            hash_value: as for `select_endpoint`.
+            match: as for `select_endpoint`.
+
+        Returns:
+            An endpoint; None if there is none that may be used.
+        """
+        picker = self._picker(match)
+        chosen = picker.select(hash_value, 0)
+        for attempt in range(1, max_attempts + 1):
+            if chosen not in tried:
+                break
+            chosen = picker.select(hash_value, attempt)
+        return chosen
+
+    def _picker(self, match: MetadataMatch | None) -> Picker:
+        return self._balancer.picker if self._subsets is None else self._subsets.picker(match)
 
     def update_endpoints(self, endpoints: Iterable[DiscoveredEndpoint | Address]) -> None:
         """Replace the list; endpoints that stay keep connections, counters and health, the others drain.
@@ -66,7 +121,10 @@ class Cluster:
 
     def on_health_changed(self) -> None:
         """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
-        self._usable = tuple(endpoint for endpoint in self._endpoints if endpoint.is_healthy)
+        if self._subsets is None:
+            self._balancer.update(self._endpoints)
+        else:
+            self._subsets.update(self._endpoints)
 
     def _update_logical(self, address: Address, traits: EndpointTraits, now: float) -> None:
         """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""

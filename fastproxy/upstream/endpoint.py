@@ -35,6 +35,9 @@ class Endpoint:
         "address",
         "available_since",
         "health",
+        "is_degraded",
+        "is_excluded",
+        "is_healthy",
         "metadata",
         "pool",
         "stats",
@@ -57,6 +60,13 @@ class Endpoint:
         self.pool = ConnectionPool(address, settings, stats, self.stats)
         self.health = eds_flags(traits.health)
         """Why it is not simply healthy; changed only through `set_health` and `describe_as`."""
+        self.is_healthy = False
+        """Whether it takes its share of the requests. This and the next two follow from `health`."""
+        self.is_degraded = False
+        """Whether it takes only what the healthy ones cannot."""
+        self.is_excluded = False
+        """Whether it is left out of account altogether while shares and panic are computed."""
+        self._judge()
         self.available_since = now
         """Monotonic seconds at which it was added, or became healthy again: slow start counts from here."""
         self.weight = traits.weight
@@ -78,21 +88,6 @@ class Endpoint:
     def locality(self) -> Locality:
         """Where it is."""
         return self._traits.locality
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether it takes its share of the requests."""
-        return not self.health & (UNHEALTHY_FLAGS | DEGRADED_FLAGS)
-
-    @property
-    def is_degraded(self) -> bool:
-        """Whether it takes only what the healthy ones cannot."""
-        return bool(self.health & DEGRADED_FLAGS) and not self.health & UNHEALTHY_FLAGS
-
-    @property
-    def is_excluded(self) -> bool:
-        """Whether it is left out of account altogether while shares and panic are computed."""
-        return bool(self.health & EXCLUDED_FLAGS)
 
     @property
     def active_requests(self) -> int:
@@ -133,9 +128,16 @@ class Endpoint:
             return False
         was_healthy = self.is_healthy
         self.health = health
+        self._judge()
         if self.is_healthy and not was_healthy:
             self.available_since = now
         return True
+
+    def _judge(self) -> None:
+        unhealthy, degraded = bool(self.health & UNHEALTHY_FLAGS), bool(self.health & DEGRADED_FLAGS)
+        self.is_healthy = not (unhealthy or degraded)
+        self.is_degraded = degraded and not unhealthy
+        self.is_excluded = bool(self.health & EXCLUDED_FLAGS)
 
 
 def _lb_metadata(text: str) -> Mapping[str, object]:

@@ -4,6 +4,8 @@ import ssl
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
+from fastproxy.upstream.balancer.settings import LoadBalancingSettings
+
 
 class DiscoveryType(Enum):
     """How a cluster finds its addresses (Envoy `Cluster.type`)."""
@@ -181,5 +183,6 @@ class ClusterSettings:
     """`common_http_protocol_options.idle_timeout`: an unused pooled connection is closed after it; 0 = never."""
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
+    load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

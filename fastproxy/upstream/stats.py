@@ -17,6 +17,13 @@ _CLUSTER_COUNTERS = (
     "upstream_rq_rx_reset",
     "upstream_rq_retry",
     "upstream_rq_retry_success",
+    "lb_healthy_panic",
+    "lb_subsets_created",
+    "lb_subsets_removed",
+    "lb_subsets_selected",
+    "lb_subsets_fallback",
+    "lb_subsets_fallback_panic",
+    "lb_subsets_single_host_per_subset_duplicate",
 )
 
 
@@ -40,6 +47,13 @@ class ClusterStats:
         self.upstream_rq_rx_reset = 0
         self.upstream_rq_retry = 0
         self.upstream_rq_retry_success = 0
+        self.lb_healthy_panic = 0
+        self.lb_subsets_created = 0
+        self.lb_subsets_removed = 0
+        self.lb_subsets_selected = 0
+        self.lb_subsets_fallback = 0
+        self.lb_subsets_fallback_panic = 0
+        self.lb_subsets_single_host_per_subset_duplicate = 0
         self.upstream_rq_ended = 0
         self.statuses: dict[int, int] = {}
         self.rq_time = Histogram()
@@ -57,6 +71,7 @@ class ClusterStats:
             sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
         sink.counter(prefix + "upstream_rq_completed", sum(self.statuses.values()))
         sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
+        sink.gauge(prefix + "lb_subsets_active", self.lb_subsets_created - self.lb_subsets_removed)
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
 
 

@@ -14,7 +14,6 @@ from tests.config.support import cluster, load, minimal, problem, problems, warn
 
 OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 DOWNSTREAM = "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}"
-POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 
 
 def endpoint(host: str, port: int = 80, more: str = "") -> str:
@@ -69,13 +68,7 @@ def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
         ),
         (build("EDS"), "EDS is not supported"),
         (build("STATIC", endpoint("127.0.0.1", 0)), "must not be 0"),
-        (
-            build("STATIC", endpoint("127.0.0.1", more=", load_balancing_weight: 2"), endpoint("::1")),
-            "different load_balancing_weight",
-        ),
-        (build("STATIC", endpoint("127.0.0.1", more=", health_status: DEGRADED")), "DEGRADED"),
         ("static_resources: {clusters: [{name: a}, {name: a}]}", "duplicate cluster"),
-        ("static_resources: {clusters: [{name: a, lb_policy: RING_HASH}]}", "RING_HASH is not supported yet"),
         ("static_resources: {clusters: [{name: a, http2_protocol_options: {}}]}", "HTTP/2"),
         ("static_resources: {clusters: [{name: a, outlier_detection: {}}]}", "not supported"),
         ("static_resources: {clusters: [{name: a, circuit_breakers: {}}]}", "not supported"),
@@ -125,33 +118,6 @@ def test_a_unix_domain_socket_is_an_endpoint() -> None:
     found = first(build("STATIC", pipe("/run/app.sock"), pipe("@app")))
 
     assert [entry.host for entry in found.endpoints] == ["/run/app.sock", "@app"]
-
-
-@pytest.mark.parametrize("policy", ["LEAST_REQUEST", "RANDOM"])
-def test_policies_that_only_spread_load_are_a_warning(policy: str) -> None:
-    """Round robin does the same work, a little differently."""
-    assert any(
-        "ROUND_ROBIN" in entry for entry in warnings(minimal(clusters=cluster(f"lb_policy: {policy}")))
-    )
-
-
-@pytest.mark.parametrize(
-    ("kind", "accepted"),
-    [("round_robin.v3.RoundRobin", True), ("random.v3.Random", True), ("ring_hash.v3.RingHash", False)],
-)
-def test_the_newer_form_of_load_balancing_is_read(kind: str, *, accepted: bool) -> None:
-    """It overrides `lb_policy`, so it must not be skipped."""
-    text = minimal(
-        clusters=cluster(
-            "load_balancing_policy: {policies: [{typed_extension_config: "
-            f"{{name: p, typed_config: {{'@type': {POLICIES}.{kind}}}}}}}]}}"
-        )
-    )
-
-    if accepted:
-        assert load(text).settings.clusters
-    else:
-        assert "RING_HASH is not supported yet" in problem(text).problem
 
 
 def http_options(text: str) -> str:

@@ -95,7 +95,7 @@ def test_every_problem_is_reported_at_once_with_its_line() -> None:
           clusters:
           - name: somewhere
             connect_timeout: 5
-            lb_policy: MAGLEV
+            lb_policy: CLUSTER_PROVIDED
         """)
 
     found = problems(text)
@@ -157,7 +157,8 @@ def test_problems_after_merging_point_into_the_right_source(tmp_path: Path) -> N
 
     with pytest.raises(ConfigError) as caught:
         load_config(
-            path, config_yaml="\n\nstatic_resources:\n  clusters:\n  - {name: two, lb_policy: MAGLEV}"
+            path,
+            config_yaml="\n\nstatic_resources:\n  clusters:\n  - {name: two, lb_policy: CLUSTER_PROVIDED}",
         )
 
     (found,) = caught.value.problems

@@ -1,11 +1,33 @@
 """Clusters: which endpoint is next, and what happens when the list changes."""
 
+import json
 from collections import Counter
+from random import Random
+
+import pytest
 
 from fastproxy.stats import StatsSink
+from fastproxy.upstream.balancer.settings import (
+    LoadBalancingSettings,
+    MaglevSettings,
+    Policy,
+    RandomSettings,
+    RingHashSettings,
+    RoundRobinSettings,
+    SubsetSelector,
+    SubsetSettings,
+    metadata_match,
+)
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
-from fastproxy.upstream.settings import Address, ClusterSettings, DiscoveryType
+from fastproxy.upstream.settings import (
+    Address,
+    ClusterSettings,
+    DiscoveredEndpoint,
+    DiscoveryType,
+    EndpointTraits,
+    HealthFlag,
+)
 from tests.listener.support import FakeTransport, SteppedLoop
 
 A, B, C = (Address(f"198.51.100.{n}", 80, "x") for n in (1, 2, 3))
@@ -110,3 +132,50 @@ def test_close_idle_and_drain_reach_every_endpoint() -> None:
     transport = with_idle(made)
     made.drain()
     assert transport.was_aborted()
+
+
+def test_the_choice_follows_the_configured_policy() -> None:
+    """Consistent hashing: equal hashes, equal endpoints; without one, chance."""
+    made = Cluster(ClusterSettings("c", load_balancing=LoadBalancingSettings(MaglevSettings(101))))
+    made.update_endpoints([A, B, C])
+    assert made.uses_hash
+    for value in range(50):
+        assert made.select_endpoint(value) is made.select_endpoint(value)
+    assert {one.text for _ in range(100) if (one := made.select_endpoint())} == {str(A), str(B), str(C)}
+
+
+@pytest.mark.parametrize(
+    "policy", [RoundRobinSettings(), RandomSettings(), RingHashSettings(), MaglevSettings(101)]
+)
+def test_a_retry_goes_to_an_endpoint_that_was_not_tried(policy: Policy) -> None:
+    """`previous_hosts` with enough attempts; also where the hash alone would always choose the same one."""
+    made = Cluster(ClusterSettings("c", load_balancing=LoadBalancingSettings(policy)), Random(1))
+    made.update_endpoints([A, B, C])
+    for value in (5, 1 << 40, 1 << 63):
+        tried = {made.endpoints[0], made.endpoints[1]}
+        assert made.select_another(tried, 500, value) is made.endpoints[2]
+
+
+def test_if_everything_was_tried_a_retry_goes_somewhere_all_the_same() -> None:
+    """The number of attempts bounds the search (`host_selection_retry_max_attempts`)."""
+    made = cluster(A)
+    assert made.select_another(made.endpoints, 3) is made.endpoints[0]
+    assert cluster().select_another((), 3) is None
+
+
+def test_subsets_are_chosen_by_the_metadata_of_the_route() -> None:
+    """And change with the endpoints and their health."""
+    subsets = SubsetSettings((SubsetSelector(("stage",)),))
+    made = Cluster(
+        ClusterSettings("c", load_balancing=LoadBalancingSettings(subsets=subsets, panic_threshold=0))
+    )
+    traits = [EndpointTraits(metadata=json.dumps({"envoy.lb": {"stage": stage}})) for stage in "xy"]
+    made.update_endpoints([DiscoveredEndpoint(A, traits[0]), DiscoveredEndpoint(B, traits[1])])
+    wanted = metadata_match({"stage": "y"})
+    chosen = made.select_endpoint(None, wanted)
+    assert chosen is made.endpoints[1]
+    assert made.select_another((), 1, None, wanted) is chosen
+    assert made.select_endpoint() is None
+    chosen.set_health(HealthFlag.FAILED_ACTIVE_HC, on=True, now=0.0)
+    made.on_health_changed()
+    assert made.select_endpoint(None, wanted) is None

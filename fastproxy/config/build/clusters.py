@@ -1,6 +1,7 @@
 """`Cluster` to settings (envoy.config.cluster.v3)."""
 
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
 from fastproxy.config.problems import quote
@@ -9,8 +10,6 @@ from fastproxy.upstream.settings import (
     ClusterSettings,
     DiscoveryType,
     DnsLookupFamily,
-    EndpointSettings,
-    HealthStatus,
     UpstreamTlsSettings,
 )
 
@@ -18,8 +17,6 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_NAMES = frozenset({"envoy.transport_sockets.tls", "tls"})
 _RAW_NAMES = frozenset({"envoy.transport_sockets.raw_buffer", "raw_buffer"})
 _CARES_RESOLVER = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-_SAME_WORK = ("LEAST_REQUEST", "RANDOM")
-_POLICIES = "envoy.extensions.load_balancing_policies."
 _DEFAULT_IDLE_S = 3600.0
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
 _NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
@@ -28,14 +25,12 @@ _NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
 def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
     """Build one cluster; whatever is wrong with it is reported."""
     discovery = _build_discovery(cluster)
-    _check_load_balancing(cluster)
     _check_resolver(cluster)
     cluster.unsupported("http2_protocol_options", _NO_HTTP2)
-    cluster.child("common_lb_config")
     return ClusterSettings(
         name=cluster.text("name"),
         discovery=discovery,
-        endpoints=_build_first_priority(cluster, discovery),
+        endpoints=build_endpoints(cluster, discovery),
         connect_timeout_s=cluster.duration_s("connect_timeout", 5.0),
         dns_lookup_family=_build_family(cluster),
         dns_refresh_rate_s=cluster.duration_s("dns_refresh_rate", 5.0),
@@ -43,6 +38,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=_build_idle_timeout(cluster),
         stat_name=cluster.text("alt_stat_name"),
+        load_balancing=build_load_balancing(cluster),
         config_path=cluster.path,
     )
 
@@ -66,34 +62,6 @@ def _build_family(cluster: View) -> DnsLookupFamily:
     )
 
 
-def _check_load_balancing(cluster: View) -> None:
-    policy = cluster.choice("lb_policy")
-    typed = cluster.child("load_balancing_policy")
-    field = "lb_policy"
-    if typed is not None:
-        # It overrides lb_policy, and its first known entry counts.
-        field = "load_balancing_policy"
-        cluster.without_effect("lb_policy", "load_balancing_policy takes its place")
-        policies = [entry.child_or_empty("typed_extension_config") for entry in typed.children("policies")]
-        names = []
-        for entry in policies:
-            entry.accept("name")
-            config = entry.typed("typed_config")
-            name = (
-                "" if config is None else config.type_name.removeprefix(_POLICIES).partition(".")[0].upper()
-            )
-            names.append(name)
-            # Settings of a policy that is not used matter no more than the policy.
-            if config is not None and name != "ROUND_ROBIN":
-                config.accept(*(field.name for field, _ in config.message.ListFields()))
-        known = [name for name in names if name == "ROUND_ROBIN" or name in _SAME_WORK]
-        policy = known[0] if known else (names or ["nothing"])[0]
-    if policy in _SAME_WORK:
-        cluster.warn(f"{policy} has no effect: requests are spread by ROUND_ROBIN", field=field)
-    elif policy != "ROUND_ROBIN":
-        cluster.error(f"{policy} is not supported yet", "Use ROUND_ROBIN", field=field)
-
-
 def _check_resolver(cluster: View) -> None:
     why = "names are resolved by the system's resolver"
     config = cluster.child("typed_dns_resolver_config")
@@ -112,21 +80,6 @@ def _check_resolver(cluster: View) -> None:
         for field, _ in resolver.message.ListFields():
             resolver.accept(field.name)
     cluster.warn(f"has no effect: {why}", field="typed_dns_resolver_config")
-
-
-def _build_first_priority(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
-    endpoints = build_endpoints(cluster, discovery)
-    assignment = cluster.child_or_empty("load_assignment")
-    assignment.child("policy")
-    if any(one.traits.priority for one in endpoints):
-        assignment.error("priorities are not supported yet", "Leave only priority 0", field="endpoints")
-    if len({one.traits.weight for one in endpoints}) > 1:
-        assignment.error(
-            "endpoints of different load_balancing_weight are not supported yet", field="endpoints"
-        )
-    if any(one.traits.health is HealthStatus.DEGRADED for one in endpoints):
-        assignment.error("DEGRADED endpoints are not supported yet", field="endpoints")
-    return endpoints
 
 
 def _build_transport(cluster: View, context: BuildContext) -> UpstreamTlsSettings | None:
