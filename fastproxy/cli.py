@@ -19,6 +19,11 @@ from fastproxy import build_info, logs
 #: Sub-commands live elsewhere and are imported when used: the proxy itself should not pay for them.
 _SUBCOMMANDS: Final = {
     "demo": ("fastproxy.demo.cli", "demo_command", "Play the story of a protected service against itself."),
+    "lint": (
+        "fastproxy.lint.cli",
+        "lint_command",
+        "Warn about what is legal in a configuration, and dangerous.",
+    ),
     "jwt": ("fastproxy.jwt_commands", "jwt_group", "Look into tokens and verify them."),
 }
 #: Flags of Envoy that tune what does not exist here: accepted, so that its command lines keep working.

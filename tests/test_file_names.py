@@ -95,6 +95,9 @@ TESTED_BY = {
     "config/build/routes.py": "config/test_routes.py",
     "config/build/runtime_keys.py": "config/test_load.py",
     "config/build/tls.py": "config/test_tls.py",
+    # Lint's own data classes, tested by every rule.
+    "lint/requirements.py": "lint/test_survey.py",
+    "lint/rule.py": "lint/test_check.py",
     # The control plane's helpers are tested with whoever they help.
     "control/admin/pages.py": "control/test_admin.py",
     "control/admin/prometheus.py": "control/test_prometheus.py",

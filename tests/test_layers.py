@@ -51,6 +51,7 @@ LAYERS: dict[str, Layer] = {
         " ".join(["base", *sorted(_DATA_PLANE)]),
         "google yaml envoy xds udpa validate re2 cryptography orjson",
     ),
+    "lint": _layer("base config jwt match", "click re2", settings_of="filters router upstream listener"),
     "ipc": _layer("base config", "orjson"),
     "worker": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)]), "uvloop"),
     "control": _layer(
@@ -61,7 +62,7 @@ LAYERS: dict[str, Layer] = {
     "demo": _layer("base jwt", "aiohttp click cryptography orjson rich yarl"),
     "jwt_commands": _layer("base jwt", "aiohttp click orjson rich"),
     "serve": _layer("base config control", "uvloop"),
-    "cli": _layer("base config control demo jwt_commands serve", "click rich uvloop"),
+    "cli": _layer("base config control demo jwt_commands lint serve", "click rich uvloop"),
     "__main__": _layer("cli"),
 }
 
