@@ -25,11 +25,13 @@ from fastproxy.jwt.token import (
     parse_signature,
     split_token,
 )
-from fastproxy.jwt.token_cache import HeaderCache, TokenCache, VerifiedToken
+from fastproxy.jwt.token_cache import HeaderCache, TokenCache, VerifiedToken, estimate_bytes
 
 # RFC 7519 section 4.1.4 speaks of "a few minutes". An hour covers clocks that are an hour wrong; more would
 # be a second lifetime for every token.
 MAX_CLOCK_SKEW_S: Final = 3600
+# About 100,000 tokens of the usual size, without their claims. bench/cache_memory.py
+DEFAULT_CACHE_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,13 @@ class VerifierSettings:
     """Accept tokens of `typ` `at+jwt` alone (RFC 9068 section 4): ID tokens and untyped ones are refused."""
     cache_size: int = 1000
     """Verified tokens to keep; 0 keeps none (Envoy `jwt_cache_size`)."""
+    cache_max_bytes: int = DEFAULT_CACHE_BYTES
+    """Memory that the kept tokens may take, as `token_cache.estimate_bytes` counts it; 0 keeps none."""
     cache_max_token_bytes: int = 8192
     """Longer tokens are verified each time (Envoy `jwt_max_token_size`)."""
+    keep_claims: bool = True
+    """Keep the parsed claims of cached tokens. Otherwise `VerifiedToken.claims` of a cached token is parsed anew each
+    time it is read, and the token takes less than half the memory."""
     max_token_bytes: int = MAX_TOKEN_BYTES
     """Longer tokens are refused unread."""
 
@@ -64,7 +71,7 @@ class VerifierSettings:
             raise ValueError(f"clock_skew_s must be 0 to {MAX_CLOCK_SKEW_S}")
         if self.max_lifetime_s is not None and self.max_lifetime_s < 0:
             raise ValueError("max_lifetime_s must not be negative")
-        if min(self.cache_size, self.cache_max_token_bytes, self.max_token_bytes) < 0:
+        if min(self.cache_size, self.cache_max_bytes, self.cache_max_token_bytes, self.max_token_bytes) < 0:
             raise ValueError("sizes must not be negative")
         if unknown := self.algorithms - SUPPORTED:
             raise ValueError(f"unknown algorithms: {sorted(unknown)}")
@@ -103,9 +110,11 @@ class Verifier:
         self._keys = keys
         self._prepare = prepare
         self._audiences = frozenset(checks.normalise_audience(audience) for audience in settings.audiences)
-        self._tokens = TokenCache(settings.cache_size, settings.cache_max_token_bytes)
+        self._tokens = TokenCache(
+            settings.cache_size, settings.cache_max_bytes, settings.cache_max_token_bytes
+        )
         self._headers = HeaderCache()
-        self._find_verdict = self._tokens.get
+        self._verdicts = self._tokens.verdicts
 
     @property
     def settings(self) -> VerifierSettings:
@@ -121,6 +130,11 @@ class Verifier:
     def cached_tokens(self) -> int:
         """How many verdicts are kept now."""
         return len(self._tokens)
+
+    @property
+    def cached_bytes(self) -> int:
+        """How much memory the kept verdicts take, by estimate."""
+        return self._tokens.estimated_bytes
 
     def replace_keys(self, keys: JwkSet | None) -> None:
         """Put another key set in force, at once and as a whole; None withdraws all keys.
@@ -148,15 +162,12 @@ class Verifier:
                 bytes.
         """
         # Hot path: once per request. bench/test_jwt_core.py
-        try:
-            verified = self._find_verdict(token)
-        except KeyError:
-            verified = None
+        verified = self._verdicts.get(token)
         if verified is None:
-            # Not inside the except block: a refusal would carry the KeyError, and it the token, into tracebacks.
             return self._verify_new(token, now)
         if not verified.usable_after < now < verified.usable_before:
             self._recheck_time(verified, now)
+        verified.recent = True
         self.cache_hits += 1
         return verified
 
@@ -175,10 +186,7 @@ class Verifier:
         self.cache_misses += 1
         settings = self._settings
         header_segment, payload_segment, signature_segment = split_token(token, settings.max_token_bytes)
-        try:
-            known_header = self._headers.get(header_segment)
-        except KeyError:
-            known_header = None
+        known_header = self._headers.headers.get(header_segment)
         header = known_header or parse_header(header_segment)
         if header.alg not in settings.algorithms:
             raise JwtError(JwtStatus.HEADER_UNSUPPORTED_ALG, "the provider does not allow it")
@@ -196,8 +204,8 @@ class Verifier:
 
         signing_input = token[: len(header_segment) + 1 + len(payload_segment)]
         key = self._verify_signature(header, signature, signing_input)
-        verified = VerifiedToken(token, header.members, claims, payload_segment, key, expires_at, not_before)
-        self._keep(verified)
+        verified = VerifiedToken(token, header.members, claims, key, expires_at, not_before)
+        self._keep(verified, len(payload_segment))
         if known_header is None:
             self._headers.add(header_segment, header)
         return verified
@@ -233,7 +241,7 @@ class Verifier:
                 return key
         raise JwtError(JwtStatus.VERIFICATION_FAILED, "signature")
 
-    def _keep(self, verified: VerifiedToken) -> None:
+    def _keep(self, verified: VerifiedToken, payload_chars: int) -> None:
         settings = self._settings
         skew = settings.clock_skew_s
         expires_at = verified.expires_at
@@ -247,4 +255,6 @@ class Verifier:
                 verified.usable_after = max(verified.usable_after, expires_at - settings.max_lifetime_s)
         if self._prepare is not None:
             verified.prepared = self._prepare(verified)
-        self._tokens.add(verified)
+        cost = estimate_bytes(verified.token, payload_chars, with_claims=settings.keep_claims)
+        if self._tokens.add(verified, cost) and not settings.keep_claims:
+            verified.forget_claims()

@@ -236,11 +236,14 @@ def test_runtime_keys_reach_every_provider() -> None:
     found = provider(
         "jwt_cache_config: {}",
         top=layer(
-            "{fastproxy.jwks.max_stale_s: 60, fastproxy: {jwt: {allow_missing_exp: true, token_cache_size: 5}}}"
+            "{fastproxy.jwks.max_stale_s: 60, fastproxy.jwt.token_cache_bytes: 70000,"
+            " fastproxy: {jwt: {allow_missing_exp: true, token_cache_size: 5}}}"
         ),
     )
 
     assert (found.max_stale_s, found.require_expiration, found.cache_size) == (60.0, False, 5)
+    settings = Provider(found, ask=lambda _source: None).verifier.settings
+    assert (settings.cache_size, settings.cache_max_bytes) == (5, 70000)
 
 
 def test_s26_strict_access_tokens_are_a_setting_that_reaches_the_verifier() -> None:
@@ -276,6 +279,9 @@ def test_fractions_are_numbers_though_yaml_has_them_as_text() -> None:
         ("{fastproxy.jwks.max_stale_s: true}", "must be a number"),
         ("{fastproxy.jwt.token_cache_size: 1.5}", "must be an integer"),
         ("{fastproxy.jwt.token_cache_size: many}", "must be an integer"),
+        ("{fastproxy.jwt.token_cache_bytes: -1}", "must be an integer"),
+        ("{fastproxy.jwt.token_cache_bytes: 64M}", "must be an integer"),
+        ("{fastproxy.jwt.token_cache_bytes: 1e13}", "must be an integer"),
     ],
 )
 def test_own_settings_are_checked_strictly(keys: str, words: str) -> None:

@@ -65,6 +65,7 @@ def build_provider(name: str, view: View, context: BuildContext) -> ProviderSett
         require_expiration=require_expiration,
         require_at_jwt=context.runtime.require_at_jwt,
         cache_size=cache.integer("jwt_cache_size") or context.runtime.token_cache_size,
+        cache_max_bytes=context.runtime.token_cache_bytes,
         cache_max_token_bytes=cache.integer("jwt_max_token_size") or _DEFAULT_MAX_TOKEN_BYTES,
         max_stale_s=context.runtime.max_stale_s,
         subjects=None if subjects is None else build_string_match(subjects),

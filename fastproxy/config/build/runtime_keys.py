@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
+from fastproxy.jwt.verifier import DEFAULT_CACHE_BYTES
 
 _PREFIX = "fastproxy."
 MAX_STALE = "fastproxy.jwks.max_stale_s"
@@ -22,6 +23,7 @@ REQUEST_HEADERS = "fastproxy.jwks.request_headers."
 ALLOW_MISSING_EXP = "fastproxy.jwt.allow_missing_exp"
 REQUIRE_AT_JWT = "fastproxy.jwt.require_at_jwt"
 TOKEN_CACHE_SIZE = "fastproxy.jwt.token_cache_size"  # noqa: S105 - a setting's name
+TOKEN_CACHE_BYTES = "fastproxy.jwt.token_cache_bytes"  # noqa: S105 - a setting's name
 KNOWN_KEYS = (
     MAX_STALE,
     SNAPSHOT_DIR,
@@ -29,9 +31,11 @@ KNOWN_KEYS = (
     ALLOW_MISSING_EXP,
     REQUIRE_AT_JWT,
     TOKEN_CACHE_SIZE,
+    TOKEN_CACHE_BYTES,
 )
 _PER_PROVIDER = (DISCOVERY_CLUSTER, REQUEST_HEADERS)
 _MAX_CACHE_SIZE = 10_000_000
+_MAX_CACHE_BYTES = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class RuntimeKeys:
     """`fastproxy.jwt.require_at_jwt`: accept tokens of the type `at+jwt` alone (RFC 9068)."""
     token_cache_size: int = 1000
     """`fastproxy.jwt.token_cache_size`: verified tokens to keep per provider and worker; 0 keeps none."""
+    token_cache_bytes: int = DEFAULT_CACHE_BYTES
+    """`fastproxy.jwt.token_cache_bytes`: memory they may take, per provider and worker; 0 keeps none."""
     snapshot_dir: str = ""
     """`fastproxy.jwks.snapshot_dir`: where fetched key sets are kept for the next start; empty: nowhere."""
     allow_private_networks: bool = False
@@ -131,7 +137,7 @@ def _read_layer(layer: View, values: dict[str, object], keys: RuntimeKeys) -> No
 def _read_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:
     if key in (ALLOW_MISSING_EXP, ALLOW_PRIVATE_NETWORKS, REQUIRE_AT_JWT):
         _read_flag(layer, key, value, keys)
-    elif key in (MAX_STALE, TOKEN_CACHE_SIZE):
+    elif key in (MAX_STALE, TOKEN_CACHE_SIZE, TOKEN_CACHE_BYTES):
         _read_number(layer, key, value, keys)
     elif key == SNAPSHOT_DIR:
         if not isinstance(value, str) or not value or "\0" in value:
@@ -167,11 +173,14 @@ def _read_number(layer: View, key: str, value: object, keys: RuntimeKeys) -> Non
             _wrong(layer, key, "must be a number of seconds, 0 or more")
             return
         keys.max_stale_s = number
-    else:
-        if number is None or not number.is_integer() or not 0 <= number <= _MAX_CACHE_SIZE:
-            _wrong(layer, key, f"must be an integer between 0 and {_MAX_CACHE_SIZE}")
-            return
+        return
+    limit = _MAX_CACHE_SIZE if key == TOKEN_CACHE_SIZE else _MAX_CACHE_BYTES
+    if number is None or not number.is_integer() or not 0 <= number <= limit:
+        _wrong(layer, key, f"must be an integer between 0 and {limit}")
+    elif key == TOKEN_CACHE_SIZE:
         keys.token_cache_size = int(number)
+    else:
+        keys.token_cache_bytes = int(number)
 
 
 def _read_provider_key(layer: View, key: str, value: object, keys: RuntimeKeys) -> None:

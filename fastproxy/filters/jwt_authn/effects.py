@@ -44,6 +44,10 @@ class TokenEffects:
             request.route_is_stale = True
 
 
+#: Shared by all tokens that nothing follows from.
+_NOTHING = TokenEffects((), None, selects_route_again=False)
+
+
 class EffectsBuilder:
     """One provider's settings about what follows from its tokens, compiled."""
 
@@ -81,9 +85,12 @@ class EffectsBuilder:
             value = encode_claim(find_claim(verified.claims, path))
             if value is not None:
                 headers.append((name, value))
+        metadata = self._build_metadata(verified)
+        if not headers and metadata is None:
+            return _NOTHING
         return TokenEffects(
             tuple(headers),
-            self._build_metadata(verified),
+            metadata,
             # Envoy: `forward_payload_header` alone is no reason to choose again (12.5).
             selects_route_again=self._clear_route and (len(headers) > plain or bool(self._payload_key)),
         )

@@ -191,5 +191,8 @@ def _verifier_settings(settings: ProviderSettings) -> VerifierSettings:
         require_at_jwt=settings.require_at_jwt,
         subject_matches=None if matches is None else lambda subject: matches(subject.encode()),
         cache_size=settings.cache_size,
+        cache_max_bytes=settings.cache_max_bytes,
         cache_max_token_bytes=settings.cache_max_token_bytes,
+        # What follows from a token is prepared once; the claims themselves are needed again in metadata only.
+        keep_claims=bool(settings.payload_in_metadata),
     )

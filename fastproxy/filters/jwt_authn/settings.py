@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 
+from fastproxy.jwt.verifier import DEFAULT_CACHE_BYTES
 from fastproxy.match.settings import PathMatch, RequestConditions, StringMatch
 
 
@@ -120,6 +121,8 @@ class ProviderSettings:
     require_at_jwt: bool = False
     """The runtime key `fastproxy.jwt.require_at_jwt`: `typ` must be `at+jwt` (RFC 9068); no ID token passes (S26)."""
     cache_size: int = 1000
+    cache_max_bytes: int = DEFAULT_CACHE_BYTES
+    """Memory that the kept tokens may take, by estimate: the runtime key `fastproxy.jwt.token_cache_bytes`."""
     cache_max_token_bytes: int = 8192
     """Verified tokens above this length are not cached (`jwt_cache_config.jwt_max_token_size`)."""
     max_stale_s: float = 3600.0
