@@ -17,6 +17,9 @@ from fastproxy.config.well_known import PARSERS
 #: Prefix of the type URLs of FastProxy's own extensions, inside a TypedStruct.
 OWN_PREFIX = "fastproxy."
 
+#: An `Any` that may be `{}`, without "@type": it says that the filter is on, with the settings that it has.
+_MAY_BE_EMPTY = "envoy.config.route.v3.FilterConfig.config"
+
 
 class Decoder:
     """Turns the nodes of one text into messages and a tree of places."""
@@ -90,6 +93,13 @@ class Decoder:
 
     def _single(self, field: FieldDescriptor, entry: Entry, message: Any, path: str) -> Place:
         if schema.is_message(field):
+            if (
+                field.full_name == _MAY_BE_EMPTY
+                and isinstance(entry.value, MapNode)
+                and not entry.value.entries
+            ):
+                getattr(message, field.name).SetInParent()
+                return Place(self._file, entry.line)
             place = self.message(entry.value, getattr(message, field.name), path)
             # An empty mapping is presence too, and so is one that had problems.
             getattr(message, field.name).SetInParent()

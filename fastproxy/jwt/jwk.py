@@ -34,6 +34,20 @@ MAX_RSA_EXPONENT: Final = 2**32 - 1
 # 8192 bits are 1366 characters; a leading zero octet and padding still fit.
 _MAX_MEMBER_CHARS: Final = 1400
 _ED25519_KEY_BYTES: Final = 32
+# The points of Ed25519 whose order divides 8, in all their encodings, the sign bit aside. For such a "key" anybody can
+# make signatures: that of the neutral element accepts one signature for every text, and OpenSSL does not refuse it.
+_SMALL_ORDER_POINTS: Final = frozenset(
+    bytes.fromhex(point)
+    for point in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 # ML-DSA-87: 2592 bytes are 3456 characters.
 _MAX_AKP_CHARS: Final = 3460
 
@@ -223,6 +237,8 @@ def _parse_okp(members: JsonObject, kid: str | None, alg: str | None, warning: s
     x = _read_octets(members, "x", "Jwks OKP [x] field is an invalid Base64.")
     if len(x) != _ED25519_KEY_BYTES:
         raise JwkRejected("Jwks OKP [x] field is wrong length.")
+    if x[:-1] + bytes((x[-1] & 0x7F,)) in _SMALL_ORDER_POINTS:
+        raise JwkRejected("Ed25519 key of small order: anybody could sign for it")
     known = ("OKP", x.hex())
     key = _decoded.get(known)
     if key is None:

@@ -367,6 +367,8 @@ WRAPPED = f'config: {{"@type": {PER_ROUTE}, requirement_name: am}}'
         (per_route("requirement_name: strict"), PerRouteSettings("strict")),
         (per_route("disabled: true", kind=FILTER_CONFIG), PerRouteSettings(is_skipped=True)),
         (per_route(WRAPPED, kind=FILTER_CONFIG), PerRouteSettings("am")),
+        (per_route("config: {}", kind=FILTER_CONFIG), PerRouteSettings()),
+        (per_route("config: {}, disabled: true", kind=FILTER_CONFIG), PerRouteSettings(is_skipped=True)),
         (per_route(f"{WRAPPED}, disabled: true", kind=FILTER_CONFIG), PerRouteSettings(is_skipped=True)),
     ],
 )
@@ -395,6 +397,8 @@ def test_the_most_specific_level_wins_whole() -> None:
         ),
         (per_route("disabled: false"), ""),
         (per_route("is_optional: false", kind=FILTER_CONFIG), "no settings that can be read"),
+        (per_route("config: {disabled: true}", kind=FILTER_CONFIG), 'no "@type"'),
+        (per_route("config: []", kind=FILTER_CONFIG), ""),
         (per_route("requirement_name: ''"), ""),
         (per_route("disabled: true", key="jwtt"), 'no filter named "jwtt"'),
         (per_route("disabled: true", key="router"), "no settings for single routes"),

@@ -40,7 +40,9 @@ def _build_one(name: str, config: View, filters: FilterViews) -> PerRouteSetting
     if config.type_name == FILTER_CONFIG:
         optional, disabled = config.flag("is_optional"), config.flag("disabled")
         inner = config.typed("config")
-        if inner is None and (config.has("config") or not disabled):
+        # `config: {}` switches the filter on as it is; nothing at all says nothing.
+        is_empty = config.has("config") and not config.message.config.type_url
+        if inner is None and not is_empty and (config.has("config") or not disabled):
             config.error("no settings that can be read", "Set config or disabled", field="config")
             return None
     filter_config = filters.get(name)
