@@ -212,10 +212,10 @@ def rewrite_host(request: Request, host: bytes, *, tell: bool, append_forwarded_
     """
     if host == request.authority:
         return
-    if append_forwarded_host:
-        _append_forwarded_host(request.headers, request.authority)
     if tell:
         request.headers[b"x-envoy-original-host"] = request.authority
+    if append_forwarded_host:
+        _append_forwarded_host(request.headers, request.authority)
     request.authority = host
 
 

@@ -13,7 +13,7 @@ _REASONS |= {
 # Envoy does not know these.
 for _unknown in (103, 418, 425, 430):
     _REASONS.pop(_unknown, None)
-_REASONS[302] = "Found"
+_REASONS |= {302: "Found", 599: "Last Unassigned Server Error Code"}
 
 _STATUS_LINES = {
     status: f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n".encode() for status in range(100, 1000)

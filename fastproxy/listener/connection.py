@@ -22,7 +22,8 @@ from fastproxy.http.local_reply import begin_reply, finish_reply
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
-from fastproxy.router.forward import REQUEST_TIMEOUT, STREAM_IDLE_TIMEOUT, Exchange
+from fastproxy.router.forward import STREAM_IDLE_TIMEOUT, Exchange
+from fastproxy.router.limits import StreamLimits
 from fastproxy.tasks import spawn
 from fastproxy.timers import LazyTimer
 
@@ -38,12 +39,16 @@ _REJECTION_BODIES = {
 _STREAM_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flag="SI", close=True)
 _REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 _HEAD_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
+_MAX_DURATION = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout")
+#: Ten years: off, for a connection.
+NEVER_S = 10 * 365 * 86400.0
 
 
 class DownstreamConnection(RequestReader):
     """An `asyncio.Protocol` by shape only: uvloop wants the methods, not the base class."""
 
     __slots__ = (
+        "_duration_timer",
         "_exchange",
         "_filter_task",
         "_idle_deadline",
@@ -52,6 +57,7 @@ class DownstreamConnection(RequestReader):
         "_response_chunked",
         "_response_started",
         "_serving",
+        "_stream_idle_timeout_s",
         "_timer",
         "_write_blocked",
     )
@@ -74,6 +80,10 @@ class DownstreamConnection(RequestReader):
         self._serving = False
         self._timer = LazyTimer(manager.loop, self._on_timeout)
         """The route's timeout, or before the request is complete `request_timeout`."""
+        self._duration_timer: LazyTimer | None = None
+        """`max_stream_duration` of the route; made when a request first needs it."""
+        self._stream_idle_timeout_s = manager.stream_idle_timeout_s
+        """Of the request being served: its route may have its own."""
         self._idle_deadline = 0.0
         """When `check_idle` ends the stream (`stream_idle_timeout`) or the connection (`idle_timeout`)."""
 
@@ -113,6 +123,8 @@ class DownstreamConnection(RequestReader):
         self.detach()
         self.stop_parsing()
         self._timer.close()
+        if self._duration_timer is not None:
+            self._duration_timer.close()
         if self._request is not None:
             self._abandon(self._request)
         self._manager.on_connection_closed(self)
@@ -180,7 +192,7 @@ class DownstreamConnection(RequestReader):
         body = request.waiting_body
         if body or request.body_complete:
             request.waiting_body = []
-            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
+            self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
             request.body_passed = request.body_complete
             exchange.send_body(body, complete=request.body_complete)
             if request.body_complete and not exchange.is_done:
@@ -195,6 +207,7 @@ class DownstreamConnection(RequestReader):
         request.connection = self.info
         request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
+        self._stream_idle_timeout_s = manager.stream_idle_timeout_s
         self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
         if manager.request_timeout_s and not request.body_complete:
             self._timer.set(request.start_monotonic, manager.request_timeout_s)
@@ -279,6 +292,8 @@ class DownstreamConnection(RequestReader):
             self._reply(outcome)
             return
         self._exchange = outcome
+        if outcome.limits is not None:
+            self._limit_stream(request, outcome.limits)
         if self._write_blocked:
             outcome.pause_response()
         if not request.has_body:
@@ -291,6 +306,20 @@ class DownstreamConnection(RequestReader):
         outcome.start(body, complete=request.body_complete)
         if request.body_complete and not outcome.is_done:
             self._start_response_timeout(outcome)
+
+    def _limit_stream(self, request: Request, limits: StreamLimits) -> None:
+        """Apply what the route says about the stream's duration."""
+        idle_timeout_s = limits.idle_timeout_s
+        if idle_timeout_s is not None:
+            self._stream_idle_timeout_s = idle_timeout_s or NEVER_S
+            self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
+        duration_s = limits.duration_s(request)
+        if duration_s:
+            timer = self._duration_timer
+            if timer is None:
+                timer = self._duration_timer = LazyTimer(self._manager.loop, self._on_max_duration)
+            # Not from the start: a timer that is overdue would be called back with the exchange not yet started.
+            timer.set(clock.monotonic(), max(request.start_monotonic + duration_s - clock.monotonic(), 0.0))
 
     def _start_response_timeout(self, exchange: Exchange) -> None:
         if exchange.timeout_s:
@@ -315,7 +344,7 @@ class DownstreamConnection(RequestReader):
             self._manager.stats.downstream_rq_response_before_rq_complete += 1
             request.keep_alive = False
         if not complete:
-            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
+            self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
         head = self._encode_head(request, status, headers)
         self._response_chunked = chunked
         self._write_body(request, body, head, complete=complete)
@@ -324,7 +353,7 @@ class DownstreamConnection(RequestReader):
         """Write more of an upstream's response body."""
         request = self._request
         if request is not None:
-            self._idle_deadline = clock.monotonic() + self._manager.stream_idle_timeout_s
+            self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
             self._write_body(request, body, b"", complete=complete)
 
     def _write_body(self, request: Request, body: list[bytes], head: bytes, *, complete: bool) -> None:
@@ -407,6 +436,8 @@ class DownstreamConnection(RequestReader):
         """Account for a request that ended, one way or the other. Hot path: once per request."""
         self._request = None
         self._timer.clear()
+        if self._duration_timer is not None:
+            self._duration_timer.clear()
         if self._paused & PAUSED_BY_UPSTREAM:
             # The upstream answered before it had taken the whole body: nobody else will go on reading.
             self.resume_request()
@@ -452,9 +483,15 @@ class DownstreamConnection(RequestReader):
             return
         stats.downstream_rq_timeout += 1
         if request.body_complete and self._exchange is not None:
-            self._exchange.on_timeout(REQUEST_TIMEOUT)
+            self._exchange.on_timeout()
         else:
             self._end_early(_REQUEST_TIMEOUT)
+
+    def _on_max_duration(self) -> None:
+        """The route's `max_stream_duration` has passed."""
+        if self._request is not None:
+            self._manager.stats.downstream_rq_max_duration_reached += 1
+            self._end_early(_MAX_DURATION)
 
     def check_idle(self, now: float) -> None:
         """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
@@ -498,6 +535,8 @@ class DownstreamConnection(RequestReader):
         """End the connection when the last answer has left."""
         self.stop_parsing()
         self._timer.close()
+        if self._duration_timer is not None:
+            self._duration_timer.close()
         self.close_after_flush()
 
 

@@ -7,15 +7,13 @@ from fastproxy.filters.chain import FilterChain
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
-from fastproxy.listener.connection import DownstreamConnection
+from fastproxy.listener.connection import NEVER_S, DownstreamConnection
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
-
-_NEVER_S = 10 * 365 * 86400.0
 
 
 class HttpConnectionManager:
@@ -41,8 +39,8 @@ class HttpConnectionManager:
         self.max_request_headers_bytes = http.max_request_headers_bytes
         self.max_headers_count = http.max_headers_count
         # 0 switches a timeout off; ten years is off for a connection.
-        self.idle_timeout_s = http.idle_timeout_s or _NEVER_S
-        self.stream_idle_timeout_s = http.stream_idle_timeout_s or _NEVER_S
+        self.idle_timeout_s = http.idle_timeout_s or NEVER_S
+        self.stream_idle_timeout_s = http.stream_idle_timeout_s or NEVER_S
         self.request_timeout_s = http.request_timeout_s
         self.request_headers_timeout_s = http.request_headers_timeout_s
         self.draining = False
@@ -79,6 +77,7 @@ class HttpConnectionManager:
         """End what did not move for too long; called about once a second."""
         for connection in tuple(self._connections):
             connection.check_idle(now)
+        self.router.check_idle(now)
 
     @property
     def open_connections(self) -> int:

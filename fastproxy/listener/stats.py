@@ -17,6 +17,7 @@ _COUNTERS = (
     "downstream_rq_timeout",
     "downstream_rq_header_timeout",
     "downstream_rq_idle_timeout",
+    "downstream_rq_max_duration_reached",
     "downstream_rq_response_before_rq_complete",
     "downstream_flow_control_paused_reading_total",
     "downstream_flow_control_resumed_reading_total",
@@ -43,6 +44,7 @@ class HttpStats:
         self.downstream_rq_timeout = 0
         self.downstream_rq_header_timeout = 0
         self.downstream_rq_idle_timeout = 0
+        self.downstream_rq_max_duration_reached = 0
         self.downstream_rq_response_before_rq_complete = 0
         self.downstream_flow_control_paused_reading_total = 0
         self.downstream_flow_control_resumed_reading_total = 0

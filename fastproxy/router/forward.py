@@ -26,6 +26,8 @@ from fastproxy.upstream.errors import UpstreamError, UpstreamReset
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
 REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flag="UT")
+#: Instead of it, where the request asks for that (`x-envoy-upstream-rq-timeout-alt-response`).
+ALTERNATIVE_TIMEOUT = LocalReply(204, details="response_timeout", flag="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flag="SI")
 
 # RFC 9110 section 9.2.2. Sent again only if the upstream closed a reused connection before answering a byte.
@@ -72,7 +74,10 @@ class Exchange:
         "_route",
         "_sent_at",
         "_waiting_body",
+        "limits",
         "request",
+        "timeout_reply",
+        "timeout_s",
     )
 
     def __init__(self, request: Request, route: Route, cluster: Cluster, downstream: Downstream) -> None:
@@ -89,13 +94,14 @@ class Exchange:
         self._retried = False
         self._done = False
         self._sent_at = 0.0
+        self.timeout_s = route.timeout_s
+        """From the end of the request (spec/http.md section 9.1); 0 is none."""
+        self.timeout_reply = REQUEST_TIMEOUT
+        """What the downstream gets when it has passed."""
+        self.limits = route.limits
+        """What the route says about the stream's duration; None if nothing."""
 
     # -- the downstream's side -----------------------------------------------------------------------------
-
-    @property
-    def timeout_s(self) -> float:
-        """The route's timeout, from the end of the request (spec/http.md section 9.1); 0 is none."""
-        return self._route.timeout_s
 
     @property
     def is_done(self) -> bool:
@@ -161,15 +167,19 @@ class Exchange:
         self._done = True
         self._count_end()
 
-    def on_timeout(self, reply: LocalReply = REQUEST_TIMEOUT) -> None:
-        """The time for the response has passed."""
+    def on_timeout(self, reply: LocalReply | None = None) -> None:
+        """The time for the response has passed; `reply`: not that of the route, but another one."""
         if self._done:
             return
         self._cluster.stats.upstream_rq_timeout += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_timeout += 1
         self._release_upstream()
-        self._fail(reply)
+        self._fail(reply or self.timeout_reply)
+
+    def count_abandoned(self) -> None:
+        """The upstream was too slow for a copy of a request (Envoy `retry_or_shadow_abandoned`)."""
+        self._cluster.stats.retry_or_shadow_abandoned += 1
 
     def pause_response(self) -> None:
         """The downstream's write buffer is full: stop reading the response."""

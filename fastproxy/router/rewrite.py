@@ -41,6 +41,16 @@ def build_edits(action: ForwardAction, match: PathMatch, *, envoy_headers: bool)
     return tuple(edits)
 
 
+def build_host_edit(host: str) -> Edit:
+    """Send `host` upstream, and do not tell of the old one."""
+    new = host.encode()
+
+    def edit(request: Request) -> None:
+        request.authority = new
+
+    return edit
+
+
 def build_path_rewrite(
     match: PathMatch, prefix_rewrite: str, regex_rewrite: RegexSubstitution | None
 ) -> PathRewrite | None:

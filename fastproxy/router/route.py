@@ -9,8 +9,9 @@ from fastproxy.match.path import PathMatcher, build_path_matcher
 from fastproxy.match.request import RequestMatcher, build_request_matcher
 from fastproxy.match.settings import PathMatch
 from fastproxy.router.hash_policy import RequestHash
+from fastproxy.router.limits import StreamLimits, build_limits
 from fastproxy.router.redirect import build_redirect
-from fastproxy.router.rewrite import Edit, build_edits
+from fastproxy.router.rewrite import Edit, build_edits, build_host_edit
 from fastproxy.router.settings import (
     DirectResponseAction,
     ForwardAction,
@@ -37,6 +38,7 @@ class Route:
         "filter_configs",
         "forward",
         "hash_policy",
+        "limits",
         "match",
         "matches",
         "name",
@@ -72,6 +74,8 @@ class Route:
         """Changes to the request before it is forwarded."""
         self.hash_policy: RequestHash | None = None
         """Computes the hash for a cluster that chooses endpoints by one."""
+        self.limits: StreamLimits | None = None
+        """How long its streams may take; None if it says nothing about that."""
         self.cluster = ""
         self.auto_host_rewrite = False
         self.append_forwarded_host = False
@@ -93,8 +97,9 @@ class Route:
         self.auto_host_rewrite = action.auto_host_rewrite
         self.append_forwarded_host = action.append_x_forwarded_host
         self.timeout_s = action.timeout_s
-        self.expected_timeout_ms = b"%d" % round(action.timeout_s * 1000) if action.timeout_s else b""
+        self.expected_timeout_ms = _milliseconds(action.timeout_s)
         self.edits = build_edits(action, self.match, envoy_headers=self.envoy_headers) or None
+        self.limits = build_limits(action)
         if action.hash_policy:
             self.hash_policy = RequestHash(action.hash_policy)
 
@@ -111,7 +116,7 @@ def _build_choice(
 ) -> Callable[[Request], Route]:
     """A route for each cluster, which differs from the others in what the cluster's entry says."""
     routes = tuple(
-        Route(_route_of(settings, action, entry), envoy_headers=route.envoy_headers)
+        _build_share(settings, action, entry, envoy_headers=route.envoy_headers)
         for entry in weighted.clusters
     )
     weights = tuple(entry.weight for entry in weighted.clusters)
@@ -120,25 +125,29 @@ def _build_choice(
     return lambda request: routes[choice.select(request)]
 
 
-def _route_of(settings: RouteSettings, action: ForwardAction, entry: WeightedCluster) -> RouteSettings:
+def _build_share(
+    settings: RouteSettings, action: ForwardAction, entry: WeightedCluster, *, envoy_headers: bool
+) -> Route:
     changed = replace(
-        action, cluster=entry.cluster, cluster_header=entry.cluster_header, weighted_clusters=None
-    )
-    if entry.host_rewrite_literal:
-        changed = replace(
-            changed,
-            host_rewrite_literal=entry.host_rewrite_literal,
-            auto_host_rewrite=False,
-            host_rewrite_header="",
-            host_rewrite_path_regex=None,
-        )
-    return replace(
         settings,
-        action=changed,
+        action=replace(
+            action, cluster=entry.cluster, cluster_header=entry.cluster_header, weighted_clusters=None
+        ),
         filter_configs=entry.filter_configs,
         request_headers=entry.request_headers,
         response_headers=entry.response_headers,
     )
+    route = Route(changed, envoy_headers=envoy_headers)
+    if entry.host_rewrite_literal:
+        # Envoy: without a word about the old host, and before the rewrites of the route, which may change it again.
+        route.edits = (build_host_edit(entry.host_rewrite_literal), *(route.edits or ()))
+    return route
+
+
+def _milliseconds(timeout_s: float) -> bytes:
+    """A timeout for a header, its fraction cut off as in Envoy; empty if there is none."""
+    # Not quite at the end of a millisecond: 0.29 * 1000 is less than 290.
+    return b"%d" % int(timeout_s * 1000 + 1e-6) if timeout_s else b""
 
 
 def _build_direct_response(action: DirectResponseAction) -> Callable[[Request], LocalReply]:

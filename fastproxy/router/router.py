@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
-from fastproxy.router.forward import Downstream, Exchange
+from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, Downstream, Exchange
+from fastproxy.router.limits import take_alternative_header, take_timeout_header
+from fastproxy.router.mirror import ActiveMirrors, MirroredExchange, MirrorPlan
 from fastproxy.router.route import Route
 from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
@@ -36,6 +38,9 @@ class Router:
         self._envoy_headers = not suppress_envoy_headers
         # Routes that look at no header cannot be misled by one; the filters remove it before they add their own.
         self._forgeable = identity_headers if _looks_at_headers(settings) else frozenset()
+        self._mirrors = ActiveMirrors()
+        # Made when they are first needed, for a route cannot know of mirrors: those are exchanges of their own.
+        self._mirror_plans: dict[Route, MirrorPlan] = {}
         self.stats = RouterStats()
 
     def select_first_route(self, request: Request) -> None:
@@ -89,7 +94,38 @@ class Router:
         if route.edits is not None:
             for edit in route.edits:
                 edit(request)
-        return Exchange(request, route, cluster, downstream)
+        if action.mirrors:
+            exchange = self._build_mirrored(request, route, cluster, downstream)
+        else:
+            exchange = Exchange(request, route, cluster, downstream)
+        if not request.is_plain:
+            self._obey_timeout_headers(request, exchange)
+        return exchange
+
+    def check_idle(self, now: float) -> None:
+        """Give up copies of requests that take too long; called about once a second."""
+        if self._mirrors:
+            self._mirrors.give_up_late(now)
+
+    def _build_mirrored(
+        self, request: Request, route: Route, cluster: Cluster, downstream: Downstream
+    ) -> Exchange:
+        plan = self._mirror_plans.get(route)
+        if plan is None:
+            assert route.forward is not None
+            plan = self._mirror_plans[route] = MirrorPlan(route.forward.mirrors, route.timeout_s)
+        copies = plan.copies_of(request, self._clusters, self._mirrors)
+        return MirroredExchange(request, route, cluster, downstream, copies)
+
+    def _obey_timeout_headers(self, request: Request, exchange: Exchange) -> None:
+        """Let a trusted caller choose the timeout."""
+        timeout_s = take_timeout_header(request)
+        if timeout_s is not None:
+            exchange.timeout_s = timeout_s
+            if self._envoy_headers:
+                request.headers[b"x-envoy-expected-rq-timeout-ms"] = b"%d" % round(timeout_s * 1000)
+        if take_alternative_header(request):
+            exchange.timeout_reply = ALTERNATIVE_TIMEOUT
 
     def _reply(self, request: Request, route: Route) -> LocalReply:
         assert route.reply is not None

@@ -70,7 +70,7 @@ class WeightedCluster:
     weight: int
     cluster_header: str = ""
     host_rewrite_literal: str = ""
-    """Overrides the route's host rewrites."""
+    """Comes before the route's host rewrites."""
     filter_configs: Mapping[str, object] = field(default_factory=dict)
     """Those of the route, overridden by the entry's own."""
     request_headers: tuple[HeaderRuleSettings, ...] = ()

@@ -17,6 +17,7 @@ _CLUSTER_COUNTERS = (
     "upstream_rq_rx_reset",
     "upstream_rq_retry",
     "upstream_rq_retry_success",
+    "retry_or_shadow_abandoned",
     "lb_healthy_panic",
     "lb_subsets_created",
     "lb_subsets_removed",
@@ -47,6 +48,7 @@ class ClusterStats:
         self.upstream_rq_rx_reset = 0
         self.upstream_rq_retry = 0
         self.upstream_rq_retry_success = 0
+        self.retry_or_shadow_abandoned = 0
         self.lb_healthy_panic = 0
         self.lb_subsets_created = 0
         self.lb_subsets_removed = 0

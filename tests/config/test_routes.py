@@ -27,6 +27,7 @@ from fastproxy.router.settings import (
     ForwardAction,
     HashPolicy,
     HeaderHash,
+    MirrorPolicy,
     QueryHash,
     RedirectAction,
     RouteActionSettings,
@@ -371,6 +372,77 @@ def test_weights_that_cannot_be_meant(weighted: str, words: str) -> None:
 def test_more_of_route_actions(fields: str, expected: dict[str, Any]) -> None:
     """Every attribute from its field."""
     assert action(f"route: {{cluster: backend, {fields}}}") == ForwardAction("backend", **expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("idle_timeout: 0s", {"idle_timeout_s": 0.0}),
+        (
+            "max_stream_duration: {max_stream_duration: 9s}",
+            {"max_stream_duration_s": 9.0, "timeout_s": 0.0},
+        ),
+        (
+            "max_stream_duration: {grpc_timeout_header_max: 0s, grpc_timeout_header_offset: 0.5s}",
+            {"grpc_timeout_max_s": 0.0, "grpc_timeout_offset_s": 0.5, "timeout_s": 0.0},
+        ),
+        (
+            (
+                "request_mirror_policies: [{cluster: backend, runtime_fraction: {default_value: {numerator: 5}}},"
+                " {cluster_header: X-To, disable_shadow_host_suffix_append: true, host_rewrite_literal: h}]"
+            ),
+            {
+                "mirrors": (
+                    MirrorPolicy("backend", fraction=Fraction(5, 100)),
+                    MirrorPolicy(cluster_header="x-to", keeps_host=True, host_rewrite_literal="h"),
+                )
+            },
+        ),
+    ],
+)
+def test_limits_and_mirrors(fields: str, expected: dict[str, Any]) -> None:
+    """With `max_stream_duration` the 15 seconds of `timeout` do not apply, as in Envoy."""
+    assert action(f"route: {{cluster: backend, {fields}}}") == ForwardAction("backend", **expected)
+
+
+def test_a_timeout_beside_max_stream_duration_is_warned_about() -> None:
+    """Envoy drops it silently."""
+    fields = "timeout: 5s, max_stream_duration: {max_stream_duration: 9s}"
+    text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{cluster: backend, {fields}}}")
+    assert any("ignores it beside max_stream_duration" in entry for entry in warnings(text))
+
+
+def test_mirrors_of_the_most_specific_level_apply() -> None:
+    """Route, else virtual host, else route table; whole, not merged."""
+    text = minimal(
+        routes="""
+        - match: {prefix: /own}
+          route: {cluster: backend, request_mirror_policies: [{cluster_header: x-route}]}
+        - match: {prefix: /}
+          route: {cluster: backend}
+        """,
+        virtual_host="request_mirror_policies: [{cluster_header: x-host}]",
+    )
+    found = [one.action for one in table(text).virtual_hosts[0].routes]
+    assert [one.mirrors for one in found if isinstance(one, ForwardAction)] == [
+        (MirrorPolicy(cluster_header="x-route"),),
+        (MirrorPolicy(cluster_header="x-host"),),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("{cluster: bakend}", "unknown cluster"),
+        ("{}", "one of cluster and cluster_header"),
+        ("{cluster: backend, request_headers_mutations: [{remove: a}]}", "not supported"),
+    ],
+)
+def test_mirrors_that_cannot_work(policy: str, words: str) -> None:
+    """Found when the file is loaded."""
+    fields = f"request_mirror_policies: [{policy}]"
+    text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{cluster: backend, {fields}}}")
+    assert words in problem(text).problem
 
 
 def test_a_cluster_can_be_named_by_a_header() -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from tests.e2e.support.cases import CONTENDER, Pair
 from tests.e2e.support.http_setup import HTTP_LISTENERS, SCRIPTS, http_template
 from tests.e2e.support.jwt_setup import JWT_LISTENERS, TokenBook, jwt_template, start_key_servers
 from tests.e2e.support.proxies import ConfigTemplate, RunningProxy, running_envoy, running_fastproxy
+from tests.e2e.support.routing_setup import ROUTING_LISTENERS, TenantTokens, routing_template
 from tests.e2e.support.upstream import ScriptedUpstream
 
 
@@ -45,6 +47,34 @@ def jwt_pair(tmp_path_factory: pytest.TempPathFactory, token_book: TokenBook) ->
         template = jwt_template(upstream.port, key_server.port, token_book)
         envoy, contender = _start_both(stack, template, JWT_LISTENERS, directory)
         yield Pair(envoy, contender, upstream, token_book.fill)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingWorld:
+    """Both proxies over the configuration of `routing_setup`, and the upstream that gets the copies."""
+
+    pair: Pair
+    copies: ScriptedUpstream
+
+
+@pytest.fixture(scope="session")
+def routing_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RoutingWorld]:
+    """Both proxies over the configuration of `routing_setup`."""
+    require_peer("envoy")
+    with ExitStack() as stack:
+        upstream = stack.enter_context(ScriptedUpstream(SCRIPTS))
+        copies = stack.enter_context(ScriptedUpstream(SCRIPTS))
+        tokens = TenantTokens()
+        template = routing_template(upstream.port, copies.port, tokens)
+        directory = tmp_path_factory.mktemp("routing")
+        envoy, contender = _start_both(stack, template, ROUTING_LISTENERS, directory)
+        yield RoutingWorld(Pair(envoy, contender, upstream, tokens.fill), copies)
+
+
+@pytest.fixture(scope="session")
+def routing_pair(routing_world: RoutingWorld) -> Pair:
+    """The two proxies alone."""
+    return routing_world.pair
 
 
 def _start_both(

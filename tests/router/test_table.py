@@ -113,7 +113,7 @@ def test_a_flood_of_hosts_does_not_grow_the_table() -> None:
 
 def test_timeouts_are_told_in_whole_milliseconds() -> None:
     """`x-envoy-expected-rq-timeout-ms`; none if there is no timeout."""
-    for timeout, text in ((15.0, b"15000"), (0.0015, b"2"), (0.0, b"")):
+    for timeout, text in ((15.0, b"15000"), (0.0015, b"1"), (0.29, b"290"), (0.0, b"")):
         settings = RouteSettings(PathMatch(PathKind.PREFIX, "/"), ForwardAction("c", timeout_s=timeout))
         assert Route(settings).expected_timeout_ms == text
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastproxy.config.build.cluster_reference import check_cluster
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.fraction import build_fraction
 from fastproxy.config.build.hash_policy import build_hash_policies
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.per_filter import FilterViews
@@ -12,7 +13,7 @@ from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
 from fastproxy.config.view import View
 from fastproxy.match.settings import RegexSubstitution
-from fastproxy.router.settings import ForwardAction, RedirectAction, WeightedClusters
+from fastproxy.router.settings import ForwardAction, MirrorPolicy, RedirectAction, WeightedClusters
 
 _DEFAULT_TIMEOUT_S = 15.0
 _REDIRECT_STATUS = {
@@ -37,6 +38,8 @@ class ActionScope:
     """The route's, those of the levels above it included."""
     headers: HeaderLevels
     """As above."""
+    mirrors: tuple[MirrorPolicy, ...] = ()
+    """Those of the virtual host, or else of the route table."""
 
     def check_cluster(self, view: View, field: str, name: str) -> None:
         """Report a cluster that does not exist, if that is to be checked."""
@@ -63,9 +66,12 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
     host_regex, regex_rewrite = view.child("host_rewrite_path_regex"), view.child("regex_rewrite")
     if regex_rewrite is not None and view.has("prefix_rewrite"):
         view.error("only one of prefix_rewrite and regex_rewrite may be given", field="regex_rewrite")
+    duration = view.child("max_stream_duration")
+    if duration is not None and view.has("timeout"):
+        view.without_effect("timeout", "Envoy ignores it beside max_stream_duration")
     return ForwardAction(
         cluster=cluster,
-        timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S),
+        timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S) if duration is None else 0.0,
         host_rewrite_literal=view.text("host_rewrite_literal") if view.has("host_rewrite_literal") else "",
         auto_host_rewrite=view.flag_or("auto_host_rewrite", default=False),
         prefix_rewrite=view.text("prefix_rewrite"),
@@ -77,6 +83,35 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
         append_x_forwarded_host=view.flag("append_x_forwarded_host"),
         regex_rewrite=_substitution(regex_rewrite),
         hash_policy=build_hash_policies(view),
+        mirrors=build_mirrors(view, scope.context, checks_clusters=scope.checks_clusters) or scope.mirrors,
+        idle_timeout_s=_optional_duration(view, "idle_timeout"),
+        max_stream_duration_s=_optional_duration(duration, "max_stream_duration"),
+        grpc_timeout_max_s=_optional_duration(duration, "grpc_timeout_header_max"),
+        grpc_timeout_offset_s=_optional_duration(duration, "grpc_timeout_header_offset") or 0.0,
+    )
+
+
+def build_mirrors(view: View, context: BuildContext, *, checks_clusters: bool) -> tuple[MirrorPolicy, ...]:
+    """The `request_mirror_policies` of a route action, a virtual host or a route table."""
+    return tuple(
+        _build_mirror(one, context, checks_clusters=checks_clusters)
+        for one in view.children("request_mirror_policies")
+    )
+
+
+def _build_mirror(view: View, context: BuildContext, *, checks_clusters: bool) -> MirrorPolicy:
+    cluster, header = view.text("cluster"), view.text("cluster_header").lower()
+    if bool(cluster) == bool(header):
+        view.error("one of cluster and cluster_header has to say where the copy goes")
+    elif cluster and checks_clusters:
+        check_cluster(view, "cluster", cluster, context)
+    fraction = view.child("runtime_fraction")
+    return MirrorPolicy(
+        cluster=cluster,
+        cluster_header=header,
+        fraction=None if fraction is None else build_fraction(fraction, context),
+        keeps_host=view.flag("disable_shadow_host_suffix_append"),
+        host_rewrite_literal=view.text("host_rewrite_literal"),
     )
 
 
@@ -98,3 +133,7 @@ def build_redirect(view: View) -> RedirectAction:
 
 def _substitution(view: View | None) -> RegexSubstitution | None:
     return None if view is None else build_regex_substitution(view)
+
+
+def _optional_duration(view: View | None, field: str) -> float | None:
+    return view.duration_s(field, 0.0) if view is not None and view.has(field) else None

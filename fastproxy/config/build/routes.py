@@ -6,12 +6,13 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
-from fastproxy.config.build.route_action import ActionScope, build_forward, build_redirect
+from fastproxy.config.build.route_action import ActionScope, build_forward, build_mirrors, build_redirect
 from fastproxy.config.build.route_match import build_route_match
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.router.settings import (
     DirectResponseAction,
+    MirrorPolicy,
     RouteActionSettings,
     RouteConfigurationSettings,
     RouteSettings,
@@ -33,6 +34,7 @@ class _RouteBuilder:
         self._filter_configs = build_filter_configs(config, filters)
         self._headers = HeaderLevels.of_table(config)
         self._check_clusters = config.flag_or("validate_clusters", default=True)
+        self._mirrors = build_mirrors(config, context, checks_clusters=self._check_clusters)
         self._max_body_bytes = config.integer_or(
             "max_direct_response_body_size_bytes", _MAX_DIRECT_BODY_BYTES
         )
@@ -56,7 +58,8 @@ class _RouteBuilder:
         # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
         filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
         headers = self._headers.below(view)
-        routes = [self._route(route, filter_configs, headers) for route in view.children("routes")]
+        mirrors = build_mirrors(view, self._context, checks_clusters=self._check_clusters) or self._mirrors
+        routes = [self._route(route, filter_configs, headers, mirrors) for route in view.children("routes")]
         return VirtualHostSettings(
             name,
             domains,
@@ -83,12 +86,18 @@ class _RouteBuilder:
             )
 
     def _route(
-        self, view: View, inherited: Mapping[str, object], levels: HeaderLevels
+        self,
+        view: View,
+        inherited: Mapping[str, object],
+        levels: HeaderLevels,
+        mirrors: tuple[MirrorPolicy, ...],
     ) -> RouteSettings | None:
         match = build_route_match(view.child_or_empty("match"), self._context)
         filter_configs = {**inherited, **build_filter_configs(view, self._filters)}
         headers = levels.below(view)
-        scope = ActionScope(self._context, self._filters, self._check_clusters, filter_configs, headers)
+        scope = ActionScope(
+            self._context, self._filters, self._check_clusters, filter_configs, headers, mirrors
+        )
         action = self._action(view, scope)
         name = view.text("name")
         if match is None or action is None:

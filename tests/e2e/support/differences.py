@@ -254,6 +254,18 @@ KEYS_UNAVAILABLE = Difference(
     "503 with retry-after",
     "the token was not judged: the failure is ours, and trying again makes sense",
 )
+REWRITTEN_PATH_ROOTED = Difference(
+    "rewritten-path-rooted",
+    "sends whatever a rewrite leaves as the request target, an empty one included",
+    "puts a slash before what does not begin with one",
+    "RFC 9112 section 3.2.1: a target begins with a slash; an empty one is read in two ways",
+)
+HOST_HEADER_CHECKED = Difference(
+    "host-header-checked",
+    "`host_rewrite_header` and `host_rewrite_path_regex` make any text the host",
+    "only what is a host, with or without a port; otherwise the host stays",
+    "the downstream chooses that text, and gets the check that `host` itself gets",
+)
 
 
 def all_differences() -> list[Difference]:
