@@ -15,7 +15,7 @@ CLOSED = """
 - match: {prefix: /}
   requires: {provider_name: idp}
 """
-NORMAL = "normalize_path: true\nmerge_slashes: true"
+NORMAL = "normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT"
 PER_ROUTE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig"
 DISABLED = f'typed_per_filter_config: {{jwt: {{"@type": {PER_ROUTE}, disabled: true}}}}'
 

@@ -8,6 +8,7 @@ from fastproxy.lint.paths import begins_with, covers, describe, is_universal
 from fastproxy.lint.requirements import accepted, roots
 from fastproxy.lint.rule import Finding, Rule, Severity
 from fastproxy.lint.survey import ManagerSurvey, Survey, is_conditional, is_route_conditional, route_configs
+from fastproxy.listener.settings import StripPort
 from fastproxy.match.settings import PathKind, PathMatch
 
 
@@ -97,13 +98,17 @@ def _check_routes(survey: Survey) -> Iterator[Finding]:
 def _check_domains(survey: Survey) -> Iterator[Finding]:
     for manager in survey.managers:
         ignores_port = manager.manager.route_config.ignore_port_in_host_matching
+        strips_port = manager.manager.strip_port is StripPort.ANY
         for host in manager.hosts:
             for domain in host.domains:
                 _, colon, port = domain.rpartition(":")
                 if "/" in domain or any(char.isspace() for char in domain):
                     why = "a host has neither scheme, path nor spaces"
-                elif ignores_port and colon and port.isdigit() and not domain.startswith("*"):
-                    why = "ignore_port_in_host_matching takes the port off before hosts are compared"
+                elif (
+                    (ignores_port or strips_port) and colon and port.isdigit() and not domain.startswith("*")
+                ):
+                    field = "ignore_port_in_host_matching" if ignores_port else "strip_any_host_port"
+                    why = f"{field} takes the port off before hosts are compared"
                 else:
                     continue
                 yield Finding(
@@ -176,7 +181,7 @@ RULES = (
         " other settings",
         fix="Write the host alone: api.example, *.example or api.example:8443",
         details="A domain is compared with the `host` header: no scheme, no path, and a port only as"
-        " long as `ignore_port_in_host_matching` is off.",
+        " long as `ignore_port_in_host_matching` and `strip_any_host_port` are off.",
         example='virtual_hosts:\n- name: api\n  domains: ["https://api.example/"]',
         check=_check_domains,
     ),

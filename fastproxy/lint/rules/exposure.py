@@ -121,12 +121,17 @@ RULES = (
         name="identity-header-set",
         severity=Severity.HIGH,
         summary="request_headers_to_add writes a header that carries a verified claim",
-        why="The upstream cannot tell it from what jwt_authn verified, and on exempt routes there is nothing else",
+        why="The upstream cannot tell it from what jwt_authn verified, and on exempt routes there"
+        " is nothing else",
         fix="Use another header name, or leave the header to jwt_authn",
-        details="`jwt_authn` removes what came from outside and writes what it verified; headers of routes are added"
-        " after it. With `%REQ(...)%` in the value the client decides what the upstream believes.",
-        example="request_headers_to_add:\n- header: {key: x-user, value: '%REQ(x-login)%'}\n"
-        "# and in jwt_authn\nclaim_to_headers:\n- {header_name: x-user, claim_name: sub}",
+        details="`jwt_authn` removes what came from outside and writes what it verified; headers of"
+        " routes are added after it. With `%REQ(...)%` in the value the client decides what the"
+        " upstream believes.",
+        example="request_headers_to_add:\n"
+        "- header: {key: x-user, value: '%REQ(x-login)%'}\n"
+        "# and in jwt_authn\n"
+        "claim_to_headers:\n"
+        "- {header_name: x-user, claim_name: sub}",
         check=_check_set,
     ),
     Rule(

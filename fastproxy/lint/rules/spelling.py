@@ -9,6 +9,7 @@ from fastproxy.lint.paths import ANYTHING, begins_with, describe, is_universal, 
 from fastproxy.lint.requirements import needs_token
 from fastproxy.lint.rule import Finding, Rule, Severity
 from fastproxy.lint.survey import Access, ManagerSurvey, Survey, route_says
+from fastproxy.listener.settings import EscapedSlashes
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.settings import RouteSettings
 
@@ -129,6 +130,33 @@ def _closed_paths(manager: ManagerSurvey) -> list[str]:
     return list(found)[:_MAX_TRIED]
 
 
+def _check_escaped(survey: Survey) -> Iterator[Finding]:
+    for manager in survey.managers:
+        # Without normalize_path there is an easier way, and another warning.
+        if manager.manager.escaped_slashes is not EscapedSlashes.KEEP or not manager.manager.normalize_path:
+            continue
+        for spelt, meant in _escaped(manager):
+            if _differs(manager, open_path=spelt, closed_path=meant):
+                yield Finding(
+                    f"{manager.manager.config_path}.path_with_escaped_slashes_action",
+                    f"{quote(spelt)} passes without a token, although {quote(meant)} needs one",
+                )
+                break
+
+
+def _escaped(manager: ManagerSurvey) -> Iterator[tuple[str, str]]:
+    """Paths with an escaped slash, and what an upstream that decodes it makes of each."""
+    for _, _, match, is_open in islice(_verdicts(manager), _MAX_TRIED):
+        start = begins_with(match)
+        if match.kind is PathKind.EXACT or is_universal(match) or not start.startswith("/"):
+            continue
+        inside = start.removesuffix("/")
+        if is_open:
+            yield f"{inside}/{'..%2F' * inside.count('/')}{ANYTHING}", f"/{ANYTHING}"
+        else:
+            yield f"{inside}%2F{ANYTHING}", f"{inside}/{ANYTHING}"
+
+
 def _check_case(survey: Survey) -> Iterator[Finding]:
     for manager in survey.managers:
         blind = [
@@ -212,6 +240,23 @@ RULES = (
         "- match: {prefix: /}\n"
         "  requires: {provider_name: idp}",
         check=_check_normalization,
+    ),
+    Rule(
+        name="escaped-slash",
+        severity=Severity.MEDIUM,
+        summary="a protected path passes without a token when a slash is written as %2F",
+        why="The rules do not decode it, and an upstream that does reads another path",
+        fix="Set path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT, or REJECT_REQUEST",
+        details="CVE-2021-29492: the path that is checked and the path that is served differ. Envoy's"
+        " default leaves escaped slashes as they are. Silence it if the upstream does not decode"
+        " them, or if its paths need them.",
+        example="normalize_path: true\n"
+        "# and no path_with_escaped_slashes_action\n"
+        "rules:\n"
+        "- match: {path_separated_prefix: /docs}   # /docs/..%2Fadmin is open\n"
+        "- match: {prefix: /}\n"
+        "  requires: {provider_name: idp}",
+        check=_check_escaped,
     ),
     Rule(
         name="case-hole",

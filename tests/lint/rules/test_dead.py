@@ -111,6 +111,15 @@ def test_domain_that_matches_no_request(domains: str, config: str, dead: bool) -
     assert names(source) == (["dead-domain"] if dead else [])
 
 
+def test_domain_with_a_port_that_the_listener_takes_off() -> None:
+    """`strip_any_host_port` comes before virtual hosts are looked for."""
+    source = minimal(manager="strip_any_host_port: true").replace(
+        'domains: "*"', 'domains: ["api.example:8080"]'
+    )
+
+    assert "strip_any_host_port" in only(source, "dead-domain").what
+
+
 def test_requirement_that_nothing_uses() -> None:
     """It protects nothing."""
     source = text(requirement_map="staff: {provider_name: idp}")

@@ -89,7 +89,7 @@ def test_dot_segments_slip_past_a_rule(rules: str, spelt: str, meant: str) -> No
 def test_double_slashes_slip_past_a_rule() -> None:
     """Many upstreams serve `//admin` as `/admin`."""
     rules = "- match: {path_separated_prefix: /admin}\n  requires: {provider_name: idp}\n- match: {prefix: /}"
-    source = text(rules, manager="normalize_path: true\nmerge_slashes: false")
+    source = text(rules, manager=NORMAL.replace("merge_slashes: true", "merge_slashes: false"))
     found = only(source, "unnormalized-path")
 
     assert found.what == '"//admin" passes without a token, although "/admin" needs one'
@@ -108,6 +108,45 @@ def test_double_slashes_slip_past_a_rule() -> None:
 def test_spelling_does_not_matter_where_all_paths_are_equal(rules: str) -> None:
     """An exact open path has no inside to climb out of."""
     assert names(text(rules, manager="")) == []
+
+
+DOCS = f"- match: {{path_separated_prefix: /docs}}\n{CLOSED}"
+ADMIN = "- match: {path_separated_prefix: /admin}\n  requires: {provider_name: idp}\n- match: {prefix: /}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "spelt", "meant"),
+    [
+        (DOCS, "/docs/..%2Fanything", "/anything"),
+        (DOCS.replace("/docs", "/a/b"), "/a/b/..%2F..%2Fanything", "/anything"),
+        (ADMIN, "/admin%2Fanything", "/admin/anything"),
+    ],
+)
+def test_escaped_slashes_slip_past_a_rule(rules: str, spelt: str, meant: str) -> None:
+    """CVE-2021-29492: the upstream decodes what the rules did not."""
+    source = text(rules, manager="normalize_path: true\nmerge_slashes: true")
+
+    assert (
+        only(source, "escaped-slash").what
+        == f'"{spelt}" passes without a token, although "{meant}" needs one'
+    )
+
+
+@pytest.mark.parametrize("action", ["REJECT_REQUEST", "UNESCAPE_AND_REDIRECT", "UNESCAPE_AND_FORWARD"])
+def test_escaped_slashes_that_rules_never_see(action: str) -> None:
+    """Refused, or decoded before anything is compared."""
+    manager = f"normalize_path: true\nmerge_slashes: true\npath_with_escaped_slashes_action: {action}"
+
+    assert names(text(DOCS, manager=manager)) == []
+    assert names(text(ADMIN, manager=manager)) == []
+
+
+@pytest.mark.parametrize(
+    "rules", [CLOSED, f"- match: {{path: /docs}}\n{CLOSED}", ADMIN.replace("path_separated_", "")]
+)
+def test_escaped_slashes_that_make_no_difference(rules: str) -> None:
+    """All paths are alike, or the spelling is closed, too."""
+    assert names(text(rules, manager="normalize_path: true\nmerge_slashes: true")) == []
 
 
 BLIND = """
