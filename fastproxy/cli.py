@@ -19,6 +19,11 @@ from fastproxy import build_info, logs
 #: Sub-commands live elsewhere and are imported when used: the proxy itself should not pay for them.
 _SUBCOMMANDS: Final = {
     "demo": ("fastproxy.demo.cli", "demo_command", "Play the story of a protected service against itself."),
+    "explain": (
+        "fastproxy.explain.cli",
+        "explain_command",
+        "Say what the proxy would do with a request, and what would fix it.",
+    ),
     "lint": (
         "fastproxy.lint.cli",
         "lint_command",

@@ -4,13 +4,12 @@ Both work on what the core works on, with its very code. What they print comes f
 written, so everything is escaped before it reaches a terminal. The token itself is never printed.
 """
 
-import datetime as dt
 import json
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Final
@@ -20,14 +19,13 @@ from rich.console import Console
 from rich.text import Text
 
 from fastproxy import __version__, clock
+from fastproxy.advice import advise
+from fastproxy.advice.words import describe_date, escape, quote
 from fastproxy.jwt import (
     MAX_CLOCK_SKEW_S,
-    SUPPORTED_ALGORITHMS,
     JwksError,
     JwkSet,
     JwtError,
-    JwtStatus,
-    UnknownKey,
     Verifier,
     VerifierSettings,
     parse_token,
@@ -120,41 +118,17 @@ def verify_command(  # noqa: PLR0917 - click passes them by name
         verified = Verifier(settings, keys).verify(raw, now)
     except JwtError as exc:
         _print_line(console, f"REFUSED: {exc.status.text}{_in_brackets(exc.detail)}", "bold red")
-        for hint in _explain(exc, raw, settings, keys, now):
+        advice = advise(exc, raw, settings, keys, now)
+        for hint in (advice.cause, *advice.details, advice.fix):
             _print_line(console, hint)
         raise click.exceptions.Exit(1) from None
     alg = verified.jose_header["alg"]
-    _print_line(console, f"VERIFIED: {alg} signature by key {_quote(verified.key_id)}", "bold green")
+    _print_line(console, f"VERIFIED: {alg} signature by key {quote(verified.key_id)}", "bold green")
     for name, given in (("issuer", issuer), ("audience", audiences)):
         if not given:
             _print_line(console, f"The {name} was not checked: no --{name} was given.", "yellow")
     _print_section(console, "Payload", _pretty(verified.claims))
     _print_dates(console, verified.claims, now)
-
-
-def format_age(seconds: float) -> str:
-    """A span of time in the largest unit that fits, for people: `45 s`, `3 min`, `2 h`, `5 days`."""
-    seconds = abs(seconds)
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size * (2 if unit == "days" else 1):
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds)} s"
-
-
-def describe_date(name: str, value: object, now: float) -> str:
-    """A NumericDate claim (RFC 7519 section 2) as a calendar date and its distance from `now`, Unix seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "not a number"
-    try:
-        date = dt.datetime.fromtimestamp(int(value), dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return "not a date that a calendar has"
-    age = format_age(now - value)
-    if name == "exp":
-        return f"{date}, {f'expired {age} ago' if value < now else f'expires in {age}'}"
-    if name == "nbf" and value > now:
-        return f"{date}, not valid for another {age}"
-    return f"{date}, {f'{age} ago' if value <= now else f'in {age}'}"
 
 
 # ---- input ----------------------------------------------------------------------------------------------------------
@@ -178,7 +152,7 @@ def _load_keys(source: str) -> JwkSet:
         # A secret that is served over the network is none (S4); one in a file of the operator's may be used.
         keys = JwkSet.parse(document, allow_symmetric=not is_url)
     except JwksError as exc:
-        raise click.UsageError(f"--jwks {_escape(source)}: {_escape(str(exc))}") from None
+        raise click.UsageError(f"--jwks {escape(source)}: {escape(str(exc))}") from None
     return keys
 
 
@@ -188,7 +162,7 @@ def _read_file(name: str) -> bytes:
             document = file.read(MAX_JWKS_BYTES + 1)
     except (OSError, ValueError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "not a file name"
-        raise click.UsageError(f"--jwks {_escape(name)}: {why}") from None
+        raise click.UsageError(f"--jwks {escape(name)}: {why}") from None
     return _check_size(name, document)
 
 
@@ -225,58 +199,16 @@ def _fetch(url: str) -> bytes:
     except urllib.error.HTTPError as exc:
         hint = "; redirects are not followed, name the final address" if 300 <= exc.code < 400 else ""
         exc.close()
-        raise click.UsageError(f"--jwks {_escape(url)}: answered {exc.code}{hint}") from None
+        raise click.UsageError(f"--jwks {escape(url)}: answered {exc.code}{hint}") from None
     except (OSError, ValueError, HTTPException) as exc:
-        raise click.UsageError(f"--jwks {_escape(url)}: {_escape(str(exc) or type(exc).__name__)}") from None
+        raise click.UsageError(f"--jwks {escape(url)}: {escape(str(exc) or type(exc).__name__)}") from None
     return _check_size(url, document)
 
 
 def _check_size(source: str, document: bytes) -> bytes:
     if len(document) > MAX_JWKS_BYTES:
-        raise click.UsageError(f"--jwks {_escape(source)}: larger than {MAX_JWKS_BYTES} bytes")
+        raise click.UsageError(f"--jwks {escape(source)}: larger than {MAX_JWKS_BYTES} bytes")
     return document
-
-
-# ---- explaining -----------------------------------------------------------------------------------------------------
-
-
-def _explain(
-    error: JwtError, raw: bytes, settings: VerifierSettings, keys: JwkSet, now: float
-) -> Iterable[str]:
-    """What the check saw, and what would make it pass."""
-    try:
-        parsed = parse_token(raw)
-    except JwtError:
-        if error.status is JwtStatus.HEADER_UNSUPPORTED_ALG:
-            yield f"Supported are: {', '.join(sorted(SUPPORTED_ALGORITHMS))}."
-        elif error.status is JwtStatus.VERIFICATION_FAILED:
-            yield "The header asks for what is never granted. Ask the issuer for a plain access token."
-        else:
-            yield "The token is not well formed; `fastproxy jwt decode` shows how far it can be read."
-        return
-    claims, status = parsed.claims, error.status
-    if status in {JwtStatus.EXPIRED, JwtStatus.NOT_YET_VALID}:
-        name = "exp" if status is JwtStatus.EXPIRED else "nbf"
-        yield f"{name}: {describe_date(name, claims.get(name), now)}; skew allowed: {settings.clock_skew_s} s."
-        yield "Get a new token. If it is new, the clocks differ: set them, or allow more with --clock-skew-s."
-    elif status is JwtStatus.ISSUER_NOT_CONFIGURED:
-        yield f"The token's iss is {_quote(claims.get('iss'))}, wanted is {_quote(settings.issuer)}."
-        yield "They must be equal to the last character, slashes and case included."
-    elif status is JwtStatus.AUDIENCE_NOT_ALLOWED:
-        yield f"The token's aud is {_quote(claims.get('aud'))}, wanted is one of {_quote(list(settings.audiences))}."
-        yield "Ask the issuer for a token for this audience, or accept its audience with --audience."
-    elif isinstance(error, UnknownKey):
-        yield f"The token names kid {_quote(parsed.header.kid)} and alg {parsed.header.alg}. The keys are:"
-        yield from (
-            f"  kid {_quote(key.kid)}: {key.kty} for {', '.join(key.algorithms)}" for key in keys.keys
-        )
-        yield from (f"  kid {_quote(kid)}: not used, {_escape(why)}" for _, kid, why in keys.ignored)
-        yield "Take the key set of the issuer that signed this token; if its keys were rotated, fetch it again."
-    elif status is JwtStatus.VERIFICATION_FAILED and "exp" in error.detail:
-        yield "Tokens without exp never expire. --allow-missing-exp accepts them."
-    elif error.detail == "signature":
-        yield "The key fits, the signature does not: the token was changed after it was signed, or cut when it was"
-        yield "copied, or another issuer signed it with a key of the same kid."
 
 
 # ---- output ---------------------------------------------------------------------------------------------------------
@@ -327,20 +259,9 @@ def _decode_leniently(segment: bytes) -> JsonObject | list[object] | str | float
 
 def _pretty(value: object) -> str:
     try:
-        return _escape(json.dumps(value, indent=2, ensure_ascii=False), keep="\n")
+        return escape(json.dumps(value, indent=2, ensure_ascii=False), keep="\n")
     except RecursionError:
         return "nested too deeply to be shown"
-
-
-def _quote(value: object) -> str:
-    """A value from the token as short JSON text."""
-    text = json.dumps(value, ensure_ascii=False)
-    return _escape(text if len(text) <= 200 else f"{text[:200]}...")
-
-
-def _escape(text: str, keep: str = "") -> str:
-    """Text without control, format and other invisible characters: a token must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in keep else f"\\u{ord(c):04x}" for c in text)
 
 
 def _in_brackets(detail: str) -> str:

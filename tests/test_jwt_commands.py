@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from fastproxy import clock, jwt_commands
+from fastproxy.advice.words import describe_date, format_age
 from fastproxy.jwt.encoding import encode_base64url
-from fastproxy.jwt_commands import describe_date, format_age, jwt_group
+from fastproxy.jwt_commands import jwt_group
 from tests.jwt.support import ISSUER, NOW, claims, public_jwk, sign, sign_raw
 
 

@@ -60,9 +60,14 @@ LAYERS: dict[str, Layer] = {
         settings_of="upstream router filters listener",
     ),
     "demo": _layer("base jwt", "aiohttp click cryptography orjson rich yarl"),
-    "jwt_commands": _layer("base jwt", "aiohttp click orjson rich"),
+    "advice": _layer("jwt"),
+    "jwt_commands": _layer("base advice jwt", "aiohttp click orjson rich"),
     "serve": _layer("base config control", "uvloop"),
-    "cli": _layer("base config control demo jwt_commands lint serve", "click rich uvloop"),
+    "explain": _layer(
+        " ".join(["base", "config", "control", "ipc", "advice", *sorted(_DATA_PLANE)]),
+        "aiohttp click orjson rich uvloop",
+    ),
+    "cli": _layer("base config control demo explain jwt_commands lint serve", "click rich uvloop"),
     "__main__": _layer("cli"),
 }
 
