@@ -134,10 +134,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "upstream_log_options": "requests are logged once, by the listener",
         "suppress_grpc_request_failure_code_stats": _STATS,
     },
-    "envoy.config.accesslog.v3.AccessLog": {"filter": "every request is logged"},
     "envoy.config.core.v3.SubstitutionFormatString": {
-        "content_type": "a log line has none",
-        "omit_empty_values": "missing values are written as - or null",
         "json_format_options": "keys are always sorted",
     },
     "envoy.config.cluster.v3.Cluster": _CLUSTER,

@@ -52,7 +52,7 @@ _SIMPLE: dict[str, Operator] = {
     "REQUESTED_SERVER_NAME": lambda _c: None,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
-    "LOCAL_REPLY_BODY": lambda c: c.local_reply_body or None,
+    "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,
 }
 
 #: Operators whose argument is required.

@@ -12,6 +12,11 @@ _GRPC_STATUS = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 50
 _TEXT = b"text/plain"
 
 
+def grpc_status_of(status: int) -> int:
+    """The gRPC status that stands for an HTTP status (Envoy's table)."""
+    return 0 if status == 200 else _GRPC_STATUS.get(status, 2)
+
+
 def is_grpc(request: Request) -> bool:
     """Whether the request is gRPC: `content-type: application/grpc`, alone or with a `+` suffix."""
     content_type = request.headers.get(b"content-type")
@@ -23,14 +28,16 @@ def is_grpc(request: Request) -> bool:
 class ReplyDraft:
     """A local reply on its way to the wire; made by `begin_reply`, changed by who may, ended by `finish_reply`."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
+    __slots__ = ("body", "content_type", "has_own_type", "headers", "status")
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status
         self.body = body
         self.headers: HeaderMap = {}
         self.content_type = _TEXT
-        """What the body is, if no header says otherwise."""
+        """What the body is, if no header says otherwise; another one than `text/plain` is meant."""
+        self.has_own_type = False
+        """A header about the body stays whatever `content_type` is."""
 
 
 def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
@@ -62,9 +69,13 @@ def finish_reply(draft: ReplyDraft, request: Request) -> tuple[int, HeaderMap, b
             headers[b"grpc-message"] = quote_from_bytes(body, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}").encode()
         headers[b"content-length"] = b"0"
         return 200, headers, b""
-    if draft.status != 204:
-        headers[b"content-length"] = b"%d" % len(body)
-    if body and (b"content-type" not in headers or draft.content_type is not _TEXT):
+    if draft.status in (204, 304):
+        # They have no body, and 204 no length either (RFC 9110 section 8.6): the next answer would begin with it.
+        return draft.status, headers, b""
+    headers[b"content-length"] = b"%d" % len(body)
+    if body and (
+        b"content-type" not in headers or (draft.content_type is not _TEXT and not draft.has_own_type)
+    ):
         headers[b"content-type"] = draft.content_type
     return draft.status, headers, body
 

@@ -11,6 +11,7 @@ import os
 from fastproxy.format.compile import DEFAULT_FORMAT, compile_json, compile_text
 from fastproxy.format.context import FormatContext
 from fastproxy.http.messages import Request
+from fastproxy.listener.log_filter import build_log_filter
 from fastproxy.listener.settings import AccessLogSettings
 
 _log = logging.getLogger("fastproxy.access_log")
@@ -84,7 +85,7 @@ class AccessLogFile:
 class AccessLog:
     """One `access_log` entry: a format and the file it goes to."""
 
-    __slots__ = ("_file", "_format", "_secret_headers")
+    __slots__ = ("_file", "_filter", "_format", "_secret_headers")
 
     def __init__(
         self,
@@ -103,12 +104,16 @@ class AccessLog:
         self._file = file
         self._secret_headers = secret_headers
         if settings.json_format is not None:
-            self._format = compile_json(settings.json_format)
+            self._format = compile_json(settings.json_format, omit_empty=settings.omit_empty)
         else:
             self._format = compile_text(
-                DEFAULT_FORMAT if settings.text_format is None else settings.text_format
+                DEFAULT_FORMAT if settings.text_format is None else settings.text_format,
+                omit_empty=settings.omit_empty,
             )
+        self._filter = None if settings.filter is None else build_log_filter(settings.filter)
 
     def write(self, request: Request, now: float) -> None:
         """Format and queue the line of a finished request; `now` is monotonic seconds. Hot path if configured."""
-        self._file.append(self._format(FormatContext(request, now, b"", self._secret_headers)))
+        context = FormatContext(request, now, b"", self._secret_headers)
+        if self._filter is None or self._filter(context):
+            self._file.append(self._format(context))

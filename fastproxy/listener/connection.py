@@ -400,10 +400,16 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is None:
             return
-        request.details, request.flags = reply.details, reply.flag
+        # Envoy: a protocol error is a flag for the log alone, the rules for local replies do not see it.
+        request.details, request.flags = reply.details, "" if reply.flag == "DPE" else reply.flag
         if reply.close or not request.body_complete:
             request.keep_alive = False
-        status, headers, body = finish_reply(begin_reply(reply, request), request)
+        draft = begin_reply(reply, request)
+        local_replies = self._manager.local_replies
+        if local_replies is not None:
+            local_replies.apply(draft, request, clock.monotonic())
+        request.flags = reply.flag
+        status, headers, body = finish_reply(draft, request)
         data = self._encode_head(request, status, headers)
         if body and not request.is_head:
             request.bytes_sent += len(body)

@@ -8,6 +8,7 @@ from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import NEVER_S, DownstreamConnection
+from fastproxy.listener.local_replies import LocalReplies
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
@@ -35,6 +36,7 @@ class HttpConnectionManager:
         self.router = router
         self.stats = HttpStats()
         self.responses = ResponseEncoder(http)
+        self.local_replies = None if http.local_replies is None else LocalReplies(http.local_replies)
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         self.max_request_headers_bytes = http.max_request_headers_bytes
         self.max_headers_count = http.max_headers_count

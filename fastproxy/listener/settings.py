@@ -4,8 +4,80 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
-from fastproxy.format.settings import HeaderRuleSettings
+from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
 from fastproxy.router.settings import RouteConfigurationSettings
+
+
+class Compared(Enum):
+    """What a comparison of an access log filter looks at."""
+
+    STATUS = "status_code_filter"
+    DURATION = "duration_filter"
+    """Milliseconds since the request began."""
+
+
+class Comparison(Enum):
+    """How a comparison of an access log filter is done."""
+
+    EQ = "EQ"
+    GE = "GE"
+    LE = "LE"
+    NE = "NE"
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonFilter:
+    """The status or the duration against a number (Envoy `StatusCodeFilter`, `DurationFilter`)."""
+
+    compared: Compared
+    comparison: Comparison
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlagFilter:
+    """One of these response flags is set; with none given, any (Envoy `ResponseFlagFilter`)."""
+
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionFilter:
+    """A condition on the request (Envoy `HeaderFilter`, `RuntimeFilter`)."""
+
+    condition: HeaderMatch | Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFilter:
+    """A condition on dynamic metadata (Envoy `MetadataFilter`)."""
+
+    match: MetadataMatch
+    if_missing: bool = True
+    """What holds where there is no such value."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcStatusFilter:
+    """The gRPC status is one of these, or none of them (Envoy `GrpcStatusFilter`)."""
+
+    statuses: frozenset[int]
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedFilter:
+    """All of the conditions hold, or one does (Envoy `AndFilter`, `OrFilter`)."""
+
+    filters: "tuple[LogFilterSettings, ...]"
+    needs_all: bool = True
+
+
+#: When a request is logged, or a local reply mapped (Envoy `AccessLogFilter`).
+LogFilterSettings = (
+    ComparisonFilter | FlagFilter | ConditionFilter | MetadataFilter | GrpcStatusFilter | CombinedFilter
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +88,40 @@ class AccessLogSettings:
     text_format: str | None = None
     """None means Envoy's default line (spec/http.md section 14)."""
     json_format: dict[str, object] | None = None
+    omit_empty: bool = False
+    """Missing values are left out, not written as `-` or null."""
+    filter: LogFilterSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFormatSettings:
+    """How the body of a local reply is written (Envoy `SubstitutionFormatString`); text or JSON."""
+
+    text: str = ""
+    json: dict[str, object] | None = None
+    content_type: str = ""
+    """Empty: that of the form."""
+    omit_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyMapperSettings:
+    """What becomes of some local replies (Envoy `ResponseMapper`)."""
+
+    filter: LogFilterSettings
+    status: int | None = None
+    body: bytes | None = None
+    headers: tuple[HeaderValueSettings, ...] = ()
+    body_format: BodyFormatSettings | None = None
+    """Instead of that for all replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReplySettings:
+    """`local_reply_config`: the first mapper whose filter holds, then the format."""
+
+    mappers: tuple[ReplyMapperSettings, ...] = ()
+    body_format: BodyFormatSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +220,7 @@ class HttpConnectionManagerSettings:
     strip_port: StripPort = StripPort.NONE
     strip_trailing_host_dot: bool = False
     allow_absolute_url: bool = True
+    local_replies: LocalReplySettings | None = None
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

@@ -145,7 +145,6 @@ def test_downstream_tls_is_refused_and_not_served_in_the_clear() -> None:
         "codec_type: HTTP2",
         "forward_client_cert_details: FORWARD_ONLY",
         "upgrade_configs: [{upgrade_type: websocket}]",
-        "local_reply_config: {}",
     ],
 )
 def test_connection_manager_features_that_change_requests_are_refused(extra: str) -> None:

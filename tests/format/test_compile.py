@@ -108,7 +108,7 @@ def test_the_default_line_of_an_unreadable_request() -> None:
         ("%RESP(:STATUS)%", "200"),
         ("%DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "4711 4711"),
         ("%METADATA(DYNAMIC:a:b)%", "-"),
-        ("%LOCAL_REPLY_BODY%", "-"),
+        ("<%LOCAL_REPLY_BODY%>", "<>"),
         ("", ""),
     ],
 )
@@ -231,7 +231,7 @@ def test_every_known_operator_works_on_any_request(name: str) -> None:
         1,
     )
     for request in (finished(), unreadable):
-        assert text(f"%{name}{argument}%", request)
+        assert text(f"<%{name}{argument}%>", request)
         assert isinstance(header(f"<%{name}{argument}%>", request), bytes)
         assert json.loads(compile_json({"x": f"%{name}{argument}%"})(context(request))).keys() == {"x"}
 

@@ -1,6 +1,10 @@
 """`access_log` entries to settings (envoy.extensions.access_loggers)."""
 
-from fastproxy.config.build.data_source import read_data_source
+from dataclasses import replace
+
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.format_string import build_format_string, check_json, check_text
+from fastproxy.config.build.log_filter import build_log_filter
 from fastproxy.config.view import View
 from fastproxy.listener.settings import AccessLogSettings
 
@@ -11,7 +15,7 @@ _STREAMS = {
 }
 
 
-def build_access_log(entry: View) -> AccessLogSettings | None:
+def build_access_log(entry: View, context: BuildContext) -> AccessLogSettings | None:
     """One logger; None for a kind that FastProxy lacks, with a warning: requests are served the same without."""
     entry.accept("name")
     logger = entry.typed("typed_config")
@@ -31,30 +35,29 @@ def build_access_log(entry: View) -> AccessLogSettings | None:
             f"has no effect: FastProxy has no access logger {logger.type_name}", "Log to a file or stdout"
         )
         return None
-    text, json = _build_format(logger)
-    return AccessLogSettings(path, text, json)
+    settings = _build_format(logger, AccessLogSettings(path))
+    condition = entry.child("filter")
+    if condition is None:
+        return settings
+    return replace(settings, filter=build_log_filter(condition, context))
 
 
-def _build_format(logger: View) -> tuple[str | None, dict[str, object] | None]:
+def _build_format(logger: View, settings: AccessLogSettings) -> AccessLogSettings:
     kind = logger.selected("access_log_format")
     if kind == "format":
-        return logger.text("format") or None, None
-    if kind in ("json_format", "typed_json_format"):
-        return None, logger.struct(kind)
-    if kind != "log_format":
-        return None, None
-    log_format = logger.child_or_empty("log_format")
-    kind = log_format.selected("format")
-    if kind == "text_format":
         # Envoy: an empty text means the default line.
-        return log_format.text(kind) or None, None
-    if kind == "json_format":
-        return None, log_format.struct(kind)
-    if kind == "text_format_source":
-        source = log_format.child_or_empty(kind)
-        content = read_data_source(source)
-        try:
-            return (content or b"").decode() or None, None
-        except UnicodeDecodeError:
-            source.error("a log format must be UTF-8 text")
-    return None, None
+        text = logger.text("format")
+        check_text(logger, text, kind)
+        return replace(settings, text_format=text or None)
+    if kind in ("json_format", "typed_json_format"):
+        template = logger.struct(kind)
+        check_json(logger, template, kind)
+        return replace(settings, json_format=template)
+    if kind != "log_format":
+        return settings
+    log_format = logger.child_or_empty("log_format")
+    log_format.without_effect("content_type", "a log line has none")
+    built = build_format_string(log_format)
+    return replace(
+        settings, text_format=built.text or None, json_format=built.json, omit_empty=built.omit_empty
+    )

@@ -1,9 +1,12 @@
 """`HttpConnectionManager` to settings."""
 
+from dataclasses import replace
+
 from fastproxy.config.build.access_log import build_access_log
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.http_filters import build_http_filters
 from fastproxy.config.build.http_options import add_http_options
+from fastproxy.config.build.local_reply import build_local_replies
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.routes import build_route_config
 from fastproxy.config.view import View
@@ -22,7 +25,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
     """Build what serves HTTP on a listener; None when it has no route table (reported)."""
     _check_choices(manager)
     filters = build_http_filters(manager, context)
-    logs = [build_access_log(entry) for entry in manager.children("access_log")]
+    logs = [build_access_log(entry, context) for entry in manager.children("access_log")]
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
     routes = _build_routes(manager, context, filters.views)
@@ -50,7 +53,9 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         suppress_envoy_headers=filters.suppress_envoy_headers,
         config_path=manager.path,
     )
-    settings = add_http_options(settings, manager)
+    settings = replace(
+        add_http_options(settings, manager), local_replies=build_local_replies(manager, context)
+    )
     return None if routes is None else settings
 
 

@@ -40,7 +40,7 @@ def build_string_match(matcher: View) -> StringMatch | None:
 
 def build_conditions(match: View) -> RequestConditions | None:
     """All conditions of a `RouteMatch` but its path; None when one of them is not supported (reported)."""
-    headers = [_build_header_match(view) for view in match.children("headers")]
+    headers = [build_header_match(view) for view in match.children("headers")]
     parameters = [_build_query_match(view) for view in match.children("query_parameters")]
     if None in headers or None in parameters:
         return None
@@ -51,7 +51,8 @@ def build_conditions(match: View) -> RequestConditions | None:
     )
 
 
-def _build_header_match(view: View) -> HeaderMatch | None:
+def build_header_match(view: View) -> HeaderMatch | None:
+    """One condition on a header; None when it has a form that is not supported (reported)."""
     name = view.text("name").lower()
     kind = view.selected("header_match_specifier")
     value: StringMatch | RangeMatch | bool | None = True

@@ -83,6 +83,12 @@ HEADER_ORDER = Difference(
     "repeated headers stand together, a replaced header stands where the proxy adds its own",
     "RFC 9110 section 5.3: the order of headers with different names has no meaning; order within a name is kept",
 )
+LENGTH_WITH_204 = Difference(
+    "length-with-204",
+    "sends `content-length` with a 204 or 304 that `local_reply_config` has given a body, and no body",
+    "sends neither",
+    "RFC 9110 section 8.6",
+)
 HTTP2_SETTINGS = Difference(
     "http2-settings",
     "forwards HTTP2-Settings unless `connection` names it",
