@@ -29,7 +29,7 @@ from fastproxy.upstream.balancer.settings import (
     SlowStartSettings,
     SubsetSelector,
     SubsetSettings,
-    metadata_match,
+    subset_match,
 )
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.settings import (
@@ -98,7 +98,7 @@ async def measure_update(cluster: Cluster) -> tuple[float, float]:
 
 def measure_choice(cluster: Cluster, *, rounds: int, choices: int) -> float:
     """CPU microseconds of one choice."""
-    match = metadata_match({"stage": "prod"})
+    match = subset_match({"stage": "prod"})
     hashes = [random.getrandbits(64) for _ in range(choices)]
     best = float("inf")
     select = cluster.select_endpoint

@@ -116,7 +116,10 @@ class Exchange:
             complete: the request ends with it.
         """
         cluster = self._cluster
-        endpoint = cluster.select_endpoint()
+        route = self._route
+        endpoint = (
+            route.select_endpoint(cluster, self.request) if route.is_choosy else cluster.select_endpoint()
+        )
         if endpoint is None:
             cluster.stats.upstream_cx_none_healthy += 1
             self._done = True
@@ -127,7 +130,6 @@ class Exchange:
         self._request_ended = complete
         request = self.request
         request.upstream_host = endpoint.text
-        route = self._route
         if route.auto_host_rewrite and endpoint.address.hostname:
             rewrite_host(
                 request,

@@ -4,7 +4,6 @@ The hash of the same request is the same in every worker, on every machine and i
 must not change.
 """
 
-import hashlib
 from collections.abc import Callable
 
 from fastproxy.http.cookies import cookie_values
@@ -13,6 +12,7 @@ from fastproxy.match.query import first_parameter
 from fastproxy.match.request import header_values
 from fastproxy.match.substitution import build_substitution
 from fastproxy.router.settings import CookieHash, HashPolicy, HeaderHash, QueryHash, SourceAddressHash
+from fastproxy.upstream.hashing import xxh64
 
 #: One entry's contribution; None if the request has nothing to hash. The bool allows to make a cookie.
 _Source = Callable[[Request, bool], int | None]
@@ -51,8 +51,8 @@ class RequestHash:
 
 
 def stable_hash(data: bytes) -> int:
-    """64 bits that depend on `data` alone."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+    """64 bits that depend on `data` alone; the ones that Envoy computes."""
+    return xxh64(data)
 
 
 def _build_source(policy: HashPolicy) -> _Source:
@@ -82,8 +82,11 @@ def _build_header_source(source: HeaderHash) -> _Source:
             return None
         if substitute is not None:
             found = [substitute(value) for value in found]
-        # Sorted: the order of repeated lines is the client's whim.
-        return stable_hash(b"".join(sorted(found)))
+        # Sorted: the order of repeated lines is the client's whim. Each hash is the seed of the next, as in Envoy.
+        hashed = 0
+        for value in sorted(found):
+            hashed = xxh64(value, hashed)
+        return hashed
 
     return hash_header
 

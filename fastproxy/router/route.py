@@ -21,6 +21,9 @@ from fastproxy.router.settings import (
     WeightedClusters,
 )
 from fastproxy.router.weighted import ClusterChoice
+from fastproxy.upstream.balancer.settings import SubsetMatch
+from fastproxy.upstream.cluster import Cluster
+from fastproxy.upstream.endpoint import Endpoint
 
 
 class Route:
@@ -38,6 +41,7 @@ class Route:
         "filter_configs",
         "forward",
         "hash_policy",
+        "is_choosy",
         "limits",
         "match",
         "matches",
@@ -45,6 +49,7 @@ class Route:
         "reply",
         "request_rules",
         "response_rules",
+        "subset",
         "timeout_s",
     )
 
@@ -76,6 +81,10 @@ class Route:
         """Computes the hash for a cluster that chooses endpoints by one."""
         self.limits: StreamLimits | None = None
         """How long its streams may take; None if it says nothing about that."""
+        self.subset: SubsetMatch | None = None
+        """Which endpoints of the cluster requests may go to."""
+        self.is_choosy = False
+        """Has one of these two: then `select_endpoint` must choose the endpoint, not the cluster alone."""
         self.cluster = ""
         self.auto_host_rewrite = False
         self.append_forwarded_host = False
@@ -102,6 +111,15 @@ class Route:
         self.limits = build_limits(action)
         if action.hash_policy:
             self.hash_policy = RequestHash(action.hash_policy)
+        self.subset = action.subset
+        self.is_choosy = bool(action.hash_policy) or action.subset is not None
+
+    def select_endpoint(self, cluster: Cluster, request: Request) -> Endpoint | None:
+        """Choose the endpoint by what the route asks for: `hash_policy`, `metadata_match`."""
+        hash_value: int | None = None
+        if self.hash_policy is not None and cluster.uses_hash:
+            hash_value = self.hash_policy.compute(request)
+        return cluster.select_endpoint(hash_value, self.subset)
 
     def applies_to(self, request: Request) -> bool:
         """Whether path and conditions hold."""
@@ -128,10 +146,17 @@ def _build_choice(
 def _build_share(
     settings: RouteSettings, action: ForwardAction, entry: WeightedCluster, *, envoy_headers: bool
 ) -> Route:
+    subset = action.subset
+    if entry.subset is not None:
+        subset = entry.subset if subset is None else subset.overridden_by(entry.subset)
     changed = replace(
         settings,
         action=replace(
-            action, cluster=entry.cluster, cluster_header=entry.cluster_header, weighted_clusters=None
+            action,
+            cluster=entry.cluster,
+            cluster_header=entry.cluster_header,
+            weighted_clusters=None,
+            subset=subset,
         ),
         filter_configs=entry.filter_configs,
         request_headers=entry.request_headers,

@@ -6,6 +6,7 @@ from enum import Enum
 
 from fastproxy.format.settings import HeaderRuleSettings
 from fastproxy.match.settings import Fraction, PathMatch, RegexSubstitution, RequestConditions
+from fastproxy.upstream.balancer.settings import SubsetMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class WeightedCluster:
     request_headers: tuple[HeaderRuleSettings, ...] = ()
     """Those of the route and the entry's own, in the order in which they are applied."""
     response_headers: tuple[HeaderRuleSettings, ...] = ()
+    subset: SubsetMatch | None = None
+    """`metadata_match`; overrides the route's, key by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,8 @@ class ForwardAction:
     """Leave the old host in `x-forwarded-host` when it is rewritten."""
     regex_rewrite: RegexSubstitution | None = None
     hash_policy: tuple[HashPolicy, ...] = ()
+    subset: SubsetMatch | None = None
+    """`metadata_match`: the subset of the cluster that requests go to; None is none."""
     mirrors: tuple[MirrorPolicy, ...] = ()
     idle_timeout_s: float | None = None
     """Instead of the connection manager's `stream_idle_timeout`; 0 switches it off."""

@@ -7,7 +7,7 @@ from fastproxy import clock
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.balancer.balancer import Balancer
 from fastproxy.upstream.balancer.picker import Picker, Tools
-from fastproxy.upstream.balancer.settings import MetadataMatch
+from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.settings import (
@@ -54,7 +54,7 @@ class Cluster:
         return self.settings.load_balancing.uses_hash
 
     def select_endpoint(
-        self, hash_value: int | None = None, match: MetadataMatch | None = None
+        self, hash_value: int | None = None, match: SubsetMatch | None = None
     ) -> Endpoint | None:
         """Choose the endpoint for a request. Hot path: once per request.
 
@@ -74,7 +74,7 @@ class Cluster:
         tried: Collection[Endpoint],
         max_attempts: int,
         hash_value: int | None = None,
-        match: MetadataMatch | None = None,
+        match: SubsetMatch | None = None,
     ) -> Endpoint | None:
         """Choose an endpoint for a retry, another one than before if that is to be had (`previous_hosts`).
 
@@ -96,7 +96,7 @@ class Cluster:
             chosen = picker.select(hash_value, attempt)
         return chosen
 
-    def _picker(self, match: MetadataMatch | None) -> Picker:
+    def _picker(self, match: SubsetMatch | None) -> Picker:
         return self._balancer.picker if self._subsets is None else self._subsets.picker(match)
 
     def update_endpoints(self, endpoints: Iterable[DiscoveredEndpoint | Address]) -> None:

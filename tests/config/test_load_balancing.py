@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastproxy.router.settings import ForwardAction
 from fastproxy.upstream.balancer.settings import (
     ConsistentHashing,
     Fallback,
@@ -15,6 +16,7 @@ from fastproxy.upstream.balancer.settings import (
     SlowStartSettings,
     SubsetSelector,
     SubsetSettings,
+    subset_match,
 )
 from tests.config.support import cluster, load, minimal, problem, warnings
 
@@ -45,7 +47,9 @@ SLOW_SETTINGS = SlowStartSettings(30.0, 2.0, 5.0)
 
 
 def built(text: str) -> LoadBalancingSettings:
-    return load(minimal(clusters=cluster(text))).settings.clusters[0].load_balancing
+    # Host names are hashed in clusters that have some.
+    clusters = cluster(text).replace("type: STATIC", "type: STRICT_DNS")
+    return load(minimal(clusters=clusters)).settings.clusters[0].load_balancing
 
 
 def extension(*policies: str) -> str:
@@ -222,6 +226,7 @@ def test_subsets_in_both_forms() -> None:
             SAME_KEYS,
             "some of the selector's keys, and not all",
         ),
+        (RING, "Cannot use hostname"),
         (
             "lb_subset_config: {subset_selectors: [{keys: [a, b], fallback_keys_subset: [a]}]}",
             "only the fallback_policy KEYS_SUBSET",
@@ -237,3 +242,39 @@ def test_settings_of_another_policy_are_a_warning() -> None:
     """Envoy ignores them without a word."""
     found = warnings(minimal(clusters=cluster("maglev_lb_config: {table_size: 4}")))
     assert any("not in use" in entry for entry in found)
+
+
+def match(text: str) -> str:
+    return f"metadata_match: {{filter_metadata: {{{text}}}}}"
+
+
+def actions(routes: str) -> ForwardAction:
+    action = (
+        load(minimal(routes=routes)).settings.listeners[0].http.route_config.virtual_hosts[0].routes[0].action
+    )
+    assert isinstance(action, ForwardAction)
+    return action
+
+
+def test_a_route_names_a_subset_by_metadata() -> None:
+    """In any order; numbers are numbers."""
+    text = match("envoy.lb: {version: 2, stage: prod}")
+    found = actions(f"- match: {{prefix: /}}\n  route: {{cluster: backend, {text}}}")
+    assert found.subset == subset_match({"stage": "prod", "version": 2})
+
+
+def test_an_entry_of_weighted_clusters_names_one_of_its_own() -> None:
+    """Merged with the route's when the route is compiled."""
+    entry = f"{{name: backend, weight: 1, {match('envoy.lb: {stage: canary}')}}}"
+    found = actions(
+        f"- match: {{prefix: /}}\n  route: {{weighted_clusters: {{clusters: [{entry}]}}, {match('envoy.lb: {v: 1}')}}}"
+    )
+    assert found.weighted_clusters is not None
+    assert found.weighted_clusters.clusters[0].subset == subset_match({"stage": "canary"})
+    assert found.subset == subset_match({"v": 1})
+
+
+def test_metadata_that_load_balancing_does_not_look_at_is_a_warning() -> None:
+    """A namespace that is misspelt would switch subsets off without a word."""
+    routes = f"- match: {{prefix: /}}\n  route: {{cluster: backend, {match('envoy.lbb: {a: b}')}}}"
+    assert any("envoy.lbb" in entry for entry in warnings(minimal(routes=routes)))

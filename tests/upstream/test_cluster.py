@@ -16,7 +16,7 @@ from fastproxy.upstream.balancer.settings import (
     RoundRobinSettings,
     SubsetSelector,
     SubsetSettings,
-    metadata_match,
+    subset_match,
 )
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
@@ -171,7 +171,7 @@ def test_subsets_are_chosen_by_the_metadata_of_the_route() -> None:
     )
     traits = [EndpointTraits(metadata=json.dumps({"envoy.lb": {"stage": stage}})) for stage in "xy"]
     made.update_endpoints([DiscoveredEndpoint(A, traits[0]), DiscoveredEndpoint(B, traits[1])])
-    wanted = metadata_match({"stage": "y"})
+    wanted = subset_match({"stage": "y"})
     chosen = made.select_endpoint(None, wanted)
     assert chosen is made.endpoints[1]
     assert made.select_another((), 1, None, wanted) is chosen

@@ -26,6 +26,13 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
     """Build one cluster; whatever is wrong with it is reported."""
     discovery = _build_discovery(cluster)
     _check_resolver(cluster)
+    load_balancing = build_load_balancing(cluster)
+    if discovery is DiscoveryType.STATIC and load_balancing.hashes_hostnames:
+        # Without host names all endpoints would have the same place.
+        cluster.error(
+            "Cannot use hostname for consistent hashing loadbalancing for cluster of type STATIC",
+            "Use type: STRICT_DNS, or hash_key in the metadata of the endpoints",
+        )
     cluster.unsupported("http2_protocol_options", _NO_HTTP2)
     return ClusterSettings(
         name=cluster.text("name"),
@@ -38,7 +45,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=_build_idle_timeout(cluster),
         stat_name=cluster.text("alt_stat_name"),
-        load_balancing=build_load_balancing(cluster),
+        load_balancing=load_balancing,
         config_path=cluster.path,
     )
 

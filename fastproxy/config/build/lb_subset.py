@@ -1,7 +1,16 @@
 """`lb_subset_config`, and the `Subset` policy, which has the same fields."""
 
+from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.upstream.balancer.settings import Fallback, SubsetSelector, SubsetSettings
+from fastproxy.upstream.balancer.settings import (
+    Fallback,
+    SubsetMatch,
+    SubsetSelector,
+    SubsetSettings,
+    subset_match,
+)
+
+_LB_METADATA = "envoy.lb"
 
 
 def build_subsets(config: View) -> SubsetSettings:
@@ -18,6 +27,28 @@ def build_subsets(config: View) -> SubsetSettings:
         list_as_any=config.flag("list_as_any"),
         panic_mode_any=config.flag("panic_mode_any"),
     )
+
+
+def build_subset_match(owner: View) -> SubsetMatch | None:
+    """`metadata_match` of a route or weighted cluster; None if it asks for nothing.
+
+    Only what stands below `envoy.lb` counts; Envoy looks at nothing else either, and does not say so.
+    """
+    metadata = owner.child("metadata_match")
+    if metadata is None:
+        return None
+    metadata.without_effect("typed_filter_metadata", "only filter_metadata is looked at")
+    values: dict[str, object] = {}
+    for name, struct in metadata.entries("filter_metadata").items():
+        plain = struct.plain_struct()
+        if name == _LB_METADATA:
+            values = plain
+        else:
+            metadata.warn(
+                f"{quote(name)} has no effect: load balancing looks at {_LB_METADATA}",
+                field="filter_metadata",
+            )
+    return subset_match(values) if values else None
 
 
 def _build_selector(selector: View) -> SubsetSelector:

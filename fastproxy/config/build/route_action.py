@@ -8,6 +8,7 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.fraction import build_fraction
 from fastproxy.config.build.hash_policy import build_hash_policies
 from fastproxy.config.build.header_rules import HeaderLevels
+from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
@@ -83,6 +84,7 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
         append_x_forwarded_host=view.flag("append_x_forwarded_host"),
         regex_rewrite=_substitution(regex_rewrite),
         hash_policy=build_hash_policies(view),
+        subset=build_subset_match(view),
         mirrors=build_mirrors(view, scope.context, checks_clusters=scope.checks_clusters) or scope.mirrors,
         idle_timeout_s=_optional_duration(view, "idle_timeout"),
         max_stream_duration_s=_optional_duration(duration, "max_stream_duration"),

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import build_filter_configs
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
@@ -50,6 +51,7 @@ def _build_entry(view: View, scope: "ActionScope", prefix: str) -> WeightedClust
         filter_configs={**scope.filter_configs, **build_filter_configs(view, scope.filters)},
         request_headers=headers.request,
         response_headers=headers.response,
+        subset=build_subset_match(view),
     )
 
 

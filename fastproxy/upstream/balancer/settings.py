@@ -74,20 +74,24 @@ Policy = RoundRobinSettings | LeastRequestSettings | RandomSettings | RingHashSe
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataMatch:
+class SubsetMatch:
     """`metadata_match` of a route, below `envoy.lb`: which subset of a cluster a request goes to."""
 
     criteria: tuple[tuple[str, str], ...]
-    """Keys and values in JSON, sorted by key; `metadata_match` makes one."""
+    """Keys and values in JSON, sorted by key; `subset_match` makes one."""
 
-    def only(self, keys: tuple[str, ...]) -> "MetadataMatch":
+    def overridden_by(self, other: "SubsetMatch") -> "SubsetMatch":
+        """Both together; where both name a key, `other` counts."""
+        return SubsetMatch(tuple(sorted((dict(self.criteria) | dict(other.criteria)).items())))
+
+    def only(self, keys: tuple[str, ...]) -> "SubsetMatch":
         """The same with fewer keys."""
-        return MetadataMatch(tuple(entry for entry in self.criteria if entry[0] in keys))
+        return SubsetMatch(tuple(entry for entry in self.criteria if entry[0] in keys))
 
 
-def metadata_match(values: Mapping[str, object]) -> MetadataMatch:
+def subset_match(values: Mapping[str, object]) -> SubsetMatch:
     """What endpoints must have in their metadata, from plain values."""
-    return MetadataMatch(tuple((key, encode_value(values[key])) for key in sorted(values)))
+    return SubsetMatch(tuple((key, encode_value(values[key])) for key in sorted(values)))
 
 
 def encode_value(value: object) -> str:
@@ -154,3 +158,9 @@ class LoadBalancingSettings:
     def uses_hash(self) -> bool:
         """Whether the policy goes by the hash of a request."""
         return isinstance(self.policy, RingHashSettings | MaglevSettings)
+
+    @property
+    def hashes_hostnames(self) -> bool:
+        """Whether the places of endpoints depend on their host names."""
+        policy = self.policy
+        return isinstance(policy, RingHashSettings | MaglevSettings) and policy.consistent.use_hostname

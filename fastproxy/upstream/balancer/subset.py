@@ -15,16 +15,16 @@ from fastproxy.upstream.balancer.picker import NOWHERE, Picker, Tools
 from fastproxy.upstream.balancer.settings import (
     Fallback,
     LoadBalancingSettings,
-    MetadataMatch,
+    SubsetMatch,
     SubsetSelector,
     SubsetSettings,
     encode_value,
-    metadata_match,
+    subset_match,
 )
 from fastproxy.upstream.endpoint import Endpoint
 
 _Criteria = tuple[tuple[str, str], ...]
-_NO_CRITERIA = MetadataMatch(())
+_NO_CRITERIA = SubsetMatch(())
 
 
 @final
@@ -79,7 +79,7 @@ class SubsetPicker:
     def update(self, endpoints: Sequence[Endpoint]) -> None:
         """Sort the endpoints into subsets anew."""
         self._any.update(endpoints)
-        default = metadata_match(self._settings.default_subset).criteria
+        default = subset_match(self._settings.default_subset).criteria
         self._default.update([one for one in endpoints if self._has(one, default)])
         members: dict[_Criteria, dict[Endpoint, None]] = {}
         stats = self._tools.stats
@@ -104,7 +104,7 @@ class SubsetPicker:
                 stats.lb_subsets_created += 1
             subset.update(tuple(found))
 
-    def picker(self, match: MetadataMatch | None) -> Picker:
+    def picker(self, match: SubsetMatch | None) -> Picker:
         """Who chooses for a request. Hot path: once per request, in clusters with subsets only.
 
         Args:

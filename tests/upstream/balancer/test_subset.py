@@ -10,7 +10,7 @@ from fastproxy.upstream.balancer.settings import (
     LoadBalancingSettings,
     SubsetSelector,
     SubsetSettings,
-    metadata_match,
+    subset_match,
 )
 from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.endpoint import Endpoint
@@ -31,7 +31,7 @@ class World:
         self.picker.update(tuple(endpoints))
 
     def choices(self, **match: object) -> set[Endpoint | None]:
-        picker = self.picker.picker(metadata_match(match) if match else None)
+        picker = self.picker.picker(subset_match(match) if match else None)
         return {picker.select(None, 0) for _ in range(30)}
 
 
