@@ -40,6 +40,11 @@ _STREAM_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeou
 _REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 _HEAD_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
 _MAX_DURATION = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout")
+_MAX_DURATION_OF_REQUEST = LocalReply(
+    408, b"downstream duration timeout", details="max_duration_timeout", close=True
+)
+# How soon to look again at a connection that is too old in the middle of a head.
+_AGE_STEP_S = 0.05
 #: Ten years: off, for a connection.
 NEVER_S = 10 * 365 * 86400.0
 
@@ -48,6 +53,8 @@ class DownstreamConnection(RequestReader):
     """An `asyncio.Protocol` by shape only: uvloop wants the methods, not the base class."""
 
     __slots__ = (
+        "_age_timer",
+        "_begun_requests",
         "_duration_timer",
         "_exchange",
         "_filter_task",
@@ -84,6 +91,10 @@ class DownstreamConnection(RequestReader):
         """`max_stream_duration` of the route; made when a request first needs it."""
         self._stream_idle_timeout_s = manager.stream_idle_timeout_s
         """Of the request being served: its route may have its own."""
+        self._age_timer: asyncio.TimerHandle | None = None
+        """`max_connection_duration`."""
+        self._begun_requests = 0
+        """For `max_requests_per_connection`; counted only if there is a limit."""
         self._idle_deadline = 0.0
         """When `check_idle` ends the stream (`stream_idle_timeout`) or the connection (`idle_timeout`)."""
 
@@ -93,6 +104,9 @@ class DownstreamConnection(RequestReader):
         """Called by the event loop."""
         self.attach(transport, buffer_limit_bytes=self._manager.buffer_limit_bytes)
         self._idle_deadline = clock.monotonic() + self._manager.idle_timeout_s
+        max_age_s = self._manager.max_connection_duration_s
+        if max_age_s:
+            self._age_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)
         self._manager.on_connection(self)
 
     def data_received(self, data: bytes) -> None:
@@ -123,6 +137,9 @@ class DownstreamConnection(RequestReader):
         self.detach()
         self.stop_parsing()
         self._timer.close()
+        if self._age_timer is not None:
+            self._age_timer.cancel()
+            self._age_timer = None
         if self._duration_timer is not None:
             self._duration_timer.close()
         if self._request is not None:
@@ -214,6 +231,8 @@ class DownstreamConnection(RequestReader):
         elif manager.request_headers_timeout_s:
             # It was for the head alone.
             self._timer.clear()
+        if manager.has_limits:
+            self._count_request(request)
         try:
             reply = manager.prepare(request)
         except ProtocolError as error:
@@ -235,6 +254,16 @@ class DownstreamConnection(RequestReader):
             self._reply(outcome)
         else:
             self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
+
+    def _count_request(self, request: Request) -> None:
+        """Close after the last request that the connection may bring, and start `max_stream_duration`."""
+        manager = self._manager
+        self._begun_requests += 1
+        if self._begun_requests == manager.max_requests_per_connection:
+            manager.stats.downstream_cx_max_requests_reached += 1
+            request.keep_alive = False
+        if manager.max_stream_duration_s:
+            self._start_max_duration(request, manager.max_stream_duration_s)
 
     def _reject(self, error: ProtocolError) -> None:
         """Answer a message that cannot be served, and close: what follows it cannot be trusted."""
@@ -315,11 +344,17 @@ class DownstreamConnection(RequestReader):
             self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
         duration_s = limits.duration_s(request)
         if duration_s:
-            timer = self._duration_timer
-            if timer is None:
-                timer = self._duration_timer = LazyTimer(self._manager.loop, self._on_max_duration)
-            # Not from the start: a timer that is overdue would be called back with the exchange not yet started.
-            timer.set(clock.monotonic(), max(request.start_monotonic + duration_s - clock.monotonic(), 0.0))
+            self._start_max_duration(request, duration_s)
+        elif duration_s is not None and self._duration_timer is not None:
+            # The route switches the listener's off.
+            self._duration_timer.clear()
+
+    def _start_max_duration(self, request: Request, duration_s: float) -> None:
+        timer = self._duration_timer
+        if timer is None:
+            timer = self._duration_timer = LazyTimer(self._manager.loop, self._on_max_duration)
+        # Not from the start: a timer that is overdue would be called back with the exchange not yet started.
+        timer.set(clock.monotonic(), max(request.start_monotonic + duration_s - clock.monotonic(), 0.0))
 
     def _start_response_timeout(self, exchange: Exchange) -> None:
         if exchange.timeout_s:
@@ -460,10 +495,7 @@ class DownstreamConnection(RequestReader):
 
     def _abandon(self, request: Request) -> None:
         """The downstream went away before its request was finished."""
-        if self._filter_task is not None:
-            # Not at once: a task that is cancelled before its first step leaves coroutines that nobody awaits.
-            self._filter_task.get_loop().call_soon(self._filter_task.cancel)
-            self._filter_task = None
+        self._cancel_filters()
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.abort()
@@ -471,6 +503,12 @@ class DownstreamConnection(RequestReader):
         self._manager.stats.downstream_rq_rx_reset += 1
         request.details, request.flags = "downstream_remote_disconnect", "DC"
         self._close_request(request)
+
+    def _cancel_filters(self) -> None:
+        if self._filter_task is not None:
+            # Not at once: a task that is cancelled before its first step leaves coroutines that nobody awaits.
+            self._filter_task.get_loop().call_soon(self._filter_task.cancel)
+            self._filter_task = None
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -494,10 +532,11 @@ class DownstreamConnection(RequestReader):
             self._end_early(_REQUEST_TIMEOUT)
 
     def _on_max_duration(self) -> None:
-        """The route's `max_stream_duration` has passed."""
-        if self._request is not None:
+        """`max_stream_duration` has passed."""
+        request = self._request
+        if request is not None:
             self._manager.stats.downstream_rq_max_duration_reached += 1
-            self._end_early(_MAX_DURATION)
+            self._end_early(_MAX_DURATION if request.body_complete else _MAX_DURATION_OF_REQUEST)
 
     def check_idle(self, now: float) -> None:
         """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
@@ -521,7 +560,8 @@ class DownstreamConnection(RequestReader):
             self._timer.set(clock.monotonic(), self._manager.request_headers_timeout_s)
 
     def _end_early(self, reply: LocalReply) -> None:
-        """End a request whose downstream takes too long to send it."""
+        """End a request that takes too long."""
+        self._cancel_filters()
         if self._exchange is not None:
             exchange, self._exchange = self._exchange, None
             exchange.abort()
@@ -529,6 +569,20 @@ class DownstreamConnection(RequestReader):
             self.on_response_aborted(reply.details, reply.flag)
         else:
             self._reply(reply)
+
+    def _on_max_age(self) -> None:
+        """`max_connection_duration` has passed: what is being served is the last of this connection."""
+        self._age_timer = None
+        request = self._request
+        if request is None and (self._in_head or self._queue):
+            # It has begun: its request is to be the last.
+            self._age_timer = self._manager.loop.call_later(_AGE_STEP_S, self._on_max_age)
+            return
+        self._manager.stats.downstream_cx_max_duration_reached += 1
+        if request is not None:
+            request.keep_alive = False
+        elif not self.closing:
+            self._close()
 
     # -- closing -------------------------------------------------------------------------------------------
 

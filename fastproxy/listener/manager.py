@@ -45,6 +45,11 @@ class HttpConnectionManager:
         self.stream_idle_timeout_s = http.stream_idle_timeout_s or NEVER_S
         self.request_timeout_s = http.request_timeout_s
         self.request_headers_timeout_s = http.request_headers_timeout_s
+        self.max_requests_per_connection = http.max_requests_per_connection
+        self.max_connection_duration_s = http.max_connection_duration_s
+        self.max_stream_duration_s = http.max_stream_duration_s
+        self.has_limits = bool(http.max_requests_per_connection or http.max_stream_duration_s)
+        """Every request has to be looked at: it may be the last of its connection, or take too long."""
         self.draining = False
         self.prepare = RequestPreparation(http).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."

@@ -164,7 +164,8 @@ class RequestPreparation:
         if request.version != "1.0" or not self._accept_http_10:
             raise ProtocolError("low_version", status=426, flag="")
         connection = request.headers.get(b"connection")
-        request.keep_alive = connection is not None and b"keep-alive" in _tokens(connection)
+        if connection is None or b"keep-alive" not in _tokens(connection):
+            request.keep_alive = False
         if b"host" not in request.headers and self._default_host:
             request.headers[b"host"] = self._default_host
 

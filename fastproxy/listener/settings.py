@@ -221,6 +221,12 @@ class HttpConnectionManagerSettings:
     strip_trailing_host_dot: bool = False
     allow_absolute_url: bool = True
     local_replies: LocalReplySettings | None = None
+    max_requests_per_connection: int = 0
+    """The answer to the last one closes the connection; 0 is no limit."""
+    max_connection_duration_s: float = 0.0
+    """A connection takes no new request after it; 0 is no limit."""
+    max_stream_duration_s: float = 0.0
+    """From the request's head to the end of the response, where the route says nothing; 0 is no limit."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

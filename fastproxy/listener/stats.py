@@ -9,6 +9,8 @@ _COUNTERS = (
     "downstream_cx_protocol_error",
     "downstream_cx_idle_timeout",
     "downstream_cx_drain_close",
+    "downstream_cx_max_duration_reached",
+    "downstream_cx_max_requests_reached",
     "downstream_cx_rx_bytes_total",
     "downstream_cx_tx_bytes_total",
     "downstream_rq_total",
@@ -36,6 +38,8 @@ class HttpStats:
         self.downstream_cx_protocol_error = 0
         self.downstream_cx_idle_timeout = 0
         self.downstream_cx_drain_close = 0
+        self.downstream_cx_max_duration_reached = 0
+        self.downstream_cx_max_requests_reached = 0
         self.downstream_cx_rx_bytes_total = 0
         self.downstream_cx_tx_bytes_total = 0
         self.downstream_rq_total = 0

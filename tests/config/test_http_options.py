@@ -42,7 +42,11 @@ via: 1.1 edge
 always_set_request_id_in_response: true
 server_header_transformation: PASS_THROUGH
 http_protocol_options: {header_key_format: {proper_case_words: {}}, allow_absolute_url: false}
-common_http_protocol_options: {headers_with_underscores_action: DROP_HEADER}
+common_http_protocol_options:
+  headers_with_underscores_action: DROP_HEADER
+  max_requests_per_connection: 5
+  max_connection_duration: 60s
+  max_stream_duration: 2.5s
 path_with_escaped_slashes_action: UNESCAPE_AND_REDIRECT
 strip_matching_host_port: true
 strip_trailing_host_dot: true
@@ -55,6 +59,8 @@ strip_trailing_host_dot: true
     assert http.escaped_slashes is EscapedSlashes.REDIRECT
     assert (http.strip_port, http.strip_trailing_host_dot) == (StripPort.MATCHING, True)
     assert not http.allow_absolute_url
+    assert (http.max_requests_per_connection, http.max_connection_duration_s) == (5, 60.0)
+    assert http.max_stream_duration_s == 2.5
 
 
 def test_extensions_for_the_original_address() -> None:

@@ -41,6 +41,9 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         escaped_slashes=EscapedSlashes(slashes),
         strip_port=_build_strip_port(manager),
         strip_trailing_host_dot=manager.flag("strip_trailing_host_dot"),
+        max_requests_per_connection=common.integer_or("max_requests_per_connection", 0),
+        max_connection_duration_s=common.duration_s("max_connection_duration", 0.0),
+        max_stream_duration_s=common.duration_s("max_stream_duration", 0.0),
         allow_absolute_url=http1.flag_or("allow_absolute_url", default=True),
     )
 
