@@ -35,6 +35,8 @@ def build_request_matcher(conditions: RequestConditions) -> RequestMatcher | Non
     if conditions.fraction is not None:
         matchers.append(build_fraction_matcher(conditions.fraction))
     matchers += [build_metadata_matcher(match) for match in conditions.metadata]
+    if conditions.has_client_certificate is not None:
+        matchers.append(_build_certificate_matcher(conditions.has_client_certificate))
     if not matchers:
         return None
     if len(matchers) == 1:
@@ -80,6 +82,14 @@ def header_values(request: Request, name: bytes) -> list[bytes]:
     if name == b":scheme":
         return [request.scheme]
     return values(request.headers, name)
+
+
+def _build_certificate_matcher(wanted: bool) -> RequestMatcher:
+    def matches_certificate(request: Request) -> bool:
+        tls = request.connection.tls
+        return (tls is not None and tls.peer is not None) is wanted
+
+    return matches_certificate
 
 
 def _build_query_matcher(match: QueryMatch) -> RequestMatcher:

@@ -153,3 +153,5 @@ class RequestConditions:
     """`runtime_fraction`: so many of the requests."""
     metadata: tuple[MetadataMatch, ...] = ()
     """`dynamic_metadata`."""
+    has_client_certificate: bool | None = None
+    """`tls_context`: the client gave a certificate that was verified, or it gave none; None does not ask."""

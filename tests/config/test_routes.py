@@ -222,6 +222,10 @@ ACME = StringMatch(StringKind.EXACT, "acme")
     ("match", "expected"),
     [
         ("grpc: {}", RequestConditions(grpc=True)),
+        ("tls_context: {presented: true}", RequestConditions(has_client_certificate=True)),
+        ("tls_context: {presented: true, validated: true}", RequestConditions(has_client_certificate=True)),
+        ("tls_context: {validated: false}", RequestConditions(has_client_certificate=False)),
+        ("tls_context: {}", RequestConditions()),
         ("headers: [{name: A}]", RequestConditions(headers=(HeaderMatch("a"),))),
         ("query_parameters: [{name: A}]", RequestConditions(query_parameters=(QueryMatch("A"),))),
         ("runtime_fraction: {default_value: {numerator: 5}}", RequestConditions(fraction=Fraction(5, 100))),
@@ -275,6 +279,13 @@ def test_shares_follow_the_runtime(value: str, expected: Fraction) -> None:
     assert conditions(match, top).fraction == expected
     text = minimal(routes=f"- match: {{prefix: /, {match}}}\n  {FORWARD}", top=top)
     assert not [entry for entry in warnings(text) if "does not read" in entry]
+
+
+def test_certificates_are_never_half_trusted() -> None:
+    """Given but not verified: there is no such connection here."""
+    match = "tls_context: {presented: true, validated: false}"
+    found = problem(minimal(routes=f"- match: {{prefix: /, {match}}}\n  {FORWARD}"))
+    assert "never matches" in found.problem
 
 
 def test_a_runtime_value_that_is_no_share_is_refused() -> None:

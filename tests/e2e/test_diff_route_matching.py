@@ -94,6 +94,20 @@ NO_CLAIMS = [
         (200,),
     ),
 ]
+LEVELS = [
+    case("level-host", "/x", host="levels.test", status=401),
+    case("level-route", "/route", host="levels.test"),
+    case("level-route-off", "/off", host="levels.test"),
+    case("level-share", "/share", ("x-pick", "0"), host="levels.test"),
+    case("level-share-that-says-nothing", "/share", ("x-pick", "1"), host="levels.test", status=401),
+    case("level-share-over-host", "/host-share", ("x-pick", "0"), host="levels.test"),
+    case("level-share-falls-to-host", "/host-share", ("x-pick", "1"), host="levels.test", status=401),
+    Case(
+        "level-share-with-token",
+        (req("GET", "/share", ("x-pick", "1"), ("authorization", "Bearer <<alice>>"), host="levels.test"),),
+        (200,),
+    ),
+]
 
 
 @parametrize_cases(HEADERS + MORE_HEADERS)
@@ -123,4 +137,10 @@ def test_a_table_that_is_indexed(routing_pair: Pair, case: Case) -> None:
 @parametrize_cases(TENANTS + NO_CLAIMS)
 def test_routing_on_verified_claims(routing_pair: Pair, case: Case) -> None:
     """`dynamic_metadata` after `clear_route_cache`: every form of a ValueMatcher."""
+    routing_pair.check(case)
+
+
+@parametrize_cases(LEVELS)
+def test_what_levels_say_about_filters(routing_pair: Pair, case: Case) -> None:
+    """`typed_per_filter_config`: weighted cluster, else route, else virtual host; whole, not merged."""
     routing_pair.check(case)

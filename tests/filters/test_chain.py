@@ -88,3 +88,59 @@ def test_stats_of_all_filters_are_collected() -> None:
     sink = StatsSink()
     chain.write_stats(sink, "http.x.")
     assert sink.counters == {"http.x.0": 1, "http.x.1": 1}
+
+
+class Asks:
+    """Makes the route stale, at once or later."""
+
+    def __init__(self, *, wait: bool) -> None:
+        self._wait = wait
+
+    def on_request(self, request: Request) -> Outcome:
+        if self._wait:
+            return self._later(request)
+        request.route_is_stale = True
+        return None
+
+    async def _later(self, request: Request) -> LocalReply | None:
+        await asyncio.sleep(0)
+        request.route_is_stale = True
+        return None
+
+    def write_stats(self, sink: StatsSink, prefix: str) -> None:
+        """Nothing to tell."""
+
+
+class Notes:
+    """Notes what the route says about filters when its turn comes."""
+
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def on_request(self, request: Request) -> Outcome:
+        self.seen.append(request.filter_configs)
+        return None
+
+    def write_stats(self, sink: StatsSink, prefix: str) -> None:
+        """Nothing to tell."""
+
+
+@pytest.mark.parametrize("wait", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+async def test_a_stale_route_is_selected_again_before_the_next_filter(wait: bool, last: bool) -> None:
+    """Otherwise the next filter would go by what another route says, one that is open to all perhaps."""
+    selected = []
+
+    def select(request: Request) -> None:
+        selected.append(request)
+        request.route_is_stale = False
+        request.filter_configs = {"new": True}
+
+    notes = Notes()
+    asks = Asks(wait=wait)
+    chain = FilterChain([notes, asks] if last else [notes, asks, notes], select)
+    request = Request(b"GET", b"/", {})
+    request.filter_configs = {"old": True}
+    assert await result(chain.on_request(request)) is None
+    assert selected == [request], "once, also behind the last filter: the router goes by it"
+    assert notes.seen == [{"old": True}] + ([] if last else [{"new": True}])

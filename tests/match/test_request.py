@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastproxy.http.connection_info import ConnectionInfo, PeerCertificate, TlsInfo
 from fastproxy.http.headers import append
 from fastproxy.http.messages import Request
 from fastproxy.match.request import build_request_matcher
@@ -113,3 +114,37 @@ def test_all_conditions_must_hold() -> None:
     assert not matches(request(b"1", target=b"/?q"))
     assert not matches(request(target=b"/?q", method=b"CONNECT"))
     assert not matches(request(b"1", target=b"/", method=b"CONNECT"))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize(
+    ("over_tls", "certificate", "given"), [(False, False, False), (True, False, False), (True, True, True)]
+)
+def test_client_certificates(wanted: bool, over_tls: bool, certificate: bool, given: bool) -> None:
+    """`tls_context`: a plain connection has none, TLS alone neither."""
+    one = request()
+    one.connection = ConnectionInfo(("192.0.2.7", 1), ("203.0.113.9", 443))
+    if over_tls:
+        one.connection.tls = TlsInfo("TLSv1.3", "TLS_AES_128_GCM_SHA256")
+        one.connection.tls.peer = PeerCertificate(b"") if certificate else None
+    matches = build_request_matcher(RequestConditions(has_client_certificate=wanted))
+    assert matches is not None
+    assert matches(one) is (given is wanted)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "expected"),
+    [
+        (b"application/grpc", True),
+        (b"application/grpc+proto", True),
+        (b"application/grpc-web", False),
+        (b"", False),
+    ],
+)
+def test_grpc(content_type: bytes, expected: bool) -> None:
+    """By content type alone, as in Envoy."""
+    one = request()
+    one.headers[b"content-type"] = content_type
+    matches = build_request_matcher(RequestConditions(grpc=True))
+    assert matches is not None
+    assert matches(one) is expected

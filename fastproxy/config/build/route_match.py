@@ -28,6 +28,7 @@ def build_route_match(view: View, context: BuildContext) -> tuple[PathMatch, Req
     fraction = view.child("runtime_fraction")
     share = None if fraction is None else build_fraction(fraction, context)
     grpc = view.child("grpc") is not None
+    certificate = _build_certificate_condition(view.child("tls_context"))
     if path is None or conditions is None or None in metadata:
         return None
     return path, replace(
@@ -35,4 +36,18 @@ def build_route_match(view: View, context: BuildContext) -> tuple[PathMatch, Req
         grpc=grpc,
         fraction=share,
         metadata=tuple(one for one in metadata if one is not None),
+        has_client_certificate=certificate,
     )
+
+
+def _build_certificate_condition(view: View | None) -> bool | None:
+    """A `tls_context`. What FastProxy calls a client certificate is verified, so both questions are the same one."""
+    if view is None:
+        return None
+    asked = [view.flag_or(name, default=True) for name in ("presented", "validated") if view.has(name)]
+    if len(set(asked)) > 1:
+        view.error(
+            "never matches: FastProxy takes no client certificate that it has not verified",
+            "Give one of presented and validated",
+        )
+    return asked[0] if asked else None

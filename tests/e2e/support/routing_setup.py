@@ -84,6 +84,10 @@ def routing_template(upstream_port: int, mirror_port: int, tokens: TenantTokens)
                 "require_tls": "EXTERNAL_ONLY",
             },
             virtual_host("tenants", ["tenants.test"], _tenants()),
+            {
+                **virtual_host("levels", ["levels.test"], _levels()),
+                "typed_per_filter_config": _needs("never"),
+            },
             virtual_host("hashed", ["hashed.test"], _hashed()),
         ]
         filters = [_jwt(tokens)]
@@ -407,6 +411,36 @@ def _tenants() -> list[Config]:
     ]
 
 
+_TYPES = "type.googleapis.com/envoy."
+_JWT_NAME = "envoy.filters.http.jwt_authn"
+
+
+def _needs(requirement: str) -> Config:
+    """Per-route settings of jwt_authn: a requirement by name."""
+    typed = f"{_TYPES}extensions.filters.http.jwt_authn.v3.PerRouteConfig"
+    return {_JWT_NAME: {"@type": typed, "requirement_name": requirement}}
+
+
+def _levels() -> list[Config]:
+    """What the most specific level says about jwt_authn counts; the virtual host asks for a token that nobody has."""
+    off = {_JWT_NAME: {"@type": f"{_TYPES}config.route.v3.FilterConfig", "disabled": True}}
+    shares = [
+        {"name": "echo", "weight": 1, "typed_per_filter_config": _needs("anything")},
+        {"name": "other", "weight": 1},
+    ]
+    return [
+        {**forward({"prefix": "/route"}), "typed_per_filter_config": _needs("anything")},
+        {**forward({"prefix": "/off"}), "typed_per_filter_config": off},
+        {
+            "match": {"prefix": "/share"},
+            "route": _weights(shares, header_name="x-pick"),
+            "typed_per_filter_config": _needs("token"),
+        },
+        {"match": {"prefix": "/host-share"}, "route": _weights(shares, header_name="x-pick")},
+        forward({"prefix": "/"}),
+    ]
+
+
 def _hashed() -> list[Config]:
     return [forward({"prefix": "/"}, hash_policy=[{"cookie": {"name": "sid", "ttl": "60s"}}])]
 
@@ -428,5 +462,14 @@ def _jwt(tokens: TenantTokens) -> Config:
     typed = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
     return {
         "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {"@type": typed, "providers": {"p": provider}, "rules": rules},
+        "typed_config": {
+            "@type": typed,
+            "providers": {"p": provider, "nobody": {**provider, "issuer": "https://nobody.test"}},
+            "rules": rules,
+            "requirement_map": {
+                "token": {"provider_name": "p"},
+                "never": {"provider_name": "nobody"},
+                "anything": {"allow_missing": {}},
+            },
+        },
     }
