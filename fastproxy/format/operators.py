@@ -14,6 +14,7 @@ from fastproxy.format.message import (
 from fastproxy.format.metadata import build_dynamic_metadata, build_metadata
 from fastproxy.format.times import build_emit_time, build_start_time
 from fastproxy.http.headers import first
+from fastproxy.http.request_id import new_request_id
 
 _HOSTNAME = os.uname().nodename
 
@@ -22,6 +23,43 @@ def _address(address: tuple[str, int]) -> str | None:
     if not address[0]:
         return None
     return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+
+
+#: Envoy's long names (spec/http.md section 14).
+_LONG_FLAGS = {
+    "UH": "NoHealthyUpstream",
+    "UF": "UpstreamConnectionFailure",
+    "UO": "UpstreamOverflow",
+    "NR": "NoRouteFound",
+    "URX": "UpstreamRetryLimitExceeded",
+    "NC": "NoClusterFound",
+    "DT": "DurationTimeout",
+    "DC": "DownstreamConnectionTermination",
+    "LH": "FailedLocalHealthCheck",
+    "UT": "UpstreamRequestTimeout",
+    "LR": "LocalReset",
+    "UR": "UpstreamRemoteReset",
+    "UC": "UpstreamConnectionTermination",
+    "RL": "RateLimited",
+    "UAEX": "UnauthorizedExternalService",
+    "RLSE": "RateLimitServiceError",
+    "SI": "StreamIdleTimeout",
+    "DPE": "DownstreamProtocolError",
+    "UPE": "UpstreamProtocolError",
+    "UMSDR": "UpstreamMaxStreamDurationReached",
+    "OM": "OverloadManagerTerminated",
+    "DF": "DnsResolutionFailed",
+}
+
+
+def _long_flags(context: FormatContext) -> str:
+    flags = context.request.flags
+    return ",".join(_LONG_FLAGS.get(flag, flag) for flag in flags.split(",")) if flags else "-"
+
+
+def _grpc_status(context: FormatContext) -> bytes | None:
+    headers = context.request.response_headers
+    return None if headers is None else first(headers, b"grpc-status")
 
 
 def _milliseconds(context: FormatContext) -> int:
@@ -33,7 +71,10 @@ _SIMPLE: dict[str, Operator] = {
     "PROTOCOL": lambda c: f"HTTP/{c.request.version}" if c.request.method else None,
     "RESPONSE_CODE": lambda c: c.request.response_status,
     "RESPONSE_CODE_DETAILS": lambda c: c.request.details or None,
-    "RESPONSE_FLAGS": lambda c: c.request.flags or None,
+    "RESPONSE_FLAGS_LONG": _long_flags,
+    "GRPC_STATUS": _grpc_status,
+    "UNIQUE_ID": lambda _c: new_request_id(),
+    "RESPONSE_FLAGS": lambda c: c.request.flags or "-",
     "BYTES_RECEIVED": lambda c: c.request.bytes_received,
     "BYTES_SENT": lambda c: c.request.bytes_sent,
     "DURATION": _milliseconds,

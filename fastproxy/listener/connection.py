@@ -369,11 +369,11 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is None:
             return
+        request.details = "via_upstream"
         if request.response_rules is not None:
             request.response_status = status
             request.response_rules(request, headers)
         chunked = self._manager.responses.frame(request, status, headers)
-        request.details = "via_upstream"
         if not request.body_complete:
             # Answered before the request was complete: the rest of it is not worth reading.
             self._manager.stats.downstream_rq_response_before_rq_complete += 1

@@ -44,7 +44,7 @@ def responses(*added: Config, remove: tuple[str, ...] = ()) -> Config:
 def format_route(name: str, *formats: str) -> Config:
     """A route that formats values into headers of both directions."""
     values = [add(f"x-{number}", f"<{text}>") for number, text in enumerate(formats)]
-    return {**forward({"prefix": f"/{name}"}), "name": name, **requests(*values), **responses(*values)}
+    return {**forward({"prefix": f"/format-{name}"}), "name": name, **requests(*values), **responses(*values)}
 
 
 def _level(name: str) -> Config:
@@ -218,7 +218,7 @@ SINGLE = [
     case("timeout", "/short", status=504, script="no-answer"),
 ]
 FORMATS = [
-    case(f"format-{name}-{listener}", f"/{name}?q=1&r=2", *_EXISTING, ("x-forwarded-for", "203.0.113.5"), ("x-request-id", "mine"), listener=listener, script="length")
+    case(f"format-{name}-{listener}", f"/format-{name}?q=1&r=2", *_EXISTING, ("x-forwarded-for", "203.0.113.5"), ("x-request-id", "mine"), listener=listener, script="length")
     for name in _FORMATS
     for listener in ("plain", "edge")
 ]  # fmt: skip

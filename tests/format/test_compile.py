@@ -101,6 +101,8 @@ def test_the_default_line_of_an_unreadable_request() -> None:
         ("%UPSTREAM_CLUSTER%", "-"),
         ("%RESPONSE_CODE_DETAILS:3%", "via"),
         ("%STREAM_ID%", "id"),
+        ("%RESPONSE_FLAGS_LONG%", "-"),
+        ("%GRPC_STATUS%", "-"),
         ("%PATH(WQ)% %PATH(NQ)%", "/new?q=1 /new"),
         ("%PATH(WQ:ORIG)%", "-"),
         ("%QUERY_PARAM(q)% %QUERY_PARAM(none)%", "1 -"),
@@ -358,3 +360,15 @@ def test_s53_a_header_that_tokens_are_read_from_is_not_written() -> None:
         assert compile_json({"h": template})(known) == '{"h":"[redacted]"}\n'
         assert compile_text(template)(context(request)).startswith("no token by its")
     assert header("%REQ(X-OWN)%", request) == b"no token by its looks"
+
+
+def test_flags_by_name_and_the_status_of_grpc() -> None:
+    """Several flags are joined by commas."""
+    request = finished(flags="URX,UF", response_headers={b"grpc-status": b"14"})
+    assert text("%RESPONSE_FLAGS_LONG%", request) == "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"
+    assert text("%GRPC_STATUS%", request) == "14"
+
+
+def test_a_unique_id_is_unique() -> None:
+    """Every time it is written."""
+    assert text("%UNIQUE_ID%") != text("%UNIQUE_ID%")
