@@ -14,7 +14,7 @@ import fastproxy
 from fastproxy import logs
 from fastproxy.config import ConfigError, LoadedConfig, load_config
 from fastproxy.config.settings import NodeSettings, ProxySettings
-from fastproxy.control import ControlOptions, ControlPlane, StartupError
+from fastproxy.control import Configuration, ControlOptions, ControlPlane, LoadConfiguration, StartupError
 
 _log = logging.getLogger("fastproxy")
 
@@ -62,10 +62,14 @@ def serve(request: ServeRequest) -> int:
     if loaded is None:
         return 1
     _log.info("FastProxy %s, configuration from %s", fastproxy.__version__, request.source)
-    options = replace(options, warnings=tuple(str(warning) for warning in loaded.warnings))
-    settings = _with_node(loaded.settings, request)
+    first = _configuration(loaded, request)
+    options = replace(options, warnings=first.warnings)
+
+    def load_again() -> Configuration:
+        return _configuration(_load_or_raise(request), request)
+
     try:
-        uvloop.run(_run(settings, loaded.bootstrap, options))
+        uvloop.run(_run(first, options, load_again))
     except StartupError as error:
         _log.critical("cannot start: %s", error)
         if options.log_path or options.log_level == "off":
@@ -74,17 +78,29 @@ def serve(request: ServeRequest) -> int:
     return 0
 
 
-async def _run(settings: ProxySettings, bootstrap: bytes, options: ControlOptions) -> None:
-    await ControlPlane(settings, bootstrap, options).run()
+async def _run(first: Configuration, options: ControlOptions, load_again: LoadConfiguration) -> None:
+    await ControlPlane(first.settings, first.bootstrap, options, load=load_again).run()
+
+
+def _configuration(loaded: LoadedConfig, request: ServeRequest) -> Configuration:
+    return Configuration(
+        _with_node(loaded.settings, request),
+        loaded.bootstrap,
+        tuple(str(warning) for warning in loaded.warnings),
+    )
+
+
+def _load_or_raise(request: ServeRequest) -> LoadedConfig:
+    return load_config(
+        request.config_path,
+        config_yaml=request.config_yaml,
+        allow_unknown_fields=request.allow_unknown_fields,
+    )
 
 
 def _load(request: ServeRequest) -> LoadedConfig | None:
     try:
-        return load_config(
-            request.config_path,
-            config_yaml=request.config_yaml,
-            allow_unknown_fields=request.allow_unknown_fields,
-        )
+        return _load_or_raise(request)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 one problem a line, as an editor can read it
         return None

@@ -69,3 +69,21 @@ class StatsSink:
         self.histograms[name] = (
             encoded if known is None else [a + b for a, b in zip(known, encoded, strict=True)]
         )
+
+    def add_past(self, part: "StatsSink", *, active: bool) -> None:
+        """Add the counters and histograms of a part of the runtime that was replaced.
+
+        `active`: it has connections or requests still, so its gauges of that name count, too. Its other gauges speak
+        of what is no longer in force.
+        """
+        for name, value in part.counters.items():
+            self.counter(name, value)
+        for name, values in part.histograms.items():
+            known = self.histograms.get(name)
+            self.histograms[name] = (
+                values if known is None else [a + b for a, b in zip(known, values, strict=True)]
+            )
+        if active:
+            for name, value in part.gauges.items():
+                if name.endswith("_active"):
+                    self.gauge(name, value)

@@ -1,7 +1,8 @@
 """The data plane: one process that accepts, verifies and forwards, over what the control plane last told it.
 
-Started as `python -m fastproxy.worker FD`; FD is one end of a socketpair whose other end `main` holds. It reads a
-WorkerInit, builds its runtime from the Bootstrap in it, and serves until the channel says Drain or ends.
+Started as `python -m fastproxy.worker FD FD`: one end of the channel's socketpair, and one of the pair over which
+sockets are handed over; `main` holds the other ends. It reads a WorkerInit, builds its runtime from the Bootstrap in
+it, and serves until the channel says Drain or ends. A reload swaps runtimes within the process; the connections stay.
 """
 
 import asyncio
@@ -16,104 +17,82 @@ import uvloop
 
 from fastproxy import clock, logs
 from fastproxy.config import settings_from_bootstrap
-from fastproxy.config.settings import ProxySettings
 from fastproxy.errors import FastProxyError
-from fastproxy.filters.base import HttpFilter
-from fastproxy.filters.chain import FilterChain
-from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
-from fastproxy.filters.jwt_authn.keys import ProviderKeys
 from fastproxy.ipc.channel import Channel, ChannelError
+from fastproxy.ipc.handover import receive_sockets
 from fastproxy.ipc.messages import (
+    Abort,
     ClusterEndpoints,
+    Commit,
     Drain,
     Drained,
-    EndpointAddress,
     JwksFetchFailed,
     JwksRefreshRequest,
     JwksUpdate,
+    ListenerSocket,
     Message,
+    Prepare,
+    Prepared,
+    PrepareFailed,
     ReopenAccessLogs,
     SetLogLevel,
     StartServing,
     StatsRequest,
     StatsSnapshot,
+    Switched,
     WorkerFailed,
     WorkerInit,
     WorkerReady,
 )
-from fastproxy.listener.acceptor import Listener
-from fastproxy.listener.access_log import AccessLog, AccessLogFile
-from fastproxy.listener.manager import HttpConnectionManager
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
-from fastproxy.router.router import Router
+from fastproxy.runtime import AccessLogFiles, Runtime
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
-from fastproxy.upstream.cluster import Cluster
-from fastproxy.upstream.settings import (
-    Address,
-    DiscoveredEndpoint,
-    EndpointTraits,
-    HealthStatus,
-    Locality,
-)
 
 _log = logging.getLogger("fastproxy.worker")
 
 _SNAPSHOT_INTERVAL_S = 5.0
 _IDLE_SWEEP_INTERVAL_S = 1.0
+#: After a reload, how long an idle connection that nobody serves any more stays open for a request on its way, and
+#: how long a request on one may take (Envoy's default drain time).
+_RELOAD_IDLE_GRACE_S = 5.0
+_RELOAD_DRAIN_S = 600.0
 
 
 class Worker:
-    """Runtime and listeners of one worker process."""
+    """The runtimes of one worker process: the one that serves, one that may replace it, those that it has replaced."""
 
-    def __init__(self, init: WorkerInit, settings: ProxySettings, channel: Channel) -> None:
-        self._init = init
+    def __init__(self, init: WorkerInit, channel: Channel, handover: socket.socket) -> None:
+        self._id = init.worker_id
         self._channel = channel
-        self._loop = asyncio.get_running_loop()
-        self._clusters = {one.name: Cluster(one) for one in settings.clusters}
-        self._keys: dict[str, list[ProviderKeys]] = {}
-        self._log_files: dict[str, AccessLogFile] = {}
-        self._listeners = [self._build_listener(listener) for listener in settings.listeners]
+        self._handover = handover
+        self._sockets: dict[int, socket.socket] = {}
+        self._log_files = AccessLogFiles(asyncio.get_running_loop())
+        self._past = StatsSink()
+        """What runtimes counted that are gone."""
+        self._retired: list[tuple[Runtime, Runtime]] = []
+        """Runtimes that still serve what they have begun, each with its successor."""
+        self._candidate: Runtime | None = None
+        self._candidate_sockets: list[ListenerSocket] = []
+        self._is_committing = False
+        """Between Commit and StartServing: what the control plane says is meant for the candidate."""
+        self._runtime = self._build(init.generation, init.bootstrap)
+        self._first_sockets = init.sockets
 
-    def _build_listener(self, listener: ListenerSettings) -> Listener:
-        chains = [self._build_manager(listener, chain.network) for chain in listener.chains()]
-        return Listener(listener, chains, self._loop)
-
-    def _build_manager(
-        self, listener: ListenerSettings, http: HttpConnectionManagerSettings
-    ) -> HttpConnectionManager:
-        filters: list[HttpFilter] = []
-        token_headers: frozenset[bytes] = frozenset()
-        identity_headers: frozenset[bytes] = frozenset()
-        for one in http.http_filters:
-            jwt_authn = JwtAuthnFilter(one.config, ask=self._ask_for_keys)
-            filters.append(jwt_authn)
-            token_headers |= jwt_authn.token_headers
-            identity_headers |= jwt_authn.identity_headers
-            for provider in jwt_authn.providers.values():
-                self._keys.setdefault(provider.keys.source_id, []).append(provider.keys)
-        router = Router(
-            http.route_config,
-            self._clusters,
-            suppress_envoy_headers=http.suppress_envoy_headers,
-            identity_headers=identity_headers,
+    def _build(
+        self,
+        generation: int,
+        bootstrap: str,
+        previous: Runtime | None = None,
+        kept_sources: tuple[str, ...] = (),
+    ) -> Runtime:
+        return Runtime(
+            generation,
+            settings_from_bootstrap(base64.b64decode(bootstrap)),
+            log_files=self._log_files,
+            ask=self._ask_for_keys,
+            previous=previous,
+            kept_sources=kept_sources,
         )
-        return HttpConnectionManager(
-            listener,
-            http,
-            router=router,
-            filters=FilterChain(filters, router.select_route),
-            access_logs=[
-                AccessLog(one, self._log_file(one.path), secret_headers=token_headers)
-                for one in http.access_logs
-            ],
-            loop=self._loop,
-        )
-
-    def _log_file(self, path: str) -> AccessLogFile:
-        if path not in self._log_files:
-            self._log_files[path] = AccessLogFile(path, self._loop)
-        return self._log_files[path]
 
     def _ask_for_keys(self, source_id: str) -> None:
         self._channel.send(JwksRefreshRequest(source_id))
@@ -123,13 +102,13 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             if isinstance(message, StartServing):
                 return True
-            self._on_message(message)
+            await self._on_message(message)
         return False
 
     async def listen(self) -> None:
         """Accept on every socket that the control plane handed over."""
-        for handed_over in self._init.sockets:
-            await self._listeners[handed_over.listener_index].listen(socket.socket(fileno=handed_over.fd))
+        self._take_sockets(self._first_sockets)
+        await self._listen(self._runtime, self._first_sockets)
 
     async def run(self) -> None:
         """Follow the control plane until it says Drain or is gone."""
@@ -138,47 +117,127 @@ class Worker:
         try:
             while (message := await self._channel.receive()) is not None:
                 if isinstance(message, Drain):
-                    await self._drain(message.drain_time_s)
+                    await self._drain(message)
                     break
-                self._on_message(message)
+                await self._on_message(message)
         finally:
             await cancel_and_wait(sweeping, reporting)
-            for file in self._log_files.values():
-                file.close()
+            self._log_files.retain(())
 
-    def _on_cluster_endpoints(self, message: ClusterEndpoints) -> None:
-        cluster = self._clusters.get(message.cluster)
-        if cluster is not None:
-            cluster.update_endpoints([_endpoint(entry) for entry in message.endpoints])
-
-    def _on_message(self, message: Message) -> None:
+    async def _on_message(self, message: Message) -> None:
         match message:
             case ClusterEndpoints():
-                self._on_cluster_endpoints(message)
+                for runtime in self._informed():
+                    runtime.on_endpoints(message)
             case JwksUpdate():
-                for keys in self._keys.get(message.source_id, ()):
-                    keys.on_update(message.epoch, message.jwks.encode(), fetched=message.fetched)
+                for runtime in self._informed():
+                    runtime.on_keys(message)
             case JwksFetchFailed():
-                for keys in self._keys.get(message.source_id, ()):
-                    keys.on_fetch_failed()
+                for runtime in self._informed():
+                    runtime.on_keys_failed(message)
             case StatsRequest():
                 self._channel.send(self._snapshot(message.request_id))
             case SetLogLevel():
                 logs.set_level(message.level, message.component)
             case ReopenAccessLogs():
-                for file in self._log_files.values():
-                    file.reopen()
+                self._log_files.reopen()
+            case Prepare():
+                self._prepare(message)
+            case Commit():
+                self._is_committing = self._candidate is not None
+            case StartServing() if self._is_committing:
+                await self._switch()
+            case Abort():
+                self._abort()
             case _:
                 _log.warning("unexpected message %s", type(message).__name__)
 
+    def _informed(self) -> list[Runtime]:
+        """Whom a message about endpoints or keys is for. Requests of a retired runtime wait for keys, too."""
+        if self._is_committing and self._candidate is not None:
+            return [self._candidate]
+        return [self._runtime, *(runtime for runtime, _ in self._retired)]
+
+    # -- reload --------------------------------------------------------------------------------------------
+
+    def _prepare(self, message: Prepare) -> None:
+        """Build a runtime beside the one that serves; what can go wrong in a reload goes wrong here."""
+        self._abort()
+        try:
+            self._take_sockets(message.sockets)
+            self._candidate = self._build(
+                message.generation, message.bootstrap, self._runtime, tuple(message.kept_sources)
+            )
+        except Exception as error:
+            _log.debug("generation %d cannot be prepared", message.generation, exc_info=True)
+            self._channel.send(PrepareFailed(self._id, message.generation, _reason(error)))
+            return
+        self._candidate_sockets = message.sockets
+        self._channel.send(Prepared(self._id, message.generation))
+
+    def _abort(self) -> None:
+        self._candidate = None
+        self._is_committing = False
+        self._log_files.retain(self._log_paths())
+
+    async def _switch(self) -> None:
+        """Let the candidate serve. A failure ends the process: its successor starts with the new configuration."""
+        old, new = self._runtime, self._candidate
+        assert new is not None
+        await self._listen(new, self._candidate_sockets)
+        # From here to the end nothing waits: the next request that begins is the new runtime's.
+        self._candidate, self._is_committing = None, False
+        self._runtime = new
+        for retired, _ in self._retired:
+            retired.redirect(new)
+        self._retired.append((old, new))
+        old.retire(new, idle_grace_s=_RELOAD_IDLE_GRACE_S)
+        for number in self._sockets.keys() - {entry.number for entry in self._candidate_sockets}:
+            self._sockets.pop(number).close()
+        spawn(old.end_orphans(_RELOAD_DRAIN_S), name=f"drain of generation {old.generation}")
+        self._channel.send(Switched(self._id, new.generation))
+
+    def _forget_idle(self) -> None:
+        """Drop the runtimes that have nothing left to do, and what they alone needed."""
+        finished = [entry for entry in self._retired if entry[0].is_idle]
+        if not finished:
+            return
+        self._retired = [entry for entry in self._retired if entry not in finished]
+        for runtime, successor in finished:
+            part = StatsSink()
+            runtime.write_stats(part, successor)
+            self._past.add_past(part, active=False)
+        self._log_files.retain(self._log_paths())
+        del finished, runtime, successor
+        freeze()
+
+    def _log_paths(self) -> set[str]:
+        candidate = [] if self._candidate is None else [self._candidate]
+        living = [self._runtime, *candidate, *(runtime for runtime, _ in self._retired)]
+        return set().union(*(runtime.log_paths for runtime in living))
+
+    def _take_sockets(self, wanted: list[ListenerSocket]) -> None:
+        self._sockets.update(receive_sockets(self._handover))
+        if any(entry.number not in self._sockets for entry in wanted):
+            raise ChannelError("a listening socket did not arrive")
+
+    async def _listen(self, runtime: Runtime, sockets: list[ListenerSocket]) -> None:
+        for entry in sockets:
+            # A copy, for the listener closes what it gets; the queue of connections belongs to all copies.
+            await runtime.listeners[entry.listener_index].listen(self._sockets[entry.number].dup())
+
+    # -- numbers and time ----------------------------------------------------------------------------------
+
     def _snapshot(self, request_id: int) -> StatsSnapshot:
         sink = StatsSink()
-        for listener in self._listeners:
-            listener.write_stats(sink)
-        for cluster in self._clusters.values():
-            cluster.write_stats(sink)
+        sink.add_past(self._past, active=False)
+        for runtime, successor in self._retired:
+            part = StatsSink()
+            runtime.write_stats(part, successor)
+            sink.add_past(part, active=True)
+        self._runtime.write_stats(sink)
         return StatsSnapshot(
-            worker_id=self._init.worker_id,
+            worker_id=self._id,
             request_id=request_id,
             counters=sink.counters,
             gauges=sink.gauges,
@@ -186,26 +245,26 @@ class Worker:
             hosts=sink.hosts,
         )
 
-    async def _drain(self, drain_time_s: float) -> None:
+    async def _drain(self, message: Drain) -> None:
         """Stop accepting, finish what is in flight, then say so."""
-        for listener in self._listeners:
-            # Before any socket closes: an answer sent after that must not promise to keep the connection.
-            listener.announce_drain()
-        await asyncio.gather(*(listener.drain(drain_time_s) for listener in self._listeners))
-        for cluster in self._clusters.values():
-            cluster.drain()
+        for sock in self._sockets.values():
+            sock.close()
+        runtimes = [self._runtime, *(runtime for runtime, _ in self._retired)]
+        await asyncio.gather(
+            *(one.drain(message.drain_time_s, idle_grace_s=message.idle_grace_s) for one in runtimes)
+        )
         self._channel.send(self._snapshot(0))
-        self._channel.send(Drained(self._init.worker_id))
+        self._channel.send(Drained(self._id))
         await self._channel.drain()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_IDLE_SWEEP_INTERVAL_S)
             now = clock.monotonic()
-            for listener in self._listeners:
-                listener.check_idle(now)
-            for cluster in self._clusters.values():
-                cluster.close_idle(now)
+            self._runtime.check_idle(now)
+            for runtime, _ in self._retired:
+                runtime.check_idle(now)
+            self._forget_idle()
 
     async def _report(self) -> None:
         while True:
@@ -213,30 +272,26 @@ class Worker:
             self._channel.send(self._snapshot(0))
 
 
-def _endpoint(entry: EndpointAddress) -> DiscoveredEndpoint:
-    return DiscoveredEndpoint(
-        Address(entry.host, entry.port, entry.hostname),
-        EndpointTraits(
-            entry.weight,
-            entry.priority,
-            Locality(entry.region, entry.zone, entry.sub_zone),
-            entry.locality_weight,
-            HealthStatus(entry.health),
-            entry.metadata,
-        ),
-    )
+def freeze() -> None:
+    """Tell the collector that what is here now stays: it need not walk it again on every pass.
+
+    First what was frozen and is garbage by now is collected, which is what a reload leaves.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
-async def serve(channel_fd: int) -> int:
-    """Run one worker on its end of the channel; returns the process's exit code."""
+async def serve(channel_fd: int, handover_fd: int) -> int:
+    """Run one worker on its ends of the channel and the handover; returns the process's exit code."""
     channel = await Channel.open(socket.socket(fileno=channel_fd))
+    handover = socket.socket(fileno=handover_fd)
     init = await channel.receive()
     if not isinstance(init, WorkerInit):
         return 1
     logs.configure(init.log_level)
     try:
-        settings = settings_from_bootstrap(base64.b64decode(init.bootstrap))
-        worker = Worker(init, settings, channel)
+        worker = Worker(init, channel, handover)
         if not await worker.learn():
             return 0
         await worker.listen()
@@ -246,13 +301,12 @@ async def serve(channel_fd: int) -> int:
         await channel.drain()
         return 1
     channel.send(WorkerReady(init.worker_id))
-    # What was built lives as long as the process: the collector need not walk it again on every pass.
-    gc.collect()
-    gc.freeze()
+    freeze()
     try:
         await worker.run()
-    except ChannelError as error:
-        _log.error("control channel: %s", error)
+    except (ChannelError, OSError) as error:
+        # The second: a listener could not be opened after Commit.
+        _log.error("the worker ends: %s", error)
         return 1
     finally:
         channel.close()
@@ -275,7 +329,7 @@ def main() -> None:
     # The terminal sends Ctrl-C to the whole group; `main` decides when and how workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(uvloop.run(serve(int(sys.argv[1]))))
+    sys.exit(uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2]))))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ TESTED_BY = {
     "upstream/stats.py": "upstream/test_cluster.py",
     "match/query.py": "match/test_request.py",
     "ipc/codec.py": "ipc/test_channel.py",
+    "control/generation.py": "control/test_reload.py",
+    "control/reload_status.py": "control/test_reload.py",
     "ipc/messages.py": "ipc/test_channel.py",
     # The steps from a file to settings are tested from the file: what counts is the message and the line.
     "config/decode.py": "config/test_coercions.py",

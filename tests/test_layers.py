@@ -53,7 +53,8 @@ LAYERS: dict[str, Layer] = {
     ),
     "lint": _layer("base config jwt match", "click re2", settings_of="filters router upstream listener"),
     "ipc": _layer("base config", "orjson"),
-    "worker": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)]), "uvloop"),
+    "runtime": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)])),
+    "worker": _layer("base config ipc runtime", "uvloop"),
     "control": _layer(
         "base jwt config ipc",
         "aiohttp cryptography multidict orjson prometheus_client re2 uvloop yarl",

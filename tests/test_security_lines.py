@@ -17,7 +17,6 @@ LAST_LINE = 64
 UNBOUND = {
     27: "issuers are exact strings; there is no template with a tenant in it",
     45: "tokens are not introspected",
-    58: "a running proxy does not load another configuration; keys change in all workers together (S31, S36)",
     59: "DPoP is not offered; a proof never passes as an access token (S26)",
     60: "no token is bound to a key",
     61: "no token is bound to a certificate",

@@ -16,6 +16,7 @@ from typing import Any
 
 from fastproxy.config import load_config
 from fastproxy.ipc.channel import Channel
+from fastproxy.ipc.handover import handover_pair, send_sockets
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     Drain,
@@ -142,15 +143,14 @@ async def running_worker(directory: Path, *, bootstrap: bytes | None = None) -> 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        channel, process = await start(listening.fileno())
-        fd = listening.fileno()
+        channel, process = await start(listening)
     channel.send(
         WorkerInit(
             worker_id=3,
             concurrency=1,
             bootstrap=base64.b64encode(bootstrap).decode(),
             log_level="error",
-            sockets=[ListenerSocket(0, fd)],
+            sockets=[ListenerSocket(0, 0)],
         )
     )
     try:
@@ -159,13 +159,16 @@ async def running_worker(directory: Path, *, bootstrap: bytes | None = None) -> 
         await end(channel, process)
 
 
-async def start(*fds: int) -> tuple[Channel, Process]:
+async def start(*sockets: socket.socket) -> tuple[Channel, Process]:
     """Start the process; our end of the channel."""
     ours, theirs = socket.socketpair()
-    with theirs:
+    our_handover, their_handover = handover_pair()
+    with theirs, our_handover, their_handover:
+        send_sockets(our_handover, dict(enumerate(sockets)))
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fastproxy.worker", str(theirs.fileno()),
-            pass_fds=(theirs.fileno(), *fds), env=dict(os.environ), cwd=ROOT,
+            str(their_handover.fileno()),
+            pass_fds=(theirs.fileno(), their_handover.fileno()), env=dict(os.environ), cwd=ROOT,
         )  # fmt: skip
     return await Channel.open(ours), process
 

@@ -4,8 +4,10 @@ It never carries a request. Everything a worker knows beyond its configuration w
 `fastproxy.ipc`.
 """
 
+from fastproxy.control.generation import Configuration
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.plane import ControlPlane
+from fastproxy.control.reload import LoadConfiguration
 from fastproxy.control.sockets import StartupError
 
-__all__ = ["ControlOptions", "ControlPlane", "StartupError"]
+__all__ = ["Configuration", "ControlOptions", "ControlPlane", "LoadConfiguration", "StartupError"]

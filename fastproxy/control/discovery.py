@@ -28,6 +28,8 @@ class ClusterDiscovery:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
+        self.is_live = True
+        """The workers are told of changes; False while a reload warms the cluster up, and once it is dropped."""
         self.endpoints: tuple[EndpointAddress, ...] = ()
         self.failing = ""
         """Why the last round of lookups did not give a complete answer; empty if it did."""

@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from fastproxy.control.discovery import ClusterDiscovery, LookupFailed
@@ -116,6 +116,8 @@ class DiscoveryService:
         clusters: all clusters, STATIC ones included: they are published once.
         publish: gets the complete list of a cluster, on every change.
         lookup: for tests; the system's resolver otherwise.
+        previous: the service of the configuration in force. Clusters with equal settings are shared with it, all
+            others warm up in silence until `take_over`.
     """
 
     def __init__(
@@ -123,22 +125,57 @@ class DiscoveryService:
         clusters: tuple[ClusterSettings, ...],
         publish: Callable[[ClusterEndpoints], None],
         lookup: FamilyLookup = system_lookup,
+        *,
+        previous: "DiscoveryService | None" = None,
     ) -> None:
         self._publish = publish
         self._lookup = lookup
-        self.clusters = {cluster.name: ClusterDiscovery(cluster) for cluster in clusters}
+        known: dict[str, ClusterDiscovery] = {} if previous is None else previous.clusters
+        self._shared = frozenset(
+            cluster.name
+            for cluster in clusters
+            if cluster.name in known and known[cluster.name].settings == cluster
+        )
+        self.clusters: dict[str, ClusterDiscovery] = {
+            cluster.name: known[cluster.name] if cluster.name in self._shared else ClusterDiscovery(cluster)
+            for cluster in clusters
+        }
         """State of every cluster by name."""
+        for discovery in self._own():
+            discovery.is_live = previous is None
         self._first_answers: list[asyncio.Event] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def _own(self) -> list[ClusterDiscovery]:
+        """Those that are not the previous service's."""
+        return [discovery for name, discovery in self.clusters.items() if name not in self._shared]
 
     def start(self) -> None:
-        """Begin resolving; STATIC clusters are known already."""
-        for discovery in self.clusters.values():
+        """Begin resolving; STATIC clusters are known already, and shared ones are being resolved."""
+        for discovery in self._own():
             if discovery.settings.discovery is not DiscoveryType.STATIC:
                 answered = asyncio.Event()
                 self._first_answers.append(answered)
-                task = spawn(self._keep_current(discovery, answered), name=f"dns-{discovery.settings.name}")
-                self._tasks.append(task)
+                name = discovery.settings.name
+                self._tasks[name] = spawn(self._keep_current(discovery, answered), name=f"dns-{name}")
+
+    def take_over(self, previous: "DiscoveryService") -> list[ClusterDiscovery]:
+        """Become the service in force: publish from now on, and care for what is shared.
+
+        Returns:
+            Clusters of `previous` that are gone or were replaced. `stop` it to end their lookups.
+        """
+        dropped = [one for name, one in previous.clusters.items() if name not in self._shared]
+        for discovery in dropped:
+            discovery.is_live = False
+        self._tasks.update(previous.release(self._shared))
+        for discovery in self._own():
+            discovery.is_live = True
+        return dropped
+
+    def release(self, names: Collection[str]) -> dict[str, asyncio.Task[None]]:
+        """Give away the lookups of some clusters; they go on, and `stop` no longer ends them."""
+        return {name: self._tasks.pop(name) for name in names if name in self._tasks}
 
     async def wait_initialised(self, timeout_s: float) -> bool:
         """Wait at most `timeout_s` for every cluster's first answer or failure; False if one is missing."""
@@ -161,7 +198,7 @@ class DiscoveryService:
 
     async def stop(self) -> None:
         """Stop resolving; the lists stay as they are."""
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(*self._tasks.values())
 
     async def _keep_current(self, discovery: ClusterDiscovery, answered: asyncio.Event) -> None:
         while True:
@@ -193,4 +230,5 @@ class DiscoveryService:
             _log.info("cluster '%s': names resolve again", settings.name)
         if changed:
             _log.info("cluster '%s' now has %s", settings.name, discovery.describe())
-            self._publish(discovery.message())
+            if discovery.is_live:
+                self._publish(discovery.message())

@@ -5,7 +5,9 @@ One task per source, so a source never has two fetches at once and a slow one ho
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Final
 
 from fastproxy import clock
 from fastproxy.control.dns import FamilyLookup, system_lookup
@@ -21,6 +23,8 @@ from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
 
 _log = logging.getLogger("fastproxy.control.jwks")
+#: How long a fetch may go on for requests of a configuration that a reload has replaced. They wait no longer.
+_RETIREMENT_S: Final = 15.0
 
 
 class JwksFetcher:
@@ -33,6 +37,8 @@ class JwksFetcher:
         cooldown_s: the least time between two fetches of a source that requests asked for.
         snapshots: where good key sets are kept for the next start; None: nowhere.
         lookup: name resolution for discovery.
+        previous: the fetcher of the configuration in force. Sources that mean the same in both, their cluster
+            included, are shared with it; all others are fetched in silence until `take_over`.
     """
 
     def __init__(
@@ -44,35 +50,113 @@ class JwksFetcher:
         cooldown_s: float = 10.0,
         snapshots: SnapshotStore | None = None,
         lookup: FamilyLookup = system_lookup,
+        previous: "JwksFetcher | None" = None,
     ) -> None:
         self._client = client
         self._broadcast = broadcast
         self._snapshots = snapshots
-        self._tasks: list[asyncio.Task[None]] = []
-        self._saves: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.saves: dict[str, asyncio.Task[None]] = {}
+        """Snapshots that are being written, by `source_id`."""
+        self._clients: dict[str, JwksHttpClient] = {}
+        self._lent: set[JwksHttpClient] = set()
+        """Clients that sources need which another fetcher has taken over."""
         self.sources: dict[str, JwksSource] = {}
         """Every source by `source_id`."""
+        shared: set[str] = set()
+        directory = None if snapshots is None else snapshots.directory
+        if previous is not None:
+            # Writes of shared sources under way, and later ones, are this fetcher's to end.
+            self.saves = previous.saves
         for provider in providers:
             settings = provider.jwks
-            if not isinstance(settings, LocalJwksSettings):
+            if previous is not None and previous.serves(provider, client, directory):
+                self.sources[provider.source_id] = previous.sources[provider.source_id]
+                shared.add(provider.source_id)
+            elif not isinstance(settings, LocalJwksSettings):
                 retrieval = (
                     RemoteRetrieval(settings, client)
                     if isinstance(settings, RemoteJwksSettings)
                     else DiscoveryRetrieval(settings, client, lookup, provider.name)
                 )
                 source = JwksSource(provider, settings, retrieval, cooldown_s)
+                source.is_live = previous is None
                 self.sources[provider.source_id] = source
+                self._clients[provider.source_id] = client
+        self.shared = frozenset(shared)
+        """Sources of `previous`, with their keys and epochs."""
 
     def start(self) -> None:
         """Take what earlier runs left on disk, and begin fetching. Blocks for reading the snapshots."""
+        for source_id, source in self.sources.items():
+            if source_id not in self.shared:
+                self._restore(source)
+                self._tasks[source_id] = spawn(
+                    self._keep_current(source), name=f"jwks-{source.provider.name}"
+                )
+
+    def take_over(self, previous: "JwksFetcher") -> list[JwksSource]:
+        """Become the fetcher in force: tell the workers from now on, and care for what is shared.
+
+        A source that replaces one of the same id goes on from its epoch: workers ignore what is older than what
+        they have.
+
+        Returns:
+            Sources of `previous` that are gone or were replaced. `retire` it to end them.
+        """
+        dropped = []
+        for source_id, old in previous.sources.items():
+            if source_id in self.shared:
+                continue
+            dropped.append(old)
+            new = self.sources.get(source_id)
+            if new is not None:
+                old.is_live = False
+                new.schedule.epoch += old.schedule.epoch
+        tasks, clients = previous.release(self.shared)
+        self._tasks.update(tasks)
+        self._clients.update(clients)
         for source in self.sources.values():
-            self._restore(source)
-            self._tasks.append(spawn(self._keep_current(source), name=f"jwks-{source.provider.name}"))
+            source.is_live = True
+        return dropped
+
+    def release(
+        self, source_ids: Collection[str]
+    ) -> tuple[dict[str, asyncio.Task[None]], dict[str, JwksHttpClient]]:
+        """Give away the care for some sources, and the clients that they use: `stop` no longer ends these."""
+        clients = {source_id: self._clients.pop(source_id) for source_id in source_ids}
+        self._lent = set(clients.values())
+        tasks = {one: self._tasks.pop(one) for one in source_ids if one in self._tasks}
+        return tasks, clients
+
+    async def retire(self) -> None:
+        """After another fetcher has taken over: end once the fetches under way have ended, for requests wait."""
+        running = list(self._tasks.values())
+        for source_id in self._tasks:
+            self.sources[source_id].is_retired = True
+            self.sources[source_id].wakeup.set()
+        if running:
+            await asyncio.wait(running, timeout=_RETIREMENT_S)
+        await self.stop()
 
     async def stop(self) -> None:
         """Stop fetching and close connections; workers keep what they have."""
-        await cancel_and_wait(*self._tasks, *self._saves.values())
-        await self._client.close()
+        await cancel_and_wait(*self._tasks.values(), *self.saves.values())
+        for client in {self._client, *self._clients.values()} - self._lent:
+            await client.close()
+
+    def serves(self, provider: ProviderSettings, client: JwksHttpClient, directory: Path | None) -> bool:
+        """Tell whether a source here is what another configuration means by a provider's."""
+        source = self.sources.get(provider.source_id)
+        if source is None:
+            return False
+        known, cluster = source.provider, source.retrieval.cluster
+        return (
+            directory == (None if self._snapshots is None else self._snapshots.directory)
+            and known.jwks == provider.jwks
+            and known.max_stale_s == provider.max_stale_s
+            and client.cluster(cluster) == self._clients[provider.source_id].cluster(cluster)
+        )
 
     async def wait_first_results(self) -> None:
         """Wait until every source that listeners must wait for was fetched once, well or not.
@@ -123,7 +207,7 @@ class JwksFetcher:
     async def _keep_current(self, source: JwksSource) -> None:
         self._warn_about_plaintext(source)
         schedule = source.schedule
-        while True:
+        while not source.is_retired:
             now = clock.monotonic()
             action = schedule.due(now)
             if action is Action.WITHDRAW:
@@ -192,7 +276,7 @@ class JwksFetcher:
             )
         elif recovered:
             _log.info("provider '%s': the keys can be fetched again and have not changed", name)
-        self._broadcast(source.answer())
+        self._tell(source, source.answer())
 
     def _on_failure(self, source: JwksSource, reason: str) -> None:
         now = clock.monotonic()
@@ -207,7 +291,7 @@ class JwksFetcher:
             source.consequence(now),
             retry_s,
         )
-        self._broadcast(JwksFetchFailed(source.provider.source_id, reason))
+        self._tell(source, JwksFetchFailed(source.provider.source_id, reason))
 
     def _withdraw(self, source: JwksSource) -> None:
         source.schedule.on_withdrawn()
@@ -220,7 +304,11 @@ class JwksFetcher:
             source.provider.name,
             source.provider.max_stale_s,
         )
-        self._broadcast(JwksUpdate(source.provider.source_id, source.schedule.epoch, ""))
+        self._tell(source, JwksUpdate(source.provider.source_id, source.schedule.epoch, ""))
+
+    def _tell(self, source: JwksSource, message: JwksMessage) -> None:
+        if source.is_live:
+            self._broadcast(message)
 
     def _restore(self, source: JwksSource) -> None:
         if self._snapshots is None:
@@ -251,11 +339,11 @@ class JwksFetcher:
         if self._snapshots is None:
             return
         name = source.provider.name
-        running = self._saves.get(source.provider.source_id)
+        running = self.saves.get(source.provider.source_id)
         if running is not None and not running.done():
             _log.warning("provider '%s': the last key snapshot is still being written; none now", name)
             return
-        self._saves[source.provider.source_id] = spawn(
+        self.saves[source.provider.source_id] = spawn(
             self._write_snapshot(self._snapshots, source), name=f"jwks-snapshot-{name}"
         )
 

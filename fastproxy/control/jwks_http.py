@@ -160,6 +160,10 @@ class JwksHttpClient:
         cluster = self._clusters.get(cluster_name)
         return cluster is not None and cluster.tls is not None
 
+    def cluster(self, cluster_name: str) -> ClusterSettings | None:
+        """Return the settings of a cluster as this client knows it; None if there is none of that name."""
+        return self._clusters.get(cluster_name)
+
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:

@@ -8,7 +8,7 @@ written looks broken for a moment; what is broken must look the same twice befor
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,8 @@ class LocalSource:
     def __init__(self, provider: ProviderSettings, local: LocalJwksSettings) -> None:
         self.provider = provider
         self.filename = local.filename
+        self.is_live = True
+        """The workers are told of changes; False once a reload has dropped the source."""
         self.document = parse_jwks(local.jwks, is_local=True)
         """What the workers have."""
         self.epoch = 1
@@ -115,6 +117,7 @@ class LocalWatcher:
         providers: all of them; those without a file are left alone.
         broadcast: tells all workers.
         pause: waits until the files are to be read again, for tests.
+        previous: the watcher of the configuration in force; sources that stay are shared with it.
     """
 
     def __init__(
@@ -123,26 +126,57 @@ class LocalWatcher:
         broadcast: Callable[[JwksUpdate], None],
         *,
         pause: Callable[[], Awaitable[None]] | None = None,
+        previous: "LocalWatcher | None" = None,
     ) -> None:
         self._broadcast = broadcast
         self._pause = pause or _pause
-        self._tasks: list[asyncio.Task[None]] = []
-        self.sources = {
-            provider.source_id: LocalSource(provider, provider.jwks)
-            for provider in providers
-            if isinstance(provider.jwks, LocalJwksSettings) and provider.jwks.filename
-        }
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._contents: dict[str, bytes] = {}
+        self.sources: dict[str, LocalSource] = {}
         """Every source by `source_id`."""
+        known = {} if previous is None else previous.sources
+        for provider in providers:
+            local = provider.jwks
+            if isinstance(local, LocalJwksSettings) and local.filename:
+                source_id = provider.source_id
+                if source_id in known:
+                    self._contents[source_id] = local.jwks
+                self.sources[source_id] = known.get(source_id) or LocalSource(provider, local)
+        self.shared = frozenset(self._contents)
+        """Sources of `previous`, with their keys and epochs."""
 
     def start(self) -> None:
-        """Begin watching."""
-        for source in self.sources.values():
-            # A task each: a file on a network share that hangs must not hold up the others.
-            self._tasks.append(spawn(self._watch(source), name=f"jwks-file-{source.provider.name}"))
+        """Begin watching; what is shared with the previous watcher is being watched."""
+        for source_id, source in self.sources.items():
+            if source_id not in self._contents:
+                # A task each: a file on a network share that hangs must not hold up the others.
+                self._tasks[source_id] = spawn(self._watch(source), name=f"jwks-file-{source.provider.name}")
+
+    def take_over(self, previous: "LocalWatcher") -> list[LocalSource]:
+        """Become the watcher in force. `stop` the previous one to end what it alone watches.
+
+        The file that the configuration was loaded with counts at once, so that rules and keys change together.
+
+        Returns:
+            Sources of `previous` that are gone.
+        """
+        dropped = [one for source_id, one in previous.sources.items() if source_id not in self.sources]
+        for source in dropped:
+            source.is_live = False
+        self._tasks.update(previous.release(self.shared))
+        for source_id, content in self._contents.items():
+            message = self.sources[source_id].on_content(content)
+            if message is not None:
+                self._broadcast(message)
+        return dropped
+
+    def release(self, source_ids: Collection[str]) -> dict[str, asyncio.Task[None]]:
+        """Give away the watching of some sources; it goes on, and `stop` no longer ends it."""
+        return {one: self._tasks.pop(one) for one in source_ids if one in self._tasks}
 
     async def stop(self) -> None:
         """Stop watching; workers keep what they have."""
-        await cancel_and_wait(*self._tasks)
+        await cancel_and_wait(*self._tasks.values())
 
     def snapshot(self) -> list[JwksUpdate]:
         """Return the keys in force, for a worker that starts: it does not read the files itself."""
@@ -157,7 +191,7 @@ class LocalWatcher:
         while True:
             await self._pause()
             message = source.on_content(await asyncio.to_thread(_read, source.filename))
-            if message is not None:
+            if message is not None and source.is_live:
                 self._broadcast(message)
 
 

@@ -49,7 +49,7 @@ class SnapshotStore:
     """A directory of snapshots; created with mode 0700 if it is missing."""
 
     def __init__(self, directory: str) -> None:
-        self._directory = Path(directory)
+        self.directory = Path(directory)
 
     def load(self, source_id: str, unix_now: float) -> Snapshot | None:
         """Return the snapshot of a source, or None if there is none.
@@ -59,7 +59,7 @@ class SnapshotStore:
         """
         path = self._path(source_id)
         try:
-            _check_owner(self._directory.stat(), "the directory")
+            _check_owner(self.directory.stat(), "the directory")
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
@@ -82,7 +82,7 @@ class SnapshotStore:
         Raises:
             OSError: the directory cannot be written.
         """
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        self.directory.mkdir(mode=0o700, exist_ok=True)
         path = self._path(snapshot.source_id)
         # Another proxy may use the same directory at the same moment, so each has its own name.
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -96,7 +96,7 @@ class SnapshotStore:
         temporary.replace(path)
 
     def _path(self, source_id: str) -> Path:
-        return self._directory / f"{hashlib.sha256(source_id.encode()).hexdigest()[:32]}.json"
+        return self.directory / f"{hashlib.sha256(source_id.encode()).hexdigest()[:32]}.json"
 
 
 def _check_owner(status: os.stat_result, name: str) -> None:

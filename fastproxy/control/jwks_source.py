@@ -41,6 +41,10 @@ class JwksSource:
         remote = settings if isinstance(settings, RemoteJwksSettings) else None
         self.provider = provider
         self.retrieval = retrieval
+        self.is_live = True
+        """The workers are told of changes; False while a reload warms the source up, or once it is replaced."""
+        self.is_retired = False
+        """A reload has dropped the source: no more fetches after the one under way."""
         self.kind = "discovery" if remote is None else "remote"
         """What /jwks calls it."""
         policy = SchedulePolicy(

@@ -6,6 +6,7 @@ gets all keys in force, so no two workers judge by different keys for longer tha
 
 from collections.abc import Callable, Iterable
 
+from fastproxy import clock
 from fastproxy.control.admin.view import JwksStatus
 from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.jwks_fetcher import JwksFetcher
@@ -29,6 +30,7 @@ class KeyStore:
         cooldown_s: the least time between two fetches of a source that requests asked for.
         snapshot_dir: directory for fetched key sets; empty: none is kept.
         lookup: name resolution for discovery.
+        previous: the store of the configuration in force; sources that stay the same are shared with it.
     """
 
     def __init__(
@@ -40,24 +42,46 @@ class KeyStore:
         cooldown_s: float = 10.0,
         snapshot_dir: str = "",
         lookup: FamilyLookup = system_lookup,
+        previous: "KeyStore | None" = None,
     ) -> None:
         self._providers = providers
-        self.fetcher = JwksFetcher(
+        self.fetcher: JwksFetcher = JwksFetcher(
             providers,
             client,
             broadcast,
             cooldown_s=cooldown_s,
             snapshots=SnapshotStore(snapshot_dir) if snapshot_dir else None,
             lookup=lookup,
+            previous=None if previous is None else previous.fetcher,
         )
         """The sources whose keys are fetched."""
-        self.watcher = LocalWatcher(providers, broadcast)
+        self.watcher: LocalWatcher = LocalWatcher(
+            providers, broadcast, previous=None if previous is None else previous.watcher
+        )
         """The sources whose keys lie in a file here."""
 
     def start(self) -> None:
         """Begin fetching and watching."""
         self.fetcher.start()
         self.watcher.start()
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Sources of the previous store, with their keys and epochs: verdicts made by them stand."""
+        return self.fetcher.shared | self.watcher.shared
+
+    def take_over(self, previous: "KeyStore", past: StatsSink) -> None:
+        """Become the store in force; what `previous` counted for sources that are dropped is added to `past`."""
+        now = clock.monotonic()
+        for source in self.fetcher.take_over(previous.fetcher):
+            source.write_stats(past, now)
+        for dropped in self.watcher.take_over(previous.watcher):
+            dropped.write_stats(past)
+
+    async def retire(self) -> None:
+        """After another store has taken over: end what it alone does."""
+        await self.watcher.stop()
+        await self.fetcher.retire()
 
     async def stop(self) -> None:
         """Stop both; workers keep what they have."""

@@ -26,6 +26,8 @@ class ControlOptions:
     """The worker's command; the channel's descriptor number is appended."""
     worker_start_timeout_s: float = 60.0
     """A worker that is not ready by then is replaced. Generous: a cold disk or a busy machine is no fault."""
+    reload_timeout_s: float = 60.0
+    """How long a worker may take to build the runtime of a new configuration, and to switch to it."""
     restart_backoff_s: tuple[float, float] = (0.1, 10.0)
     """First and longest delay before a dead worker is replaced."""
     first_resolution_timeout_s: float = 5.0

@@ -5,14 +5,15 @@ interpreters start
 -> first DNS answers and the keys that must be there first (both bounded) -> workers build their runtime and
 accept (`INITIALIZING`) -> `LIVE`.
 End: SIGTERM, SIGINT or /quitquitquit -> `DRAINING` -> workers finish or time is up -> exit. A second signal
-ends it at once. Reload does not exist yet: SIGHUP is refused with a warning.
+ends it at once.
+SIGHUP reloads (`control/reload.py`): what belongs to one configuration is in `generation`, the rest stays.
 """
 
 import asyncio
-import base64
 import logging
 import signal
-from collections.abc import Coroutine, Iterable
+import socket
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +22,13 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
-from fastproxy.control.dns import DiscoveryService, FamilyLookup, system_lookup
-from fastproxy.control.jwks_http import JwksHttpClient
-from fastproxy.control.key_store import KeyStore
+from fastproxy.control.dns import FamilyLookup, system_lookup
+from fastproxy.control.generation import Configuration, ControlServices, Generation
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
+from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused
+from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import (
-    ListenerSockets,
     StartupError,
     bind_admin_socket,
     format_address,
@@ -40,7 +41,6 @@ from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
     JwksRefreshRequest,
-    ListenerSocket,
     ReopenAccessLogs,
     SetLogLevel,
     StatsSnapshot,
@@ -54,6 +54,8 @@ from fastproxy.tasks import cancel_and_wait, spawn
 
 _log = logging.getLogger("fastproxy")
 _T = TypeVar("_T")
+#: After SIGTERM a connection that was used within this time stays open for it: the next request may be on its way.
+_IDLE_GRACE_S = 1.0
 _HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -64,6 +66,7 @@ class ControlPlane:
         settings: the configuration.
         bootstrap: the same as a serialised `Bootstrap`, which is what workers get.
         options: what the command line says.
+        load: loads the configuration again; None: there is nothing to reload.
         lookup: name resolution, for tests.
     """
 
@@ -73,33 +76,28 @@ class ControlPlane:
         bootstrap: bytes,
         options: ControlOptions,
         *,
+        load: LoadConfiguration | None = None,
         lookup: FamilyLookup = system_lookup,
     ) -> None:
-        self.settings = settings
-        self._bootstrap = bootstrap
         self._options = options
         self._started_at = clock.monotonic()
         self._initialization_ms: float | None = None
         self._state = ServerState.PRE_INITIALIZING
         self._log_levels: dict[str, str] = {"": options.log_level}
-        self._sockets: tuple[ListenerSockets, ...] = ()
         self._stop_requested = asyncio.Event()
         self._killed = asyncio.Event()
         self._admin: AdminServer | None = None
         self._supervisor = Supervisor(self, options)
         self._stats = StatsCollector(self._supervisor)
-        self._discovery = DiscoveryService(settings.clusters, self._on_endpoints, lookup)
-        client = JwksHttpClient(
-            {cluster.name: cluster for cluster in settings.clusters}, self._discovery.endpoints
-        )
-        self._keys = KeyStore(
-            settings.providers(),
-            client,
-            self._supervisor.broadcast,
-            cooldown_s=options.forced_refetch_cooldown_s,
-            snapshot_dir=settings.jwks_snapshot_dir,
-            lookup=lookup,
-        )
+        self.past_stats = StatsSink()
+        self.services = ControlServices(options, self._supervisor.broadcast, self._on_endpoints, lookup)
+        self.generation = Generation(1, Configuration(settings, bootstrap), (), self.services)
+        self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load)
+
+    @property
+    def settings(self) -> ProxySettings:
+        """The configuration in force."""
+        return self.generation.settings
 
     # ---- life
     # ----------------------------------------------------------------------------------------------------
@@ -133,22 +131,12 @@ class ControlPlane:
         for warning in self._options.warnings:
             _log.warning("%s", warning)
         _log.info("ML-DSA signatures: %s", describe_availability())
-        self._sockets = open_listener_sockets(self.settings.listeners, self._options.concurrency)
-        for sockets in self._sockets:
+        self.generation.sockets = open_listener_sockets(self.settings.listeners, self._options.concurrency)
+        for sockets in self.generation.sockets:
             _log.info("listener '%s' on %s", sockets.settings.name, sockets.address)
         await self._start_admin()
         self._supervisor.start()
-        self._discovery.start()
-        answered = await self._unless_stopped(
-            self._discovery.wait_initialised(self._options.first_resolution_timeout_s)
-        )
-        if answered is None:
-            return False
-        if not answered:
-            _log.warning("some clusters have no DNS answer yet; starting without it")
-        _log.info("all clusters initialized")
-        self._keys.start()
-        if await self._unless_stopped(self._wait_for_keys()) is None:
+        if await self._unless_stopped(self.generation.warm_up()) is None:
             return False
         self._state = ServerState.INITIALIZING
         _log.info("all dependencies initialized. starting %d workers", self._options.concurrency)
@@ -159,6 +147,7 @@ class ControlPlane:
             raise StartupError(f"no worker could start: {failure}")
         self._state = ServerState.LIVE
         self._initialization_ms = (clock.monotonic() - self._started_at) * 1000
+        self._reloader.start()
         _log.info("starting main dispatch loop")
         return True
 
@@ -170,10 +159,6 @@ class ControlPlane:
         stopped = not work.done()
         await cancel_and_wait(work, stop)
         return None if stopped else work.result()
-
-    async def _wait_for_keys(self) -> bool:
-        await self._keys.wait_first_results()
-        return True
 
     async def _start_admin(self) -> None:
         admin = self.settings.admin
@@ -190,9 +175,11 @@ class ControlPlane:
 
     async def _drain(self) -> None:
         self._state = ServerState.DRAINING
-        for sockets in self._sockets:
-            sockets.close()
-        drain = spawn(self._supervisor.drain(self._options.drain_time_s), name="drain")
+        await self._reloader.stop()
+        self.generation.close_sockets()
+        drain = spawn(
+            self._supervisor.drain(self._options.drain_time_s, idle_grace_s=_IDLE_GRACE_S), name="drain"
+        )
         killed = spawn(self._killed.wait(), name="kill-requested")
         await asyncio.wait((drain, killed), return_when=asyncio.FIRST_COMPLETED)
         await cancel_and_wait(killed)
@@ -202,11 +189,10 @@ class ControlPlane:
             _log.warning("requests were still in flight when the workers ended")
 
     async def _shut_down(self) -> None:
-        for sockets in self._sockets:
-            sockets.close()
+        await self._reloader.stop()
+        self.generation.close_sockets()
         await self._supervisor.kill()
-        await self._keys.stop()
-        await self._discovery.stop()
+        await self.generation.stop()
         if self._admin is not None:
             await self._admin.stop()
         for number in _HANDLED_SIGNALS:
@@ -217,39 +203,35 @@ class ControlPlane:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_shutdown, number.name)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
-        loop.add_signal_handler(
-            signal.SIGHUP, _log.warning, "SIGHUP ignored: a new configuration needs a restart for now"
-        )
+        loop.add_signal_handler(signal.SIGHUP, self._reloader.request, signal.SIGHUP.name)
+
+    def on_reload(self, *, begins: bool) -> None:
+        """A reload begins, or has ended (ReloadHost)."""
 
     # ---- what the supervisor asks (WorkerHost)
     # -------------------------------------------------------------------
 
     def build_init(self, worker_id: int) -> WorkerInit:
         """Make the first message for a worker."""
-        sockets = [
-            ListenerSocket(index, sockets.sockets[worker_id].fileno())
-            for index, sockets in enumerate(self._sockets)
-        ]
-        bootstrap = base64.b64encode(self._bootstrap).decode()
-        return WorkerInit(worker_id, self._options.concurrency, bootstrap, self._log_levels[""], sockets)
+        return self.generation.init_message(worker_id, self._log_levels[""])
 
     def current_state(self) -> Iterable[ToWorker]:
         """Everything that was broadcast and still stands."""
         changed = (
             SetLogLevel(level, component) for component, level in self._log_levels.items() if component
         )
-        return (*changed, *self._discovery.snapshot(), *self._keys.snapshot())
+        return (*changed, *self.generation.state())
 
-    def listening_fds(self, worker_id: int) -> tuple[int, ...]:
-        """Descriptors that the worker inherits."""
-        return tuple(sockets.sockets[worker_id].fileno() for sockets in self._sockets)
+    def listening_sockets(self, worker_id: int) -> Mapping[int, socket.socket]:
+        """The worker's listening sockets by number."""
+        return self.generation.worker_sockets(worker_id)
 
     def on_worker_message(self, worker_id: int, message: ToMain) -> None:
         """React to what a worker says."""
         if isinstance(message, StatsSnapshot):
             self._stats.on_snapshot(worker_id, message)
         elif isinstance(message, JwksRefreshRequest):
-            answer = self._keys.on_refresh_request(message.source_id)
+            answer = self.generation.keys.on_refresh_request(message.source_id)
             if answer is not None:
                 self._supervisor.send(worker_id, answer)
 
@@ -259,7 +241,7 @@ class ControlPlane:
 
     def _on_endpoints(self, message: ClusterEndpoints) -> None:
         self._supervisor.broadcast(message)
-        self._keys.on_endpoints_changed(message.cluster)
+        self.generation.keys.on_endpoints_changed(message.cluster)
 
     # ---- what the admin interface asks (AdminView)
     # ---------------------------------------------------------------
@@ -278,9 +260,11 @@ class ControlPlane:
         return await self._stats.collect(self._write_stats)
 
     def _write_stats(self, sink: StatsSink) -> None:
-        for discovery in self._discovery.clusters.values():
+        sink.add_past(self.past_stats, active=False)
+        self._reloader.status.write_stats(sink)
+        for discovery in self.generation.discovery.clusters.values():
             discovery.write_stats(sink)
-        self._keys.write_stats(sink)
+        self.generation.keys.write_stats(sink)
         if self._admin is not None:
             self._admin.write_stats(sink)
         write_server_stats(
@@ -302,22 +286,28 @@ class ControlPlane:
 
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
         """Current addresses of a cluster."""
-        return self._discovery.endpoints(cluster)
+        return self.generation.discovery.endpoints(cluster)
 
     def listeners(self) -> Iterable[ListenerStatus]:
         """The listeners as bound."""
-        return tuple(ListenerStatus(s.settings.name, s.settings.host, s.port) for s in self._sockets)
+        return tuple(
+            ListenerStatus(s.settings.name, s.settings.host, s.port) for s in self.generation.sockets
+        )
 
     def jwks(self) -> Iterable[JwksStatus]:
         """The keys of every provider."""
-        return self._keys.report(clock.monotonic())
+        return self.generation.keys.report(clock.monotonic())
+
+    def reload_status(self) -> ReloadStatus:
+        """How reloads went."""
+        return self._reloader.status
 
     def config_dump(self) -> dict[str, Any]:
         """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""
         # Imports protobuf and the whole schema: only when somebody asks.
         from fastproxy.config import config_dump  # noqa: PLC0415
 
-        return config_dump(self._bootstrap)
+        return config_dump(self.generation.bootstrap)
 
     def command_line_options(self) -> dict[str, Any]:
         """What /server_info shows of the command line."""
@@ -355,3 +345,7 @@ def _write_admin_address(path: str, address: str) -> None:
         Path(path).write_text(address, encoding="ascii")
     except OSError as error:
         raise StartupError(f"cannot write the admin address to {path}: {error.strerror}") from error
+
+
+def _nothing_to_load() -> Configuration:
+    raise ReloadRefused("this proxy was started without a configuration that can be read again")

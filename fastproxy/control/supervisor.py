@@ -6,6 +6,10 @@ The life of a slot:
         ^                                                                                            |
         +------------------------- back-off, unless the supervisor is stopping ----------------------+
 
+A reload is a transaction over all workers (S58): `prepare` asks each to build the new runtime, then either `commit`
+makes all switch or `abort` makes all forget it. A worker that dies meanwhile takes no part: its successor waits for
+the end of the transaction and starts with what is in force then.
+
 What always holds: between WorkerInit and the state that follows it there is no `await`, so a broadcast either
 comes after them or is contained in them, and no worker misses an update. A worker's listening sockets belong
 to `main` as well; they outlive the process.
@@ -13,7 +17,8 @@ to `main` as well; they outlive the process.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from fastproxy import clock
@@ -22,9 +27,15 @@ from fastproxy.control.options import ControlOptions
 from fastproxy.control.worker_process import WorkerProcess
 from fastproxy.ipc.channel import ChannelError
 from fastproxy.ipc.messages import (
+    Abort,
+    Commit,
     Drain,
     Drained,
+    Prepare,
+    Prepared,
+    PrepareFailed,
     StartServing,
+    Switched,
     ToMain,
     ToWorker,
     WorkerFailed,
@@ -53,8 +64,8 @@ class WorkerHost(Protocol):
         """Everything that was broadcast and still stands: a new worker gets it right after WorkerInit."""
         ...
 
-    def listening_fds(self, worker_id: int) -> tuple[int, ...]:
-        """Descriptors that the worker must inherit."""
+    def listening_sockets(self, worker_id: int) -> Mapping[int, socket.socket]:
+        """The worker's listening sockets by number."""
         ...
 
     def on_worker_message(self, worker_id: int, message: ToMain) -> None:
@@ -77,6 +88,12 @@ class Supervisor:
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._released = asyncio.Event()
         self._stopping = False
+        self._settled = asyncio.Event()
+        """Cleared while a reload is under way."""
+        self._settled.set()
+        self._votes: dict[int, asyncio.Future[str]] = {}
+        self._generation = 0
+        """Of the transaction under way."""
         self._first_attempts: list[asyncio.Future[str]] = []
         self.restarts = 0
         """Workers replaced so far."""
@@ -130,14 +147,97 @@ class Supervisor:
             _log.error("worker %d (pid %d) is replaced: %s", worker_id, worker.pid, error)
             worker.kill()
 
-    async def drain(self, drain_time_s: float) -> bool:
+    async def prepare(
+        self, message: Callable[[int], Prepare], sockets: Callable[[int], Mapping[int, socket.socket]]
+    ) -> str:
+        """Begin a reload: every worker builds the new runtime. `commit` or `abort` must follow.
+
+        Args:
+            message: makes the message for a worker by its id.
+            sockets: the worker's listening sockets in the new configuration.
+
+        Returns:
+            Empty if all can serve it; else why one cannot.
+        """
+        assert self._settled.is_set()
+        self._settled.clear()
+        ids = sorted(self._initialised)
+        for worker_id in ids:
+            prepare = message(worker_id)
+            self._generation = prepare.generation
+            self._open_vote(worker_id)
+            if self._hand_over(worker_id, sockets(worker_id)):
+                self.send(worker_id, prepare)
+        return next(filter(None, await self._count_votes(ids)), "")
+
+    async def commit(self, state: Iterable[ToWorker]) -> str:
+        """Make every worker serve by what it has prepared; the host's state is the new one already.
+
+        Returns:
+            Empty, or what went wrong with a worker. That one is replaced; there is no way back for the others.
+        """
+        ids = sorted(self._initialised)
+        messages = (Commit(self._generation), *state, StartServing())
+        for worker_id in ids:
+            self._open_vote(worker_id)
+            for message in messages:
+                self.send(worker_id, message)
+        failures = await self._count_votes(ids)
+        for worker_id, failure in zip(ids, failures, strict=True):
+            if failure and worker_id in self._workers:
+                _log.error("worker %d is replaced: it did not switch: %s", worker_id, failure)
+                self._workers[worker_id].kill()
+        self._settled.set()
+        return next(filter(None, failures), "")
+
+    def abort(self) -> None:
+        """Make every worker forget what it has prepared."""
+        self.broadcast(Abort(self._generation))
+        self._settled.set()
+
+    def _open_vote(self, worker_id: int) -> None:
+        self._votes[worker_id] = asyncio.get_running_loop().create_future()
+
+    def _vote(self, worker_id: int, generation: int, failure: str) -> None:
+        vote = self._votes.get(worker_id)
+        if vote is not None and not vote.done() and generation == self._generation:
+            vote.set_result(failure)
+
+    async def _count_votes(self, ids: list[int]) -> list[str]:
+        """Wait for the answers, bounded in time. A worker that has died does not count: it will be replaced."""
+        votes = [self._votes[worker_id] for worker_id in ids]
+        if votes:
+            await asyncio.wait(votes, timeout=self._options.reload_timeout_s)
+        self._votes.clear()
+        return [
+            vote.result()
+            if vote.done()
+            else f"worker {worker_id} did not answer within {self._options.reload_timeout_s:g} s"
+            for worker_id, vote in zip(ids, votes, strict=True)
+        ]
+
+    def _hand_over(self, worker_id: int, sockets: Mapping[int, socket.socket]) -> bool:
+        worker = self._workers[worker_id]
+        try:
+            worker.hand_over(sockets)
+        except ChannelError as error:
+            _log.error("worker %d (pid %d) is replaced: %s", worker_id, worker.pid, error)
+            worker.kill()
+            return False
+        return True
+
+    async def drain(self, drain_time_s: float, *, idle_grace_s: float = 0.0) -> bool:
         """Let the workers finish what is in flight; those still busy after `drain_time_s` are killed.
+
+        Args:
+            drain_time_s: the bound.
+            idle_grace_s: connections between two requests stay open for so long, for a request on its way.
 
         Returns:
             Whether all of them finished in time.
         """
         self._stopping = True
-        self.broadcast(Drain(drain_time_s))
+        self.broadcast(Drain(drain_time_s, min(idle_grace_s, drain_time_s)))
         for worker_id, slot in self._slots.items():
             if worker_id not in self._initialised:
                 slot.cancel()
@@ -175,7 +275,6 @@ class Supervisor:
             worker = await WorkerProcess.start(
                 worker_id,
                 self._options.worker_argv,
-                self._host.listening_fds(worker_id),
                 log_path=self._options.log_path,
             )
         except OSError as error:
@@ -184,6 +283,7 @@ class Supervisor:
         failure = None
         try:
             await self._released.wait()
+            await self._settled.wait()
             self._initialise(worker)
             failure = await self._converse(worker)
         except ChannelError as error:
@@ -194,6 +294,7 @@ class Supervisor:
             raise
         finally:
             self._initialised.discard(worker_id)
+            self._vote(worker_id, self._generation, "")
             ending = await asyncio.shield(worker.close(_EXIT_GRACE_S))
             self._workers.pop(worker_id, None)
             self._host.on_worker_gone(worker_id)
@@ -201,6 +302,7 @@ class Supervisor:
         return failure or ending + when
 
     def _initialise(self, worker: WorkerProcess) -> None:
+        worker.hand_over(self._host.listening_sockets(worker.id))
         worker.channel.send(self._host.build_init(worker.id))
         for message in self._host.current_state():
             worker.channel.send(message)
@@ -222,6 +324,10 @@ class Supervisor:
                     _log.info("worker %d (pid %d) is ready", worker.id, worker.pid)
                 elif isinstance(message, WorkerFailed):
                     failure = message.reason
+                elif isinstance(message, Prepared | Switched):
+                    self._vote(worker.id, message.generation, "")
+                elif isinstance(message, PrepareFailed):
+                    self._vote(worker.id, message.generation, message.reason)
                 elif isinstance(message, Drained):
                     return None
                 else:

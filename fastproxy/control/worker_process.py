@@ -7,56 +7,77 @@ import signal
 import site
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import fastproxy
 from fastproxy.ipc.channel import Channel
+from fastproxy.ipc.handover import handover_pair, send_sockets
 
 
 class WorkerProcess:
     """A running worker. Created by `start`; whoever holds it must `close` it."""
 
-    def __init__(self, worker_id: int, process: asyncio.subprocess.Process, channel: Channel) -> None:
+    def __init__(
+        self,
+        worker_id: int,
+        process: asyncio.subprocess.Process,
+        channel: Channel,
+        handover: socket.socket,
+    ) -> None:
         self.id = worker_id
         self.channel = channel
+        self._handover = handover
+        self._handed_over: set[int] = set()
         self.ready = False
         """The worker said WorkerReady."""
         self._process = process
 
     @classmethod
-    async def start(
-        cls, worker_id: int, argv: tuple[str, ...], listening_fds: tuple[int, ...], *, log_path: str
-    ) -> "WorkerProcess":
-        """Start `argv` with the channel's descriptor as last argument; it inherits only `listening_fds`.
+    async def start(cls, worker_id: int, argv: tuple[str, ...], *, log_path: str) -> "WorkerProcess":
+        """Start `argv` with the descriptors of channel and handover as last arguments; it inherits no others.
 
         Raises:
             OSError: the interpreter cannot be started (no memory, no processes left).
         """
         ours, theirs = socket.socketpair()
+        our_handover, their_handover = handover_pair()
         try:
-            with theirs, contextlib.ExitStack() as stack:
+            with theirs, their_handover, contextlib.ExitStack() as stack:
                 # The worker logs to its stderr, so that also what a dying interpreter writes is kept.
                 stderr = stack.enter_context(_open_log(log_path)) if log_path else None
                 process = await asyncio.create_subprocess_exec(
                     *argv,
                     str(theirs.fileno()),
+                    str(their_handover.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stderr=stderr,
-                    pass_fds=(theirs.fileno(), *listening_fds),
+                    pass_fds=(theirs.fileno(), their_handover.fileno()),
                     env=_environment(),
                     # Ctrl-C reaches the whole foreground process group; only `main` may decide what it means.
                     start_new_session=True,
                 )
         except BaseException:
             ours.close()
+            our_handover.close()
             raise
-        return cls(worker_id, process, await Channel.open(ours))
+        return cls(worker_id, process, await Channel.open(ours), our_handover)
 
     @property
     def pid(self) -> int:
         """The process id, for log lines."""
         return self._process.pid
+
+    def hand_over(self, sockets: Mapping[int, socket.socket]) -> None:
+        """Give the worker these sockets, but for those that it has; before the message that names them.
+
+        Raises:
+            ChannelError: the worker does not take them.
+        """
+        new = {number: sock for number, sock in sockets.items() if number not in self._handed_over}
+        send_sockets(self._handover, new)
+        self._handed_over.update(new)
 
     def kill(self) -> None:
         """End the process at once; a worker has nothing that must be saved."""
@@ -66,6 +87,7 @@ class WorkerProcess:
     async def close(self, grace_s: float) -> str:
         """Close the channel, wait for the process to end (killed after `grace_s`) and say how it ended."""
         self.channel.close()
+        self._handover.close()
         try:
             async with asyncio.timeout(grace_s):
                 code = await self._process.wait()

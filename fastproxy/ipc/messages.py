@@ -2,7 +2,10 @@
 
 `main -> worker`: WorkerInit (first, once), then the state of the moment, then StartServing; after that
 ClusterEndpoints, JwksUpdate, JwksFetchFailed, StatsRequest, SetLogLevel, ReopenAccessLogs, Drain.
-`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Drained.
+A reload: Prepare to all workers; when each has said Prepared, to all of them Commit, the state for the new
+configuration, and StartServing, which is when they switch; when one has said PrepareFailed, Abort to all.
+`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Prepared, PrepareFailed, Switched,
+Drained.
 """
 
 from dataclasses import dataclass, field
@@ -10,11 +13,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class ListenerSocket:
-    """A listening socket that `main` opened and hands over by inherited file descriptor."""
+    """A listening socket that `main` opened; the descriptor itself travels by `fastproxy.ipc.handover`."""
 
     listener_index: int
     """Position in `ProxySettings.listeners`."""
-    fd: int
+    number: int
+    """The socket's name for as long as it is open; one that the worker has already is not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +31,43 @@ class WorkerInit:
     """The serialised `Bootstrap` protobuf, base64."""
     log_level: str
     sockets: list[ListenerSocket] = field(default_factory=list)
+    generation: int = 1
+    """Which configuration this is: 1 at the start, one more with every reload."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartServing:
-    """The worker has been told everything there is to know: endpoints and keys. It may accept now."""
+    """The worker has been told everything there is to know: endpoints and keys. It may accept now.
+
+    After Commit: it serves by the new configuration from now on.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Build the runtime of another configuration beside the one that serves, and say whether it can be."""
+
+    generation: int
+    bootstrap: str
+    """The serialised `Bootstrap` protobuf, base64."""
+    sockets: list[ListenerSocket]
+    """All sockets of the new configuration; those that it shares with the old one keep their numbers."""
+    kept_sources: list[str]
+    """Key sources that mean the same in both: their keys, and verdicts made by them, stay in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All workers are prepared. What follows up to StartServing is the state for the new configuration."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Forget what was prepared."""
+
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +175,9 @@ class Drain:
     """Stop accepting, finish what is in flight with `connection: close`, then say Drained and exit."""
 
     drain_time_s: float
+    idle_grace_s: float = 0.0
+    """A connection between two requests is closed when it has been idle for so long: the next request may be on
+    its way already, and is answered then. 0: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +193,31 @@ class WorkerFailed:
 
     worker_id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The runtime of the new configuration is built, and nothing but the switch is left to do."""
+
+    worker_id: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareFailed:
+    """This worker cannot run the new configuration; `reason` is fit for an operator."""
+
+    worker_id: int
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """The worker serves by the new configuration."""
+
+    worker_id: int
+    generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +237,18 @@ ToWorker = (
     | SetLogLevel
     | ReopenAccessLogs
     | Drain
+    | Prepare
+    | Commit
+    | Abort
 )
-ToMain = WorkerReady | WorkerFailed | JwksRefreshRequest | StatsSnapshot | Drained
+ToMain = (
+    WorkerReady
+    | WorkerFailed
+    | JwksRefreshRequest
+    | StatsSnapshot
+    | Prepared
+    | PrepareFailed
+    | Switched
+    | Drained
+)
 Message = ToWorker | ToMain

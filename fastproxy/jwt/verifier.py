@@ -136,6 +136,17 @@ class Verifier:
         """How much memory the kept verdicts take, by estimate."""
         return self._tokens.estimated_bytes
 
+    def inherit(self, previous: "Verifier") -> None:
+        """Take over keys and verdicts of a verifier with an equal policy and the same source of keys.
+
+        They share the verdicts from then on, and both must be told of new keys. What counts as equal is for the caller
+        to know: a `prepare` and a `subject_matches` that do the same cannot be compared here.
+        """
+        self._keys = previous._keys  # noqa: SLF001 - of the same class
+        self._tokens = previous._tokens  # noqa: SLF001 - of the same class
+        self._headers = previous._headers  # noqa: SLF001 - of the same class
+        self._verdicts = self._tokens.verdicts
+
     def replace_keys(self, keys: JwkSet | None) -> None:
         """Put another key set in force, at once and as a whole; None withdraws all keys.
 

@@ -6,10 +6,28 @@ Life: built -> `listen` accepts -> `stop_accepting` -> `drain` -> every connecti
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
-from fastproxy.listener.network_filter import NetworkFilter
+from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
 from fastproxy.listener.settings import ListenerSettings
 from fastproxy.stats import StatsSink
+
+
+class Entrance:
+    """Leads new connections to the listener in force.
+
+    A connection keeps the server that accepted it alive, and so whatever that server calls: were it the listener, a
+    connection that outlives a hundred reloads would keep the first configuration in memory.
+    """
+
+    __slots__ = ("listener",)
+
+    def __init__(self, listener: "Listener") -> None:
+        self.listener = listener
+
+    def __call__(self) -> ConnectionProtocol:
+        """Make the protocol of a new connection."""
+        return self.listener.chains[0]()
 
 
 class Listener:
@@ -19,6 +37,7 @@ class Listener:
         settings: the listener.
         chains: what serves the connections of each of `settings.chains()`, in that order.
         loop: runs everything here.
+        previous: the listener that this one may replace, at the same place.
     """
 
     def __init__(
@@ -26,21 +45,26 @@ class Listener:
         settings: ListenerSettings,
         chains: Sequence[NetworkFilter],
         loop: asyncio.AbstractEventLoop,
+        *,
+        previous: "Listener | None" = None,
     ) -> None:
         self.settings = settings
         self.chains = tuple(chains)
         self._loop = loop
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
+        self.entrance: Entrance = Entrance(self) if previous is None else previous.entrance
 
     async def listen(self, sock: socket.socket) -> None:
-        """Accept on a bound socket, and take it over."""
+        """Accept on a bound socket, and take it over; once for each socket of the listener."""
         sock.setblocking(False)
         # Nothing has to be looked at before the connection is served: the event loop accepts by itself.
-        self._server = await self._loop.create_server(
-            self.chains[0],  # type: ignore[arg-type]  # a protocol by shape
+        self.entrance.listener = self
+        server = await self._loop.create_server(
+            self.entrance,  # type: ignore[arg-type]  # a protocol by shape
             sock=sock,
             backlog=self.settings.tcp_backlog,
         )
+        self._servers.append(server)
 
     def announce_drain(self) -> None:
         """From now on no answer promises to keep its connection; new connections are still accepted."""
@@ -49,16 +73,38 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the listening socket; what is open stays open."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
 
-    async def drain(self, timeout_s: float) -> None:
+    def hand_over(self, successor: "Listener | None") -> tuple[NetworkFilter, ...]:
+        """Another configuration has replaced this one, and `successor` accepts already: stop accepting.
+
+        Open connections are served by the chain of `successor` that has the same match and the same transport.
+
+        Returns:
+            The chains without such a successor: their connections must be drained.
+        """
+        self.stop_accepting()
+        orphans = []
+        for settings, chain in zip(self.settings.chains(), self.chains, strict=True):
+            heirs = (
+                () if successor is None else zip(successor.settings.chains(), successor.chains, strict=True)
+            )
+            if not any(
+                # Equal but for what the chain ends in: the same connections would come here by the same handshake.
+                replace(settings, network=heir_settings.network) == heir_settings and chain.hand_over(heir)
+                for heir_settings, heir in heirs
+            ):
+                orphans.append(chain)
+        return tuple(orphans)
+
+    async def drain(self, timeout_s: float, idle_grace_s: float = 0.0) -> None:
         """Stop accepting, let the connections finish for at most `timeout_s`, then cut what is left."""
         self.announce_drain()
         self.stop_accepting()
         for chain in self.chains:
-            chain.drain()
+            chain.drain(idle_grace_s)
         await asyncio.gather(*(chain.wait_until_empty(timeout_s) for chain in self.chains))
         for chain in self.chains:
             chain.abort()

@@ -218,6 +218,8 @@ class DownstreamConnection(RequestReader):
     def _begin(self, request: Request) -> None:
         """Start serving a request: the connection is its own until it is finished. Hot path."""
         manager = self._manager
+        if manager.successor is not None:
+            manager = self.follow()
         manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
@@ -586,10 +588,32 @@ class DownstreamConnection(RequestReader):
 
     # -- closing -------------------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Close when idle; a request being served is answered with `connection: close` (`_write_head`)."""
+    def follow(self) -> "HttpConnectionManager":
+        """Go over to the manager's successor, unless a request is being served; returns the manager in charge.
+
+        What was parsed so far stays: only limits of what is read from now on change.
+        """
+        old = self._manager
+        if self._request is not None or old.successor is None or self.closing:
+            return old
+        new = self._manager = old.on_connection_moved(self)
+        self._idle_deadline += new.idle_timeout_s - old.idle_timeout_s
+        self.set_limits(
+            max_head_bytes=new.max_request_headers_bytes,
+            max_headers_count=new.max_headers_count,
+            flush_timeout_s=new.stream_idle_timeout_s,
+            buffer_limit_bytes=new.buffer_limit_bytes,
+        )
+        return new
+
+    def drain(self, now: float, idle_grace_s: float) -> None:
+        """Close when idle for `idle_grace_s`; a request is answered with `connection: close` (`_encode_head`)."""
         if self._request is None and not self._queue and not self._in_head and not self.closing:
-            self._close()
+            idle_since = self._idle_deadline - self._manager.idle_timeout_s
+            if now - idle_since >= idle_grace_s:
+                self._close()
+            else:
+                self._idle_deadline = min(self._idle_deadline, idle_since + idle_grace_s)
 
     def _close(self) -> None:
         """End the connection when the last answer has left."""

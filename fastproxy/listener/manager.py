@@ -3,18 +3,23 @@
 import asyncio
 from collections.abc import Sequence
 
+from fastproxy import clock
 from fastproxy.filters.chain import FilterChain
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import NEVER_S, DownstreamConnection
 from fastproxy.listener.local_replies import LocalReplies
+from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
+
+#: How often a drain looks for connections whose grace is over.
+_DRAIN_SWEEP_S = 0.1
 
 
 class HttpConnectionManager:
@@ -51,6 +56,8 @@ class HttpConnectionManager:
         self.has_limits = bool(http.max_requests_per_connection or http.max_stream_duration_s)
         """Every request has to be looked at: it may be the last of its connection, or take too long."""
         self.draining = False
+        self.successor: HttpConnectionManager | None = None
+        """Set by `hand_over`: serves what is begun from then on."""
         self.prepare = RequestPreparation(http).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
@@ -84,6 +91,8 @@ class HttpConnectionManager:
         """End what did not move for too long; called about once a second."""
         for connection in tuple(self._connections):
             connection.check_idle(now)
+            if self.successor is not None:
+                connection.follow()
         self.router.check_idle(now)
 
     @property
@@ -91,21 +100,55 @@ class HttpConnectionManager:
         """Connections that are open now."""
         return len(self._connections)
 
-    def drain(self) -> None:
-        """Close what is idle; what is being served ends with `connection: close`."""
-        self.draining = True
+    @property
+    def is_idle(self) -> bool:
+        """No connection is open, and nothing goes on behind one that has ended."""
+        return not self._connections and self.router.is_idle
+
+    def hand_over(self, successor: NetworkFilter) -> bool:
+        """Let another manager serve the open connections; each follows when no request is being served on it."""
+        if not isinstance(successor, HttpConnectionManager):
+            return False
+        self.successor = successor
         for connection in tuple(self._connections):
-            connection.drain()
+            connection.follow()
+        return True
+
+    def on_connection_moved(self, connection: DownstreamConnection) -> "HttpConnectionManager":
+        """A connection leaves for the newest successor, which is returned."""
+        heir = self
+        while heir.successor is not None:
+            heir = heir.successor
+        self.stats.downstream_cx_active -= 1
+        self._connections.discard(connection)
+        heir.stats.downstream_cx_active += 1
+        heir._connections.add(connection)  # noqa: SLF001 - of the same class
+        return heir
+
+    def drain(self, idle_grace_s: float = 0.0) -> None:
+        """Close what is idle; what is being served ends with `connection: close`.
+
+        A client may have sent its next request before it can know that the connection is to be closed. So one that
+        has been idle for less than `idle_grace_s` stays open for the rest of that time, for this last request.
+        """
+        self.draining = True
+        now = clock.monotonic()
+        for connection in tuple(self._connections):
+            connection.drain(now, idle_grace_s)
 
     async def wait_until_empty(self, timeout_s: float) -> None:
         """After `drain`: return when the last connection has ended, or after `timeout_s`."""
-        if not self._connections:
-            return
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._empty.wait()
-        except TimeoutError:
-            return
+        deadline = clock.monotonic() + timeout_s
+        while self._connections:
+            now = clock.monotonic()
+            if now >= deadline:
+                return
+            self.check_idle(now)
+            try:
+                async with asyncio.timeout(min(_DRAIN_SWEEP_S, deadline - now)):
+                    await self._empty.wait()
+            except TimeoutError:
+                continue
 
     def abort(self) -> None:
         """Cut every connection that is left."""

@@ -50,12 +50,27 @@ class NetworkFilter(Protocol):
         """Connections that are open now."""
         ...
 
+    @property
+    def is_idle(self) -> bool:
+        """No connection is open, and nothing goes on behind one that has ended: the filter may be forgotten."""
+        ...
+
     def check_idle(self, now: float) -> None:
         """End what did not move for too long; called about once a second."""
         ...
 
-    def drain(self) -> None:
-        """Close what is idle, let the rest finish."""
+    def hand_over(self, successor: "NetworkFilter") -> bool:
+        """Another configuration has replaced this one: let `successor` serve the open connections from now on.
+
+        A request that is being served is finished here, its connection follows then.
+
+        Returns:
+            False if `successor` is of another kind: nothing has changed, and the connections must be drained.
+        """
+        ...
+
+    def drain(self, idle_grace_s: float = 0.0) -> None:
+        """Close what has been idle for `idle_grace_s`, or will have been; let the rest finish."""
         ...
 
     async def wait_until_empty(self, timeout_s: float) -> None:

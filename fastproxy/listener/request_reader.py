@@ -79,6 +79,16 @@ class RequestReader(DownstreamTransport):
         """What is wrong with the bytes behind the requests in the queue."""
         self._unread = b""
 
+    def set_limits(
+        self, *, max_head_bytes: int, max_headers_count: int, flush_timeout_s: float, buffer_limit_bytes: int
+    ) -> None:
+        """Replace the limits of an open connection."""
+        self._max_head_bytes = max_head_bytes
+        self._max_headers_count = max_headers_count
+        self._flush_timeout_s = flush_timeout_s
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=buffer_limit_bytes)
+
     def serve(self) -> None:
         """Look at what the last read brought."""
         raise NotImplementedError

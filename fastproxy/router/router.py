@@ -102,6 +102,11 @@ class Router:
             self._obey_timeout_headers(request, exchange)
         return exchange
 
+    @property
+    def is_idle(self) -> bool:
+        """No copy of a request is under way."""
+        return not self._mirrors
+
     def check_idle(self, now: float) -> None:
         """Give up copies of requests that take too long; called about once a second."""
         if self._mirrors:

@@ -158,11 +158,13 @@ class DiscoveredEndpoint:
 class UpstreamTlsSettings:
     """TLS towards the endpoints of one cluster (Envoy `UpstreamTlsContext`)."""
 
-    context: ssl.SSLContext
+    context: ssl.SSLContext = field(compare=False)
     """Ready to use, verification settings included."""
     sni: str = ""
     """Name to send and to verify; empty means the endpoint's host name."""
     verifies_name: bool = True
+    fingerprint: str = ""
+    """Stands for `context` in comparisons: contexts cannot be compared, and a reload keeps clusters that are equal."""
 
 
 @dataclass(frozen=True, slots=True)

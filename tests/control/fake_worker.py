@@ -1,7 +1,8 @@
 """A worker without a data plane: speaks the real protocol with `main`, and tells its visitors what it was told.
 
-Run as `python fake_worker.py FD`. The "bootstrap" is JSON: `{"mode": "serve" | "fail" | "crash" | "crash-once",
-"marker": FILE}`. A visitor sends one line and reads one JSON line:
+Run as `python fake_worker.py FD FD`. The "bootstrap" is JSON: `{"mode": "serve" | "fail" | "crash" | "crash-once" |
+"refuse" | "mute" | "die", "marker": FILE}`; the last three are met by a reload. A visitor sends one line and reads one
+JSON line:
 
     state            what this worker knows
     die              end without a word
@@ -19,19 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from fastproxy.ipc.channel import Channel
+from fastproxy.ipc.handover import receive_sockets
 from fastproxy.ipc.messages import (
+    Abort,
     ClusterEndpoints,
+    Commit,
     Drain,
     Drained,
     JwksFetchFailed,
     JwksRefreshRequest,
     JwksUpdate,
+    ListenerSocket,
     Message,
+    Prepare,
+    Prepared,
+    PrepareFailed,
     ReopenAccessLogs,
     SetLogLevel,
     StartServing,
     StatsRequest,
     StatsSnapshot,
+    Switched,
     WorkerFailed,
     WorkerInit,
     WorkerReady,
@@ -40,7 +49,9 @@ from fastproxy.tasks import spawn
 
 
 class FakeWorker:
-    def __init__(self, channel: Channel, init: WorkerInit) -> None:
+    def __init__(self, channel: Channel, init: WorkerInit, handover: socket.socket) -> None:
+        self.handover = handover
+        self.sockets = receive_sockets(handover)
         self.channel = channel
         self.init = init
         self.known: dict[str, Any] = {"endpoints": {}, "jwks": {}, "levels": [], "reopened": 0}
@@ -48,12 +59,37 @@ class FakeWorker:
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.idle.set()
-        self.servers: list[asyncio.Server] = []
+        self.servers: dict[int, asyncio.Server] = {}
+        self.generation = init.generation
+        self.prepared: Prepare | None = None
+        self.committing = False
 
-    async def listen(self) -> None:
-        for entry in self.init.sockets:
-            sock = socket.socket(fileno=entry.fd)
-            self.servers.append(await asyncio.start_server(self.on_visitor, sock=sock))
+    async def listen(self, entries: list[ListenerSocket]) -> None:
+        for number in self.servers.keys() - {entry.number for entry in entries}:
+            self.servers.pop(number).close()
+        for entry in entries:
+            if entry.number not in self.servers:
+                sock = self.sockets.pop(entry.number)
+                self.servers[entry.number] = await asyncio.start_server(self.on_visitor, sock=sock)
+
+    def prepare(self, message: Prepare) -> None:
+        mode = json.loads(base64.b64decode(message.bootstrap)).get("mode", "serve")
+        self.sockets.update(receive_sockets(self.handover))
+        if mode == "die":
+            os._exit(3)
+        if mode == "refuse":
+            reason = "the access log cannot be opened"
+            self.channel.send(PrepareFailed(self.init.worker_id, message.generation, reason))
+        elif mode != "mute":
+            self.prepared = message
+            self.channel.send(Prepared(self.init.worker_id, message.generation))
+
+    async def switch(self) -> None:
+        assert self.prepared is not None
+        self.generation, self.known["kept"] = self.prepared.generation, self.prepared.kept_sources
+        await self.listen(self.prepared.sockets)
+        self.prepared, self.committing = None, False
+        self.channel.send(Switched(self.init.worker_id, self.generation))
 
     async def on_visitor(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.visits += 1
@@ -74,6 +110,7 @@ class FakeWorker:
             "worker": self.init.worker_id,
             "pid": os.getpid(),
             "log_level": self.init.log_level,
+            "generation": self.generation,
             **self.known,
         }
         writer.write(json.dumps(state).encode() + b"\n")
@@ -104,11 +141,19 @@ class FakeWorker:
                     {},
                 )
             )
+        elif isinstance(message, Prepare):
+            self.prepare(message)
+        elif isinstance(message, Commit):
+            self.known["endpoints"], self.known["jwks"], self.committing = {}, {}, True
+        elif isinstance(message, Abort):
+            self.prepared = None
+        elif isinstance(message, StartServing):
+            spawn(self.switch(), name="switch")
         elif isinstance(message, Drain):
             spawn(self.drain(), name="drain")
 
     async def drain(self) -> None:
-        for server in self.servers:
+        for server in self.servers.values():
             server.close()
         await self.idle.wait()
         self.channel.send(Drained(self.init.worker_id))
@@ -125,7 +170,7 @@ def claim(marker: Path) -> bool:
     return True
 
 
-async def run(fd: int) -> int:
+async def run(fd: int, handover_fd: int) -> int:
     channel = await Channel.open(socket.socket(fileno=fd))
     init = await channel.receive()
     if not isinstance(init, WorkerInit):
@@ -140,12 +185,12 @@ async def run(fd: int) -> int:
         return 7
     if mode == "silent":
         await asyncio.Event().wait()
-    worker = FakeWorker(channel, init)
+    worker = FakeWorker(channel, init, socket.socket(fileno=handover_fd))
     while not isinstance(message := await channel.receive(), StartServing):
         if message is None:
             return 0
         worker.on_message(message)
-    await worker.listen()
+    await worker.listen(init.sockets)
     channel.send(WorkerReady(init.worker_id))
     while (message := await channel.receive()) is not None:
         worker.on_message(message)
@@ -153,4 +198,4 @@ async def run(fd: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(int(sys.argv[1]))))
+    sys.exit(asyncio.run(run(int(sys.argv[1]), int(sys.argv[2]))))

@@ -13,6 +13,7 @@ from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
 from fastproxy.control.jwks_report import report_jwks
 from fastproxy.control.key_history import RemovedKey
+from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import bind_admin_socket
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
@@ -67,6 +68,17 @@ class FakeView:
             public_keys='{"keys":[{"kid":"a","kty":"RSA","n":"AQAB"}]}',
         )  # fmt: skip
         return (*report_jwks((local,), {}, 0.0), remote)
+
+    def reload_status(self) -> ReloadStatus:
+        return ReloadStatus(
+            generation=3,
+            loaded_at=1700000000.0,
+            succeeded=2,
+            failed=1,
+            last_attempt_at=1700000060.0,
+            last_trigger="SIGHUP",
+            last_error=("f.yaml:3: a.b: not supported",),
+        )
 
     def config_dump(self) -> dict[str, Any]:
         return {"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"}]}
@@ -277,6 +289,22 @@ async def test_server_info_names_version_and_state(admin: Admin) -> None:
     assert found["state"] == "LIVE"
     assert found["uptime_current_epoch"] == "61s"
     assert found["command_line_options"] == {"concurrency": 2}
+
+
+async def test_reload_status_says_what_is_in_force_and_what_was_refused(admin: Admin) -> None:
+    """A deployment that waits for its configuration asks here, and so does the operator of one that did not come."""
+    assert await admin.json("/reload_status") == {
+        "generation": 3,
+        "loaded_at": "2023-11-14T22:13:20Z",
+        "in_progress": False,
+        "reloads": {"succeeded": 2, "failed": 1},
+        "last_attempt": {
+            "at": "2023-11-14T22:14:20Z",
+            "trigger": "SIGHUP",
+            "succeeded": False,
+            "problems": ["f.yaml:3: a.b: not supported"],
+        },
+    }
 
 
 async def test_s53_jwks_page_explains_the_keys_and_shows_none(admin: Admin) -> None:

@@ -165,7 +165,7 @@ async def test_changed_file_reaches_every_worker_and_their_successors(tmp_path: 
 
         assert await all_have(1)
         file.write_bytes(jwks(jwk("new")))
-        (source,) = running.plane._keys.watcher.sources.values()
+        (source,) = running.plane.generation.keys.watcher.sources.values()
         await until(lambda: source.epoch == 2)
         while not await all_have(2):
             pass
@@ -189,5 +189,5 @@ async def test_async_fetch_holds_the_listeners_until_the_first_fetch_has_ended(t
             await server.requested.wait()
             assert (await running.get("/ready"))[0] == 503
             await until(lambda: running.plane.state.name == "LIVE")
-            (source,) = running.plane._keys.fetcher.sources.values()
+            (source,) = running.plane.generation.keys.fetcher.sources.values()
             assert source.fetches_failed >= 1

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +33,8 @@ class Host:
     def current_state(self) -> Iterable[ToWorker]:
         return ()
 
-    def listening_fds(self, worker_id: int) -> tuple[int, ...]:
-        return ()
+    def listening_sockets(self, worker_id: int) -> dict[int, socket.socket]:
+        return {}
 
     def on_worker_message(self, worker_id: int, message: ToMain) -> None:
         raise AssertionError(message)
@@ -175,8 +176,10 @@ async def test_workers_inherit_only_what_they_are_given(tmp_path: Path) -> None:
         await supervisor.release()
         await supervisor.kill()
 
-    (inherited,) = report.read_text().splitlines()
-    assert inherited.startswith("socket:")
+    # The channel, and the way by which listening sockets come.
+    inherited = report.read_text().splitlines()
+    assert len(inherited) == 2
+    assert all(link.startswith("socket:") for link in inherited)
 
 
 async def test_supervisor_survives_a_stop_in_its_back_off() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import describe_data_source, read_data_source
+from fastproxy.config.fingerprint import fingerprint
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import UpstreamTlsSettings
@@ -62,7 +63,7 @@ def build_upstream_tls(tls: View, context: BuildContext) -> UpstreamTlsSettings:
     verifies_name = trust.verify and (trust.roots is None or bool(name))
     ctx.check_hostname = verifies_name
     ctx.verify_mode = ssl.CERT_REQUIRED if trust.verify else ssl.CERT_NONE
-    return UpstreamTlsSettings(ctx, name, verifies_name)
+    return UpstreamTlsSettings(ctx, name, verifies_name, fingerprint(tls.message))
 
 
 def _new_context() -> ssl.SSLContext:

@@ -10,6 +10,7 @@ import fastproxy
 from fastproxy import build_info, clock
 from fastproxy.control.admin.view import AdminView, JwksStatus
 from fastproxy.control.key_history import RemovedKey
+from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
@@ -151,6 +152,24 @@ def jwks_json(view: AdminView, *, with_public_keys: bool = False) -> dict[str, A
     `with_public_keys` adds what an issuer publishes anyway: its key set, where it was fetched from it.
     """
     return {"providers": [_provider(status, with_public_keys=with_public_keys) for status in view.jwks()]}
+
+
+def reload_json(status: ReloadStatus) -> dict[str, Any]:
+    """Build /reload_status: the configuration in force, and what came of the last attempt to replace it."""
+    return {
+        "generation": status.generation,
+        "loaded_at": _timestamp(status.loaded_at, 0),
+        "in_progress": status.in_progress,
+        "reloads": {"succeeded": status.succeeded, "failed": status.failed},
+        "last_attempt": None
+        if status.last_attempt_at is None
+        else {
+            "at": _timestamp(status.last_attempt_at, 0),
+            "trigger": status.last_trigger,
+            "succeeded": None if status.in_progress else not status.last_error,
+            "problems": list(status.last_error),
+        },
+    }
 
 
 def _provider(status: JwksStatus, *, with_public_keys: bool) -> dict[str, Any]:

@@ -46,7 +46,6 @@ class AdminServer:
         self._view = view
         self._runner: web.AppRunner | None = None
         self._requests = StatsSink()
-        self._names = scope_names(view)
         self._commands = {
             "/": _Command("Admin home page", self._home),
             "/clusters": _Command("upstream cluster status", self._clusters),
@@ -57,6 +56,7 @@ class AdminServer:
             "/logging": _Command("query/change logging levels", self._logging, post_only=True),
             "/quitquitquit": _Command("drain and exit the server", self._quit, post_only=True),
             "/ready": _Command("print server state, return 200 if LIVE, otherwise return 503", self._ready),
+            "/reload_status": _Command("which configuration is in force, and how reloads went", self._reload),
             "/reopen_logs": _Command("reopen access logs", self._reopen_logs, post_only=True),
             "/server_info": _Command("print server version/status information", self._server_info),
             "/stats": _Command("print server stats", self._stats),
@@ -135,10 +135,11 @@ class AdminServer:
         return text_reply(f"{state.name}\n", 200 if state is ServerState.LIVE else 503)
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return stats_page(request, await self._view.collect_stats(), self._names)
+        return stats_page(request, await self._view.collect_stats(), scope_names(self._view))
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        return prometheus_reply(select_stats(request, await self._view.collect_stats()), self._names)
+        stats = select_stats(request, await self._view.collect_stats())
+        return prometheus_reply(stats, scope_names(self._view))
 
     async def _clusters(self, request: web.Request) -> web.Response:
         stats = await self._view.collect_stats()
@@ -159,6 +160,9 @@ class AdminServer:
 
     async def _jwks(self, request: web.Request) -> web.Response:
         return json_reply(pages.jwks_json(self._view, with_public_keys="public_keys" in request.query))
+
+    async def _reload(self, _request: web.Request) -> web.Response:
+        return json_reply(pages.reload_json(self._view.reload_status()))
 
     async def _reopen_logs(self, _request: web.Request) -> web.Response:
         self._view.reopen_logs()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.key_history import RemovedKey
+from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 
@@ -66,7 +67,10 @@ class JwksStatus:
 class AdminView(Protocol):
     """The control plane as the admin pages see it."""
 
-    settings: ProxySettings
+    @property
+    def settings(self) -> ProxySettings:
+        """The configuration in force."""
+        ...
 
     @property
     def state(self) -> ServerState:
@@ -91,6 +95,10 @@ class AdminView(Protocol):
 
     def jwks(self) -> Iterable[JwksStatus]:
         """The keys of every provider."""
+        ...
+
+    def reload_status(self) -> ReloadStatus:
+        """How reloads went."""
         ...
 
     def config_dump(self) -> dict[str, Any]:

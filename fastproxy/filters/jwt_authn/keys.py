@@ -60,6 +60,11 @@ class ProviderKeys:
         """Names the key source in messages from the control plane."""
         return self._source_id
 
+    def inherit(self, previous: "ProviderKeys") -> None:
+        """Take over what is known of the same source: the epoch in force, and keys that do not exist."""
+        self._epoch = previous._epoch  # noqa: SLF001 - of the same class
+        self._missing = previous._missing  # noqa: SLF001 - of the same class
+
     def on_update(self, epoch: int, document: bytes, *, fetched: bool = True) -> None:
         """Put new keys in force; an empty document withdraws them (fail closed).
 

@@ -84,6 +84,12 @@ class Provider(Requirement):
             self.verifier, settings.source_id, ask=ask, wait_s=wait_s, is_local=not self._is_remote
         )
 
+    def inherit(self, previous: "Provider") -> None:
+        """Take over keys and verdicts from a provider with equal settings and the same key source."""
+        assert previous.settings == self.settings
+        self.verifier.inherit(previous.verifier)
+        self.keys.inherit(previous.keys)
+
     def providers(self) -> "tuple[Provider, ...]":
         """Itself."""
         return (self,)

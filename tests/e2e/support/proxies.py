@@ -40,6 +40,7 @@ class RunningProxy:
     process: subprocess.Popen[bytes]
     ports: Ports
     log_path: Path
+    config_path: Path
 
     def log(self) -> str:
         """Everything it wrote on stdout and stderr."""
@@ -143,7 +144,7 @@ def _running(
     log_path = directory / f"{name}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(command(path), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    proxy = RunningProxy(name, process, ports, log_path)
+    proxy = RunningProxy(name, process, ports, log_path, path)
     try:
         wait_until_ready(proxy)
         yield proxy

@@ -1,0 +1,175 @@
+"""One configuration in the control plane, and the services that keep what it names current.
+
+At the start there is one generation. A reload makes the next one beside it: clusters and key sources that mean the same
+are shared, the others warm up in silence. Then it takes over, or is discarded and nothing has happened.
+"""
+
+import base64
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastproxy.config.settings import ProxySettings
+from fastproxy.control.dns import DiscoveryService, FamilyLookup
+from fastproxy.control.jwks_http import JwksHttpClient
+from fastproxy.control.key_store import KeyStore
+from fastproxy.control.options import ControlOptions
+from fastproxy.control.sockets import ListenerSockets, close_all_but
+from fastproxy.ipc.messages import ClusterEndpoints, ListenerSocket, Prepare, ToWorker, WorkerInit
+from fastproxy.stats import StatsSink
+
+_log = logging.getLogger("fastproxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A configuration that was loaded and can be run."""
+
+    settings: ProxySettings
+    bootstrap: bytes
+    """The same as a serialised `Bootstrap`, which is what workers get."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlServices:
+    """What every generation needs of the control plane."""
+
+    options: ControlOptions
+    broadcast: Callable[[ToWorker], None]
+    """Tells all workers."""
+    on_endpoints: Callable[[ClusterEndpoints], None]
+    """A cluster of the generation in force has other addresses."""
+    lookup: FamilyLookup
+
+
+class Generation:
+    """A configuration, its sockets, and who follows DNS and keys for it.
+
+    Args:
+        number: 1 at the start, one more with every reload.
+        configuration: what is run.
+        sockets: one for each listener.
+        services: the control plane's.
+        previous: the generation in force, which this one may replace.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        configuration: Configuration,
+        sockets: tuple[ListenerSockets, ...],
+        services: ControlServices,
+        previous: "Generation | None" = None,
+    ) -> None:
+        self.number = number
+        self.settings = configuration.settings
+        self.bootstrap = configuration.bootstrap
+        self.sockets = sockets
+        self._options = services.options
+        self.discovery: DiscoveryService = DiscoveryService(
+            self.settings.clusters,
+            services.on_endpoints,
+            services.lookup,
+            previous=None if previous is None else previous.discovery,
+        )
+        client = JwksHttpClient(
+            {cluster.name: cluster for cluster in self.settings.clusters}, self.discovery.endpoints
+        )
+        self.keys: KeyStore = KeyStore(
+            self.settings.providers(),
+            client,
+            services.broadcast,
+            cooldown_s=self._options.forced_refetch_cooldown_s,
+            snapshot_dir=self.settings.jwks_snapshot_dir,
+            lookup=services.lookup,
+            previous=None if previous is None else previous.keys,
+        )
+
+    async def warm_up(self) -> bool:
+        """Get the first addresses and the keys that listeners wait for; both are bounded in time."""
+        self.discovery.start()
+        if not await self.discovery.wait_initialised(self._options.first_resolution_timeout_s):
+            _log.warning("some clusters have no DNS answer yet; starting without it")
+        _log.info("all clusters initialized")
+        self.keys.start()
+        await self.keys.wait_first_results()
+        return True
+
+    def take_over(self, previous: "Generation", past: StatsSink) -> None:
+        """Become the generation in force. What `previous` counted for things that are gone is added to `past`.
+
+        Nothing waits here: before it the old generation speaks to the workers, after it the new one.
+        """
+        for discovery in self.discovery.take_over(previous.discovery):
+            part = StatsSink()
+            discovery.write_stats(part)
+            past.add_past(part, active=False)
+        part = StatsSink()
+        self.keys.take_over(previous.keys, part)
+        past.add_past(part, active=False)
+        close_all_but(previous.sockets, self.sockets)
+
+    async def retire(self) -> None:
+        """Another generation has taken over: end what this one alone does."""
+        await self.discovery.stop()
+        await self.keys.retire()
+
+    async def discard(self, in_force: "Generation") -> None:
+        """This one will not take over: end it, and leave the one in force as it is."""
+        close_all_but(self.sockets, in_force.sockets)
+        await self.discovery.stop()
+        await self.keys.stop()
+
+    async def stop(self) -> None:
+        """End everything; the process ends."""
+        self.close_sockets()
+        await self.keys.stop()
+        await self.discovery.stop()
+
+    def close_sockets(self) -> None:
+        """Stop holding the addresses; workers have copies of their own."""
+        for sockets in self.sockets:
+            sockets.close()
+
+    # -- what workers are told -----------------------------------------------------------------------------
+
+    def init_message(self, worker_id: int, log_level: str) -> WorkerInit:
+        """Return the first message for a worker."""
+        return WorkerInit(
+            worker_id,
+            self._options.concurrency,
+            self._encoded_bootstrap(),
+            log_level,
+            self._socket_list(worker_id),
+            self.number,
+        )
+
+    def prepare_message(self, worker_id: int) -> Prepare:
+        """Return what makes a worker build this generation beside the one that it serves."""
+        return Prepare(
+            self.number, self._encoded_bootstrap(), self._socket_list(worker_id), sorted(self.keys.kept)
+        )
+
+    def state(self) -> tuple[ToWorker, ...]:
+        """Return the addresses and keys in force."""
+        return (*self.discovery.snapshot(), *self.keys.snapshot())
+
+    def _encoded_bootstrap(self) -> str:
+        return base64.b64encode(self.bootstrap).decode()
+
+    def _socket_list(self, worker_id: int) -> list[ListenerSocket]:
+        return [
+            ListenerSocket(index, number)
+            for index, sockets in enumerate(self.sockets)
+            for number in sockets.of_worker(worker_id, self._options.concurrency)
+        ]
+
+    def worker_sockets(self, worker_id: int) -> dict[int, socket.socket]:
+        """Return the sockets that a worker serves, by number."""
+        return {
+            number: sock
+            for sockets in self.sockets
+            for number, sock in sockets.of_worker(worker_id, self._options.concurrency).items()
+        }
