@@ -46,7 +46,7 @@ test-compiled: compiled ## the tests of what requests pass through, against the 
 	else echo "test-compiled: skipped, there is no compiled form"; fi
 
 COMPILED_TESTS := $(wildcard $(addprefix tests/,test_build_info.py test_stats.py test_timers.py \
-	test_worker.py explain filters fuzz http jwt listener match router upstream hostile e2e))
+	test_worker.py explain filters format fuzz http jwt listener match router upstream hostile e2e))
 
 lint: $(DEV) ## ruff and mypy
 	$(PY) -m ruff check .
