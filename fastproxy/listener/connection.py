@@ -248,7 +248,7 @@ class DownstreamConnection(RequestReader):
             return
         if request.expects_continue and request.has_body:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        manager.router.select_first_route(request)
+        manager.select_first_route(request)
         outcome = manager.filters.on_request(request)
         if outcome is None:
             self._forward(request)

@@ -39,6 +39,7 @@ class HttpConnectionManager:
         self.filters = filters
         self.access_logs = tuple(access_logs)
         self.router = router
+        self.select_first_route = router.select_first_route
         self.stats = HttpStats()
         self.responses = ResponseEncoder(http)
         self.local_replies = None if http.local_replies is None else LocalReplies(http.local_replies)

@@ -1,6 +1,6 @@
 """The terminal filter: turns a routed request into a reply of the route, or into an exchange with a cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
@@ -38,17 +38,19 @@ class Router:
         self._envoy_headers = not suppress_envoy_headers
         # Routes that look at no header cannot be misled by one; the filters remove it before they add their own.
         self._forgeable = identity_headers if _looks_at_headers(settings) else frozenset()
+        self.select_first_route: Callable[[Request], None] = (
+            self._select_guarded if self._forgeable else self.select_route
+        )
+        """Resolves the request's route before any filter has seen it. Only verified claims drive routing (S57):
+        identity headers that came with the request are no claims, and are removed where a route could look at them."""
         self._mirrors = ActiveMirrors()
         # Made when they are first needed, for a route cannot know of mirrors: those are exchanges of their own.
         self._mirror_plans: dict[Route, MirrorPlan] = {}
         self.stats = RouterStats()
 
-    def select_first_route(self, request: Request) -> None:
-        """Resolve the request's route before any filter has seen it. Hot path: once per request.
-
-        Only verified claims drive routing (S57): identity headers that came with the request are no claims.
-        """
-        if self._forgeable and not self._forgeable.isdisjoint(request.headers):
+    def _select_guarded(self, request: Request) -> None:
+        """Select a route by nothing that only a filter may say."""
+        if not self._forgeable.isdisjoint(request.headers):
             for name in self._forgeable.intersection(request.headers):
                 del request.headers[name]
         self.select_route(request)
