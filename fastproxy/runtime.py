@@ -11,16 +11,26 @@ provider nor its key source has changed (S29, S58).
 """
 
 import asyncio
+import base64
+import logging
 from collections.abc import Callable, Collection, Iterator
 
+from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.chain import FilterChain
 from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
 from fastproxy.filters.jwt_authn.provider import Provider
-from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress, JwksFetchFailed, JwksUpdate
+from fastproxy.ipc.messages import (
+    ClusterEndpoints,
+    EndpointAddress,
+    JwksFetchFailed,
+    JwksUpdate,
+    TlsFilesUpdate,
+)
 from fastproxy.listener.acceptor import Listener
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
+from fastproxy.listener.connection_limit import ConnectionLimit, raise_file_limit, share_of
 from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
@@ -34,6 +44,8 @@ from fastproxy.upstream.settings import (
     HealthStatus,
     Locality,
 )
+
+_log = logging.getLogger("fastproxy.worker")
 
 
 class AccessLogFiles:
@@ -70,6 +82,8 @@ class Runtime:
     Args:
         generation: which configuration this is.
         settings: the configuration.
+        bootstrap: the same, serialised.
+        concurrency: number of workers, which share out the limits on connections.
         log_files: the worker's access log files.
         ask: tells the control plane that a request needs fresher keys of a source.
         previous: the runtime that this one may replace.
@@ -84,12 +98,16 @@ class Runtime:
         generation: int,
         settings: ProxySettings,
         *,
+        bootstrap: bytes = b"",
+        concurrency: int = 1,
         log_files: AccessLogFiles,
         ask: Callable[[str], None],
         previous: "Runtime | None" = None,
         kept_sources: Collection[str] = (),
     ) -> None:
         self.generation = generation
+        self._bootstrap = bootstrap
+        self._concurrency = concurrency
         self._loop = asyncio.get_running_loop()
         self._log_files = log_files
         self._ask = ask
@@ -110,6 +128,13 @@ class Runtime:
         earlier: tuple[Listener, ...] = () if previous is None else previous.listeners
         self._earlier = {_place(one.settings): one for one in earlier}
         self.listeners: tuple[Listener, ...] = tuple(self._build_listener(one) for one in settings.listeners)
+        raise_file_limit()
+        self._connection_limit = ConnectionLimit(
+            share_of(settings.max_downstream_connections, concurrency), self._count_connections
+        )
+        for one in self.listeners:
+            if one.settings.counts_globally:
+                one.limit_by(self._connection_limit)
         self._orphans: tuple[NetworkFilter, ...] = ()
         # What was passed on is kept by who uses it now; nothing else of the previous runtime must be.
         self._inherited.clear()
@@ -119,7 +144,16 @@ class Runtime:
 
     def _build_listener(self, listener: ListenerSettings) -> Listener:
         chains = [self._build_manager(listener, chain.network) for chain in listener.chains()]
-        return Listener(listener, chains, self._loop, previous=self._earlier.get(_place(listener)))
+        return Listener(
+            listener,
+            chains,
+            self._loop,
+            previous=self._earlier.get(_place(listener)),
+            max_connections=share_of(listener.max_connections, self._concurrency),
+        )
+
+    def _count_connections(self) -> int:
+        return sum(one.open_connections for one in self.listeners if one.settings.counts_globally)
 
     def _build_manager(
         self, listener: ListenerSettings, http: HttpConnectionManagerSettings
@@ -183,6 +217,16 @@ class Runtime:
         for provider in self.providers.get(message.source_id, ()):
             provider.keys.on_fetch_failed()
 
+    def on_tls_files(self, message: TlsFilesUpdate) -> None:
+        """Files that certificates are made from hold something else; the control plane has tried it."""
+        files = {name: base64.b64decode(content) for name, content in message.files.items()}
+        try:
+            update = rebuild_tls(self._bootstrap, files)
+            for (position, chain), tls in update.chains.items():
+                self.listeners[position].replace_tls(chain, tls)
+        except (ConfigError, OSError, ValueError) as error:
+            _log.error("certificates of epoch %d cannot be used: %s", message.epoch, type(error).__name__)
+
     # -- serving and ending --------------------------------------------------------------------------------
 
     def check_idle(self, now: float) -> None:
@@ -224,7 +268,7 @@ class Runtime:
     @property
     def is_idle(self) -> bool:
         """Nothing is served by this runtime any more."""
-        return all(chain.is_idle for listener in self.listeners for chain in listener.chains)
+        return all(listener.is_idle for listener in self.listeners)
 
     async def drain(self, drain_time_s: float, *, idle_grace_s: float) -> None:
         """Stop accepting and finish what is in flight: the worker ends."""
@@ -239,6 +283,7 @@ class Runtime:
         """Add this runtime's numbers to a snapshot, without the clusters that `successor` has too."""
         for listener in self.listeners:
             listener.write_stats(sink)
+        self._connection_limit.write_stats(sink)
         for cluster in self._own_clusters(successor):
             cluster.write_stats(sink)
 

@@ -40,6 +40,7 @@ from fastproxy.ipc.messages import (
     StatsRequest,
     StatsSnapshot,
     Switched,
+    TlsFilesUpdate,
     WorkerFailed,
     WorkerInit,
     WorkerReady,
@@ -63,6 +64,7 @@ class Worker:
 
     def __init__(self, init: WorkerInit, channel: Channel, handover: socket.socket) -> None:
         self._id = init.worker_id
+        self._concurrency = init.concurrency
         self._channel = channel
         self._handover = handover
         self._sockets: dict[int, socket.socket] = {}
@@ -85,9 +87,12 @@ class Worker:
         previous: Runtime | None = None,
         kept_sources: tuple[str, ...] = (),
     ) -> Runtime:
+        content = base64.b64decode(bootstrap)
         return Runtime(
             generation,
-            settings_from_bootstrap(base64.b64decode(bootstrap)),
+            settings_from_bootstrap(content),
+            bootstrap=content,
+            concurrency=self._concurrency,
             log_files=self._log_files,
             ask=self._ask_for_keys,
             previous=previous,
@@ -126,15 +131,8 @@ class Worker:
 
     async def _on_message(self, message: Message) -> None:
         match message:
-            case ClusterEndpoints():
-                for runtime in self._informed():
-                    runtime.on_endpoints(message)
-            case JwksUpdate():
-                for runtime in self._informed():
-                    runtime.on_keys(message)
-            case JwksFetchFailed():
-                for runtime in self._informed():
-                    runtime.on_keys_failed(message)
+            case ClusterEndpoints() | JwksUpdate() | JwksFetchFailed() | TlsFilesUpdate():
+                self._inform(message)
             case StatsRequest():
                 self._channel.send(self._snapshot(message.request_id))
             case SetLogLevel():
@@ -151,6 +149,20 @@ class Worker:
                 self._abort()
             case _:
                 _log.warning("unexpected message %s", type(message).__name__)
+
+    def _inform(self, message: ClusterEndpoints | JwksUpdate | JwksFetchFailed | TlsFilesUpdate) -> None:
+        """Pass on what the control plane has found out."""
+        for runtime in self._informed():
+            match message:
+                case ClusterEndpoints():
+                    runtime.on_endpoints(message)
+                case JwksUpdate():
+                    runtime.on_keys(message)
+                case JwksFetchFailed():
+                    runtime.on_keys_failed(message)
+                case TlsFilesUpdate() if runtime.generation == self._informed()[0].generation:
+                    # A retired runtime shakes no more hands.
+                    runtime.on_tls_files(message)
 
     def _informed(self) -> list[Runtime]:
         """Whom a message about endpoints or keys is for. Requests of a retired runtime wait for keys, too."""

@@ -93,3 +93,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, count in sorted(_missing.items()):
         what = "test" if count == 1 else "tests"
         terminalreporter.line(f"{name}: {count} {what} did not run. To have them: {PEERS[name]}")
+
+
+@pytest.fixture(scope="session")
+def started_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files, and the certificates that their readers make for the TLS examples."""
+    require_peer("openssl")
+    copy = tmp_path_factory.mktemp("root")
+    shutil.copytree(Path(__file__).resolve().parent.parent / "configs", copy / "configs")
+    subprocess.run([copy / "configs" / "tls" / "make.sh"], check=True, capture_output=True, timeout=60)
+    return copy

@@ -19,9 +19,9 @@ REFUSED_BY_ENVOY = {
 
 
 @pytest.fixture(autouse=True)
-def _in_the_repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_repository_root(monkeypatch: pytest.MonkeyPatch, started_in: Path) -> None:
     """File names inside a configuration are relative to where the proxy is started."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(started_in)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)

@@ -19,7 +19,6 @@ UNBOUND = {
     45: "tokens are not introspected",
     59: "DPoP is not offered; a proof never passes as an access token (S26)",
     60: "no token is bound to a key",
-    61: "no token is bound to a certificate",
     62: "there is no list of revoked tokens",
     63: "streams are not ended when their token expires",
 }

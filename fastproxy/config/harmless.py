@@ -31,7 +31,6 @@ _BOOTSTRAP = {
     "watchdog": _NO_RUNTIME,
     "watchdogs": _NO_RUNTIME,
     "tracing": _TRACING,
-    "overload_manager": "there is no overload manager",
     "use_tcp_for_dns_lookups": _DNS,
     "default_regex_engine": "the regex engine is always RE2",
     "fatal_actions": _NO_RUNTIME,
@@ -47,8 +46,6 @@ _LISTENER = {
     "metadata": _LABEL,
     "deprecated_v1": _NO_RUNTIME,
     "drain_type": "there is one way to drain",
-    "listener_filters_timeout": "there are no listener filters",
-    "continue_on_listener_filters_timeout": "there are no listener filters",
     "traffic_direction": _LABEL,
     "reuse_port": "every worker has its own SO_REUSEPORT socket",
     "enable_reuse_port": "every worker has its own SO_REUSEPORT socket",
@@ -56,7 +53,6 @@ _LISTENER = {
     "max_connections_to_accept_per_socket_event": _SCHEDULING,
     "access_log": "connections are not logged, requests are",
     "enable_mptcp": "TCP is used",
-    "ignore_global_conn_limit": "there is no such limit",
     "bypass_overload_manager": "there is no overload manager",
 }
 
@@ -112,10 +108,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "listening_addresses": _NO_XDS,
     },
     "envoy.config.listener.v3.Listener": _LISTENER,
-    "envoy.config.listener.v3.FilterChain": {
-        "metadata": _LABEL,
-        "transport_socket_connect_timeout": "plain connections have no handshake",
-    },
+    "envoy.config.listener.v3.FilterChain": {"metadata": _LABEL},
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _CONNECTION_MANAGER,
     "envoy.config.route.v3.RouteConfiguration": {
         "metadata": _LABEL,

@@ -1,5 +1,6 @@
 """A whole configuration, as frozen dataclasses: what `fastproxy.config` builds and everything else reads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
@@ -31,6 +32,10 @@ class ProxySettings:
     clusters: tuple[ClusterSettings, ...] = ()
     admin: AdminSettings | None = None
     node: NodeSettings = field(default_factory=NodeSettings)
+    max_downstream_connections: int | None = None
+    """`overload.global_downstream_max_connections`, of all workers together; None: no limit."""
+    tls_files: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What the files held that TLS on listeners was made from, by name. Keys are among them."""
     jwks_snapshot_dir: str = ""
     """`fastproxy.jwks.snapshot_dir`: where the control plane keeps fetched key sets; empty: nowhere."""
 

@@ -81,6 +81,10 @@ class View:
         """A floating-point field; 0 when unset."""
         return float(self._take(name))
 
+    def integers(self, name: str) -> tuple[int, ...]:
+        """A repeated integer field."""
+        return tuple(int(value) for value in self._take(name))
+
     def flag(self, name: str) -> bool:
         """A bool field; False when unset."""
         return bool(self._take(name))
@@ -160,6 +164,13 @@ class View:
             if inner is not None:
                 found[str(key)] = self._child(name, str(key), inner)
         return found
+
+    def derived(self, name: str, message: Any) -> "View":
+        """A message that was made from the field `name`: it is read in the place of what is written there."""
+        self._used.add(name)
+        view = View(message, self.place_of(name), self.join(name), self.log)
+        self._children[name, "derived"] = view
+        return view
 
     # Saying that a field is dealt with, or that it is wrong.
 

@@ -16,6 +16,7 @@ from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.key_store import KeyStore
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.sockets import ListenerSockets, close_all_but
+from fastproxy.control.tls_watcher import TlsWatcher
 from fastproxy.ipc.messages import ClusterEndpoints, ListenerSocket, Prepare, ToWorker, WorkerInit
 from fastproxy.stats import StatsSink
 
@@ -87,6 +88,8 @@ class Generation:
             previous=None if previous is None else previous.keys,
         )
 
+        self.tls = TlsWatcher(self.bootstrap, self.settings.tls_files, services.broadcast)
+
     async def warm_up(self) -> bool:
         """Get the first addresses and the keys that listeners wait for; both are bounded in time."""
         self.discovery.start()
@@ -108,11 +111,15 @@ class Generation:
             past.add_past(part, active=False)
         part = StatsSink()
         self.keys.take_over(previous.keys, part)
+        previous.tls.end()
+        previous.tls.write_stats(part)
         past.add_past(part, active=False)
+        self.tls.start()
         close_all_but(previous.sockets, self.sockets)
 
     async def retire(self) -> None:
         """Another generation has taken over: end what this one alone does."""
+        await self.tls.stop()
         await self.discovery.stop()
         await self.keys.retire()
 
@@ -125,6 +132,7 @@ class Generation:
     async def stop(self) -> None:
         """End everything; the process ends."""
         self.close_sockets()
+        await self.tls.stop()
         await self.keys.stop()
         await self.discovery.stop()
 
@@ -153,8 +161,8 @@ class Generation:
         )
 
     def state(self) -> tuple[ToWorker, ...]:
-        """Return the addresses and keys in force."""
-        return (*self.discovery.snapshot(), *self.keys.snapshot())
+        """Return the addresses, keys and certificates in force."""
+        return (*self.discovery.snapshot(), *self.keys.snapshot(), *self.tls.snapshot())
 
     def _encoded_bootstrap(self) -> str:
         return base64.b64encode(self.bootstrap).decode()

@@ -36,6 +36,7 @@ from fastproxy.control.sockets import (
 )
 from fastproxy.control.stats_collector import StatsCollector
 from fastproxy.control.supervisor import Supervisor
+from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
@@ -138,6 +139,7 @@ class ControlPlane:
         self._supervisor.start()
         if await self._unless_stopped(self.generation.warm_up()) is None:
             return False
+        self.generation.tls.start()
         self._state = ServerState.INITIALIZING
         _log.info("all dependencies initialized. starting %d workers", self._options.concurrency)
         failure = await self._unless_stopped(self._supervisor.release())
@@ -265,6 +267,7 @@ class ControlPlane:
         for discovery in self.generation.discovery.clusters.values():
             discovery.write_stats(sink)
         self.generation.keys.write_stats(sink)
+        self.generation.tls.write_stats(sink)
         if self._admin is not None:
             self._admin.write_stats(sink)
         write_server_stats(
@@ -301,6 +304,10 @@ class ControlPlane:
     def reload_status(self) -> ReloadStatus:
         """How reloads went."""
         return self._reloader.status
+
+    def tls(self) -> TlsState:
+        """The certificates of every listener."""
+        return self.generation.tls.state()
 
     def config_dump(self) -> dict[str, Any]:
         """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""

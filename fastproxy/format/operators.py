@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 
+from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.format.message import (
     build_path,
@@ -84,13 +85,13 @@ _SIMPLE: dict[str, Operator] = {
     "DOWNSTREAM_REMOTE_ADDRESS": lambda c: _address(c.request.remote_address),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.remote_address[0] or None,
     "DOWNSTREAM_REMOTE_PORT": lambda c: c.request.remote_address[1],
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: _address(c.request.direct_remote_address),
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.direct_remote_address[0] or None,
-    "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: c.request.direct_remote_address[1],
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: _address(direct_remote_address(c)),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: direct_remote_address(c)[0] or None,
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: direct_remote_address(c)[1],
     "DOWNSTREAM_LOCAL_ADDRESS": lambda c: _address(c.request.downstream_local_address),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda c: c.request.downstream_local_address[0] or None,
     "DOWNSTREAM_LOCAL_PORT": lambda c: c.request.downstream_local_address[1],
-    "REQUESTED_SERVER_NAME": lambda _c: None,
+    **CONNECTION_OPERATORS,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
     "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,

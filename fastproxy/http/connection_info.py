@@ -9,6 +9,7 @@ class PeerCertificate:
     """A client certificate that was verified (RFC 5280); None where the certificate does not say."""
 
     __slots__ = (
+        "chain",
         "der",
         "dns_sans",
         "email_sans",
@@ -38,6 +39,8 @@ class PeerCertificate:
         not_after_unix: float = 0.0,
     ) -> None:
         self.der = der
+        self.chain: tuple[bytes, ...] = (der,)
+        """DER of what the client sent, its own certificate first."""
         self.sha256 = sha256
         """Of the DER form, lower-case hexadecimal."""
         self.subject = subject

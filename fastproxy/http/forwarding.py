@@ -42,6 +42,7 @@ class HeaderTrust:
         "_internal",
         "_keep_request_id",
         "_removed",
+        "_removed_inside",
         "_trusted",
         "_use_remote_address",
         "_via",
@@ -60,10 +61,12 @@ class HeaderTrust:
         trusted_networks: Sequence[str] = (),
         via: str = "",
         detects_by_extension: bool = False,
+        keeps_client_cert: bool = False,
     ) -> None:
         """`detects_by_extension`: an extension says how to read `x-forwarded-for`, and may append to it.
 
         `internal_networks`: `internal_address_config`; `trusted_networks`: `xff_trusted_cidrs`; both CIDR ranges.
+        `keeps_client_cert`: somebody else decides about `x-forwarded-client-cert`; else it is always removed.
         """
         self._use_remote_address = use_remote_address
         self._hops = xff_num_trusted_hops
@@ -74,7 +77,11 @@ class HeaderTrust:
         self._via = via.encode()
         self._generate_request_id = generate_request_id
         self._keep_request_id = preserve_external_request_id or not use_remote_address
-        self._removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
+        removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
+        client_cert = frozenset((b"x-forwarded-client-cert",))
+        self._removed = removed - client_cert if keeps_client_cert else removed
+        # A caller inside may send control headers; who showed which certificate is not its to say.
+        self._removed_inside = _RETRY_CONTROLS if keeps_client_cert else _RETRY_CONTROLS | client_cert
 
     def apply(self, request: Request) -> None:
         """Rewrite the forwarding headers of one request. Hot path: once per request."""
@@ -82,7 +89,7 @@ class HeaderTrust:
         peer = request.remote_address[0]
         was_alone = self._find_client(request)
         is_internal = bool(self._internal) and was_alone and _is_in(request.remote_address[0], self._internal)
-        removed = _RETRY_CONTROLS if is_internal else self._removed
+        removed = self._removed_inside if is_internal else self._removed
         if not removed.isdisjoint(headers):
             for name in removed.intersection(headers):
                 del headers[name]

@@ -1,7 +1,7 @@
 """The messages. Plain data only; every field is JSON, so that a message can be read and none runs code.
 
 `main -> worker`: WorkerInit (first, once), then the state of the moment, then StartServing; after that
-ClusterEndpoints, JwksUpdate, JwksFetchFailed, StatsRequest, SetLogLevel, ReopenAccessLogs, Drain.
+ClusterEndpoints, JwksUpdate, JwksFetchFailed, TlsFilesUpdate, StatsRequest, SetLogLevel, ReopenAccessLogs, Drain.
 A reload: Prepare to all workers; when each has said Prepared, to all of them Commit, the state for the new
 configuration, and StartServing, which is when they switch; when one has said PrepareFailed, Abort to all.
 `worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Prepared, PrepareFailed, Switched,
@@ -136,6 +136,18 @@ class JwksRefreshRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFilesUpdate:
+    """What the files hold that TLS on listeners is made from. Never logged: private keys are among it.
+
+    All of them together, for a certificate and its key only make sense as a pair; the control plane has tried them.
+    """
+
+    epoch: int
+    files: dict[str, str] = field(repr=False)
+    """Content by file name, base64."""
+
+
+@dataclass(frozen=True, slots=True)
 class StatsRequest:
     """Ask for a snapshot; the answer carries the same `request_id`."""
 
@@ -233,6 +245,7 @@ ToWorker = (
     | ClusterEndpoints
     | JwksUpdate
     | JwksFetchFailed
+    | TlsFilesUpdate
     | StatsRequest
     | SetLogLevel
     | ReopenAccessLogs

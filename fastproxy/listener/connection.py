@@ -226,6 +226,8 @@ class DownstreamConnection(RequestReader):
         request.connection = self.info
         request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
+        if self.info.tls is not None:
+            request.scheme = b"https"
         self._stream_idle_timeout_s = manager.stream_idle_timeout_s
         self._idle_deadline = request.start_monotonic + manager.stream_idle_timeout_s
         if manager.request_timeout_s and not request.body_complete:
@@ -300,6 +302,8 @@ class DownstreamConnection(RequestReader):
         request.connection = self.info
         request.direct_remote_address = request.remote_address = self.peer
         request.downstream_local_address = self.local_address
+        if self.info.tls is not None:
+            request.scheme = b"https"
         self._manager.stats.downstream_rq_total += 1
         self._request = request
         self._response_started = False
@@ -474,6 +478,9 @@ class DownstreamConnection(RequestReader):
             self._close()
         elif self._queue or self._unread or self._fault is not None:
             self.serve()
+        elif self._in_head and self._manager.request_headers_timeout_s:
+            # The begin of the next head came while this request was served.
+            self._start_head_timeout()
 
     def _close_request(self, request: Request) -> None:
         """Account for a request that ended, one way or the other. Hot path: once per request."""
@@ -542,9 +549,11 @@ class DownstreamConnection(RequestReader):
 
     def check_idle(self, now: float) -> None:
         """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
+        request = self._request
+        if request is None:
+            self.check_flush(now)
         if now < self._idle_deadline or self.closing:
             return
-        request = self._request
         stats = self._manager.stats
         if request is None:
             stats.downstream_cx_idle_timeout += 1

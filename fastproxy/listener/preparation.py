@@ -15,7 +15,14 @@ from fastproxy.http.hosts import strip_port, strip_trailing_dot
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.http.paths import build_path_normalization, unescape_slashes
 from fastproxy.http.request_id import new_request_id
-from fastproxy.listener.settings import EscapedSlashes, HttpConnectionManagerSettings, StripPort, Underscores
+from fastproxy.listener.client_cert_header import ClientCertHeader
+from fastproxy.listener.settings import (
+    EscapedSlashes,
+    ForwardClientCert,
+    HttpConnectionManagerSettings,
+    StripPort,
+    Underscores,
+)
 
 #: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set.
 _MAX_KNOWN_HOSTS = 1024
@@ -31,6 +38,7 @@ class RequestPreparation:
     __slots__ = (
         "_accept_http_10",
         "_allow_absolute_url",
+        "_client_cert",
         "_default_host",
         "_early_rules",
         "_escaped_slashes",
@@ -58,6 +66,11 @@ class RequestPreparation:
         self._known_hosts: dict[object, bytes] = {}
         """Hosts as received that are good, and what is left of them."""
         # Only then does a head without special names need nothing but a scheme and an id.
+        self._client_cert = (
+            None
+            if settings.forward_client_cert is ForwardClientCert.SANITIZE
+            else ClientCertHeader(settings.forward_client_cert, settings.client_cert_details)
+        )
         self._plain_trust = (
             settings.generate_request_id
             and not settings.use_remote_address
@@ -67,6 +80,7 @@ class RequestPreparation:
             and self._underscores is Underscores.ALLOW
             and self._escaped_slashes is EscapedSlashes.KEEP
             and self._early_rules is None
+            and self._client_cert is None
         )
         self._trust = _build_trust(settings)
 
@@ -127,6 +141,8 @@ class RequestPreparation:
             if reply is not None:
                 return reply
         self._trust.apply(request)
+        if self._client_cert is not None:
+            self._client_cert.apply(request)
         if self._early_rules is not None:
             self._early_rules.apply_to_request(request)
         return redirect
@@ -185,6 +201,7 @@ def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
         trusted_networks=() if detection is None else detection.trusted_networks,
         via=settings.via,
         detects_by_extension=detection is not None,
+        keeps_client_cert=settings.forward_client_cert is not ForwardClientCert.SANITIZE,
     )
 
 

@@ -5,6 +5,7 @@ from enum import Enum
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
 from fastproxy.router.settings import RouteConfigurationSettings
 
@@ -176,6 +177,16 @@ class XffDetectionSettings:
     skip_append: bool = True
 
 
+class ForwardClientCert(Enum):
+    """What becomes of `x-forwarded-client-cert` (Envoy `ForwardClientCertDetails`)."""
+
+    SANITIZE = "sanitize"
+    FORWARD_ONLY = "forward_only"
+    APPEND_FORWARD = "append_forward"
+    SANITIZE_SET = "sanitize_set"
+    ALWAYS_FORWARD_ONLY = "always_forward_only"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpConnectionManagerSettings:
     """How HTTP is served on a listener (Envoy `HttpConnectionManager`)."""
@@ -201,6 +212,9 @@ class HttpConnectionManagerSettings:
     default_host_for_http_10: str = ""
     normalize_path: bool = False
     merge_slashes: bool = False
+    forward_client_cert: ForwardClientCert = ForwardClientCert.SANITIZE
+    client_cert_details: frozenset[str] = frozenset()
+    """`set_current_client_cert_details`: of `subject`, `cert`, `chain`, `dns`, `uri`, those that are set."""
     suppress_envoy_headers: bool = False
     """From the router filter's config."""
     append_x_forwarded_port: bool = False
@@ -235,12 +249,69 @@ class HttpConnectionManagerSettings:
 NetworkFilterSettings = HttpConnectionManagerSettings
 
 
+class SourceType(Enum):
+    """Where a connection comes from (Envoy `FilterChainMatch.ConnectionSourceType`)."""
+
+    ANY = "any"
+    SAME_IP_OR_LOOPBACK = "same_ip_or_loopback"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class FilterChainMatchSettings:
+    """Which connections a filter chain serves (Envoy `FilterChainMatch`); what is empty fits everything."""
+
+    destination_port: int = 0
+    prefix_ranges: tuple[str, ...] = ()
+    """Networks of the local address, `192.0.2.0/24`."""
+    server_names: tuple[str, ...] = ()
+    """Lower case; `*.example.com` fits every name below."""
+    transport_protocol: str = ""
+    """`tls`, `raw_buffer`."""
+    application_protocols: tuple[str, ...] = ()
+    direct_source_prefix_ranges: tuple[str, ...] = ()
+    """Networks of the TCP peer; `source_prefix_ranges` are of the peer that a PROXY header names."""
+    source_type: SourceType = SourceType.ANY
+    source_prefix_ranges: tuple[str, ...] = ()
+    source_ports: tuple[int, ...] = ()
+
+
+MATCHES_ALL = FilterChainMatchSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class FilterChainSettings:
     """One way to serve a connection (Envoy `FilterChain`)."""
 
     network: NetworkFilterSettings
     name: str = ""
+    match: FilterChainMatchSettings = MATCHES_ALL
+    tls: DownstreamTlsSettings | None = None
+    """None: what comes is served as it is."""
+    handshake_timeout_s: float = 0.0
+    """`transport_socket_connect_timeout`; 0: the listener's own bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsInspectorSettings:
+    """The listener filter that looks at a ClientHello (Envoy `TlsInspector`)."""
+
+    max_client_hello_bytes: int = 16 * 1024
+    refuses_malformed: bool = False
+    """`close_connection_on_client_hello_parsing_errors`; False: such a connection counts as plain."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyProtocolSettings:
+    """The listener filter that takes a PROXY header off a connection (Envoy `ProxyProtocol`)."""
+
+    optional: bool = False
+    """`allow_requests_without_proxy_protocol`."""
+    versions: frozenset[int] = frozenset((1, 2))
+    """Without `disallowed_versions`."""
+
+
+ListenerFilterSettings = TlsInspectorSettings | ProxyProtocolSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +324,17 @@ class ListenerSettings:
     port: int
     """0 lets the system choose."""
     filter_chains: tuple[FilterChainSettings, ...]
+    default_filter_chain: FilterChainSettings | None = None
+    """Serves what no chain matches; None: such a connection is cut."""
+    listener_filters: tuple[ListenerFilterSettings, ...] = ()
+    """What looks at the first bytes, in order."""
+    listener_filters_timeout_s: float = 15.0
+    """How long the peer may take to send what they wait for; 0 = any time."""
+    continues_on_listener_filters_timeout: bool = False
+    max_connections: int | None = None
+    """`envoy.resource_limits.listener.NAME.connection_limit`, of all workers together; None: no limit."""
+    counts_globally: bool = True
+    """False (`ignore_global_conn_limit`): the limit of the whole proxy does not hold here."""
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the downstream write buffer."""
     tcp_backlog: int = 1024
@@ -262,7 +344,11 @@ class ListenerSettings:
 
     def chains(self) -> tuple[FilterChainSettings, ...]:
         """Every filter chain; their positions here name them in messages between processes."""
-        return self.filter_chains
+        return (
+            self.filter_chains
+            if self.default_filter_chain is None
+            else (*self.filter_chains, self.default_filter_chain)
+        )
 
     def http_managers(self) -> tuple[HttpConnectionManagerSettings, ...]:
         """What serves HTTP here, in the order of the chains."""

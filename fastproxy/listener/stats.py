@@ -71,3 +71,73 @@ class HttpStats:
         sink.counter(listener_prefix + "downstream_cx_total", self.downstream_cx_total)
         sink.counter(listener_prefix + "downstream_cx_destroy", self.downstream_cx_destroy)
         sink.gauge(listener_prefix + "downstream_cx_active", self.downstream_cx_active)
+
+
+_INSPECTOR_COUNTERS = (
+    "tls_found",
+    "tls_not_found",
+    "sni_found",
+    "sni_not_found",
+    "alpn_found",
+    "alpn_not_found",
+    "client_hello_malformed",
+)
+
+
+class TlsInspectorStats:
+    """Numbers of the `tls_inspector` of one listener."""
+
+    __slots__ = _INSPECTOR_COUNTERS
+
+    def __init__(self) -> None:
+        self.tls_found = 0
+        self.tls_not_found = 0
+        self.sni_found = 0
+        self.sni_not_found = 0
+        self.alpn_found = 0
+        self.alpn_not_found = 0
+        self.client_hello_malformed = 0
+
+    def write(self, sink: StatsSink) -> None:
+        """Write everything under "tls_inspector."."""
+        for name in _INSPECTOR_COUNTERS:
+            sink.counter(f"tls_inspector.{name}", getattr(self, name))
+
+
+_LISTENER_COUNTERS = (
+    "downstream_cx_overflow",
+    "downstream_global_cx_overflow",
+    "downstream_pre_cx_timeout",
+    "downstream_listener_filter_error",
+    "no_filter_chain_match",
+)
+
+
+class ListenerStats:
+    """Numbers of one listener in one worker, of connections that no filter chain counts."""
+
+    __slots__ = (*_LISTENER_COUNTERS, "proxy_protocol", "tls_inspector")
+
+    def __init__(self) -> None:
+        self.downstream_cx_overflow = 0
+        """Cut because the listener's own limit was reached."""
+        self.downstream_global_cx_overflow = 0
+        self.downstream_pre_cx_timeout = 0
+        self.downstream_listener_filter_error = 0
+        """Cut by a listener filter: no PROXY header where one must be."""
+        self.no_filter_chain_match = 0
+        self.proxy_protocol: dict[str, int] = {}
+        self.tls_inspector = TlsInspectorStats()
+
+    def count_proxy_protocol(self, name: str) -> None:
+        """Count one connection that the `proxy_protocol` filter has judged."""
+        self.proxy_protocol[name] = self.proxy_protocol.get(name, 0) + 1
+
+    def write(self, sink: StatsSink, prefix: str, openings: int) -> None:
+        """Write everything under "listener.ADDRESS."; `openings`: connections that wait for a filter chain."""
+        for name in _LISTENER_COUNTERS:
+            sink.counter(prefix + name, getattr(self, name))
+        sink.gauge(prefix + "downstream_pre_cx_active", openings)
+        for name, value in self.proxy_protocol.items():
+            sink.counter(f"proxy_proto.{name}", value)
+        self.tls_inspector.write(sink)

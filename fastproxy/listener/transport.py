@@ -5,6 +5,10 @@ States: OPEN --close_after_flush()--> LINGERING --peer closed, or time over--> C
 """
 
 import asyncio
+import fcntl
+import socket
+import struct
+import termios
 
 from fastproxy import clock
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
@@ -118,13 +122,45 @@ class DownstreamTransport:
             self._flush_deadline = clock.monotonic() + self._flush_timeout_s
             self._linger = self._loop.call_later(_LINGER_S, self._on_linger)
         else:
+            # TLS: what is buffered, then the alert that ends the session, then the peer's answer to it.
             transport.close()
+            self._flush_deadline = clock.monotonic() + self._flush_timeout_s
+            self._linger = self._loop.call_later(_LINGER_S, self._on_tls_linger)
 
     def abort(self) -> None:
         """Cut the connection now."""
         self.closing = True
         if self._transport is not None:
             self._transport.abort()
+
+    def check_flush(self, now: float) -> None:
+        """Cut a connection between two requests whose peer does not take the answer. Called about once a second."""
+        transport = self._transport
+        if transport is None or self.closing:
+            return
+        unsent = transport.get_write_buffer_size()
+        if not unsent:
+            self._unsent = 0
+        elif not self._unsent or unsent < self._unsent:
+            self._unsent = unsent
+            self._flush_deadline = now + self._flush_timeout_s
+        elif now >= self._flush_deadline:
+            self.abort()
+
+    def _on_tls_linger(self) -> None:
+        """Like `_on_linger`; how much a TLS transport has buffered only the kernel's counters tell."""
+        transport = self._transport
+        if transport is None:
+            return
+        acknowledged, unsent = send_progress(transport)
+        now = clock.monotonic()
+        if acknowledged > self._unsent:
+            self._unsent = acknowledged
+            self._flush_deadline = now + self._flush_timeout_s
+        if not unsent or now >= self._flush_deadline:
+            transport.abort()
+        else:
+            self._linger = self._loop.call_later(_LINGER_S, self._on_tls_linger)
 
     def _on_linger(self) -> None:
         """Cut the connection, unless the peer is still taking the last answer.
@@ -142,3 +178,25 @@ class DownstreamTransport:
             transport.abort()
         else:
             self._linger = self._loop.call_later(_LINGER_S, self._on_linger)
+
+
+#: Where `tcpi_bytes_acked` stands in Linux's `struct tcp_info`.
+_BYTES_ACKED_AT = 120
+
+
+def send_progress(transport: asyncio.Transport) -> tuple[int, int]:
+    """Bytes that the peer has acknowledged so far, and bytes that wait in the kernel for it; (0, 0): unknown.
+
+    As long as the process has something buffered for a socket the kernel's part is not empty either.
+    """
+    sock = transport.get_extra_info("socket")
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        waiting = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except (AttributeError, OSError, ValueError):
+        return 0, 0
+    if len(info) < _BYTES_ACKED_AT + 8:
+        return 0, 0
+    acknowledged: int = struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0]
+    unsent: int = struct.unpack("=i", waiting)[0]
+    return acknowledged, unsent

@@ -111,11 +111,12 @@ def test_listeners_that_cannot_serve_are_refused(text: str, words: str) -> None:
     ("extra", "words"),
     [
         ("bind_to_port: false", "bind_to_port"),
-        ("default_filter_chain: {}", "only one filter chain"),
+        ("default_filter_chain: {}", "no filters"),
         (
-            "listener_filters: [{name: p, typed_config: {'@type': PROXY}}]",
+            "listener_filters: [{name: p, typed_config: {'@type': PROXY, rules: [{tlv_type: 2}]}}]",
             "not supported",
         ),
+        ("listener_filters: [{name: envoy.filters.listener.proxy_protocol}]", "not supported"),
         ("transparent: true", "not supported"),
         (
             "additional_addresses: [{address: {socket_address: {address: 127.0.0.1, port_value: 1}}}]",
@@ -128,7 +129,7 @@ def test_listener_features_that_change_traffic_are_refused(extra: str, words: st
     assert any(words in str(entry) for entry in problems(minimal(listener=extra.replace("PROXY", PROXY))))
 
 
-def test_downstream_tls_is_refused_and_not_served_in_the_clear() -> None:
+def test_tls_without_a_certificate_is_refused_and_not_served_in_the_clear() -> None:
     """Ignoring it would serve plain HTTP on a port meant for HTTPS."""
     text = minimal().replace(
         "    - filters:",
@@ -136,14 +137,13 @@ def test_downstream_tls_is_refused_and_not_served_in_the_clear() -> None:
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}}\n      filters:",
     )
 
-    assert "TLS on a listener is not supported yet" in problem(text).problem
+    assert "needs a certificate" in problem(text).problem
 
 
 @pytest.mark.parametrize(
     "extra",
     [
         "codec_type: HTTP2",
-        "forward_client_cert_details: FORWARD_ONLY",
         "upgrade_configs: [{upgrade_type: websocket}]",
     ],
 )

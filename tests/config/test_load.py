@@ -253,7 +253,6 @@ def test_tuning_without_effect_is_a_warning_with_its_line() -> None:
     "text",
     [
         "dynamic_resources: {ads_config: {}}",
-        "static_resources: {secrets: [{name: a}]}",
         "header_prefix: x-a",
         "hds_config: {}",
     ],

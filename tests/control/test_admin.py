@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from fastproxy import logs
+from fastproxy.config import TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
@@ -15,6 +16,7 @@ from fastproxy.control.jwks_report import report_jwks
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import bind_admin_socket
+from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.stats import Histogram
@@ -79,6 +81,9 @@ class FakeView:
             last_trigger="SIGHUP",
             last_error=("f.yaml:3: a.b: not supported",),
         )
+
+    def tls(self) -> TlsState:
+        return TlsState(TlsUpdate({}, {}), 1, "")
 
     def config_dump(self) -> dict[str, Any]:
         return {"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"}]}

@@ -112,9 +112,9 @@ def test_every_rule_has_a_test_that_it_finds_something(rule: Rule) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_published_configurations_pass(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_configurations_pass(path: Path, monkeypatch: pytest.MonkeyPatch, started_in: Path) -> None:
     """They are copied into production; what lint would say about them is right or silenced with a reason."""
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(started_in)
 
     found = lint(load_config(Path("configs") / path.name))
 

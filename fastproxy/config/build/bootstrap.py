@@ -3,9 +3,13 @@
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.key_sources import check_provider_keys
 from fastproxy.config.build.listeners import build_listener
+from fastproxy.config.build.overload import build_connection_limit
 from fastproxy.config.build.runtime_keys import build_runtime_keys
+from fastproxy.config.build.secrets import Secrets
+from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.problems import quote
 from fastproxy.config.settings import AdminSettings, NodeSettings, ProxySettings
 from fastproxy.config.view import View
@@ -16,7 +20,8 @@ from fastproxy.upstream.settings import ClusterSettings
 def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySettings:
     """Build everything, then report every field that nobody read.
 
-    `read_key_files`: False leaves watched `local_jwks` files unread, for a worker gets their keys by message.
+    `read_key_files`: False leaves watched files (`local_jwks`, certificates of listeners) unread, for a worker gets
+    their content by message.
     """
     context = BuildContext(runtime=build_runtime_keys(bootstrap), read_key_files=read_key_files)
     bootstrap.unsupported(
@@ -25,9 +30,8 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
         "Use static_resources",
     )
     static = bootstrap.child_or_empty("static_resources")
-    static.unsupported(
-        "secrets", "named secrets are not supported yet", "Put certificates into the TLS context"
-    )
+    files = TlsFiles(given=None if read_key_files else {})
+    context.tls = TlsSources(files, Secrets(static, files))
     clusters = _build_clusters(static, context)
     context.cluster_names = frozenset(cluster.name for cluster in clusters)
     admin = _build_admin(bootstrap)
@@ -40,8 +44,11 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
         clusters=clusters,
         admin=admin,
         node=NodeSettings(node.text("id"), node.text("cluster")),
+        max_downstream_connections=build_connection_limit(bootstrap, context.runtime),
         jwks_snapshot_dir=context.runtime.snapshot_dir,
+        tls_files=files.contents,
     )
+    context.tls.secrets.sweep()
     bootstrap.sweep()
     return settings
 

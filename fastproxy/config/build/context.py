@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass, field
 
+from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.runtime_keys import RuntimeKeys
 
 
@@ -16,6 +17,8 @@ class BuildContext:
     """False when a cluster has no readable name: references to clusters can then not be judged."""
     default_tls: ssl.SSLContext | None = None
     """TLS with default settings, built once: reading the system's roots takes milliseconds."""
+    tls: TlsSources | None = None
+    """Where the certificates of listeners come from; set before a listener is built."""
     read_key_files: bool = True
     """False in a worker: the control plane sends it the content of watched `local_jwks` files."""
     fetched_providers: set[str] = field(default_factory=set)

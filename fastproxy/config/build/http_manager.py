@@ -10,7 +10,7 @@ from fastproxy.config.build.local_reply import build_local_replies
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.routes import build_route_config
 from fastproxy.config.view import View
-from fastproxy.listener.settings import HttpConnectionManagerSettings
+from fastproxy.listener.settings import ForwardClientCert, HttpConnectionManagerSettings
 from fastproxy.router.settings import RouteConfigurationSettings
 
 HTTP_CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -50,6 +50,8 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         default_host_for_http_10=http1.text("default_host_for_http_10"),
         normalize_path=manager.flag_or("normalize_path", default=False),
         merge_slashes=manager.flag("merge_slashes"),
+        forward_client_cert=ForwardClientCert[manager.choice("forward_client_cert_details")],
+        client_cert_details=_build_cert_details(manager),
         suppress_envoy_headers=filters.suppress_envoy_headers,
         config_path=manager.path,
     )
@@ -59,10 +61,19 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
     return None if routes is None else settings
 
 
+def _build_cert_details(manager: View) -> frozenset[str]:
+    details = manager.child("set_current_client_cert_details")
+    if details is None:
+        return frozenset()
+    found = {name for name in ("cert", "chain", "dns", "uri") if details.flag(name)}
+    if details.flag_or("subject", default=False):
+        found.add("subject")
+    return frozenset(found)
+
+
 def _check_choices(manager: View) -> None:
     """Enums of which only some values are supported."""
     manager.only("codec_type", ("AUTO", "HTTP1"), "HTTP/1 is served; use AUTO or HTTP1")
-    manager.only("forward_client_cert_details", ("SANITIZE",))
 
 
 def _build_routes(

@@ -2,33 +2,29 @@
 
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.context import BuildContext
-from fastproxy.config.build.http_manager import HTTP_CONNECTION_MANAGER, build_http_manager
-from fastproxy.config.build.tls import RAW_BUFFER
-from fastproxy.config.problems import quote
+from fastproxy.config.build.filter_chains import build_filter_chain, build_filter_chains
+from fastproxy.config.build.listener_filters import build_listener_filters
 from fastproxy.config.view import View
-from fastproxy.listener.settings import FilterChainSettings, HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import ListenerSettings, TlsInspectorSettings
 
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
 _DEFAULT_BACKLOG = 1024
-_LISTENER_FILTERS = "envoy.extensions.filters.listener."
-# They only look at the first bytes of a connection, for filter chains to be chosen by.
-_INSPECTORS = frozenset(
-    {
-        f"{_LISTENER_FILTERS}tls_inspector.v3.TlsInspector",
-        f"{_LISTENER_FILTERS}http_inspector.v3.HttpInspector",
-    }
-)
-_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+#: Envoy's, for listener filters that wait for a peer.
+_DEFAULT_FILTERS_TIMEOUT_S = 15.0
 
 
 def build_listener(view: View, context: BuildContext) -> ListenerSettings | None:
     """Build one listener; None when it cannot serve anything (reported)."""
-    for entry in view.children("listener_filters"):
-        _check_listener_filter(entry)
+    filters = build_listener_filters(view)
     if not view.flag_or("bind_to_port", default=True):
         view.error("bind_to_port: false is not supported", "Remove it", field="bind_to_port")
-    chain = _build_chain(view, context)
+    chains = build_filter_chains(view, context)
+    default = view.child("default_filter_chain")
+    default_chain = None if default is None else build_filter_chain(default, context)
     name = view.text("name")
+    ignores_global = view.flag("ignore_global_conn_limit")
+    timeout_s = view.duration_s("listener_filters_timeout", _DEFAULT_FILTERS_TIMEOUT_S)
+    continues = view.flag("continue_on_listener_filters_timeout")
     buffer_bytes = view.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES)
     backlog = view.integer_or("tcp_backlog_size", _DEFAULT_BACKLOG)
     address = build_address(view)
@@ -41,95 +37,39 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         return None
     host, port, socket = address
     ipv4_compat = socket.flag("ipv4_compat")
-    if not check_ip(socket, host) or chain is None:
+    if not check_ip(socket, host) or (not chains and default_chain is None):
         return None
-    return ListenerSettings(
-        # Envoy makes up a random name; this one is the same in every worker.
-        name=name or f"listener_{host}_{port}",
+    # Envoy makes up a random name; this one is the same in every worker.
+    name = name or f"listener_{host}_{port}"
+    settings = ListenerSettings(
+        name=name,
         host=host,
         port=port,
-        filter_chains=(chain,),
+        filter_chains=chains,
+        default_filter_chain=default_chain,
+        listener_filters=filters,
+        listener_filters_timeout_s=timeout_s,
+        continues_on_listener_filters_timeout=continues,
+        max_connections=context.runtime.read_count(f"envoy.resource_limits.listener.{name}.connection_limit"),
+        counts_globally=not ignores_global,
         buffer_limit_bytes=buffer_bytes,
         tcp_backlog=backlog,
         ipv4_compat=ipv4_compat,
         config_path=view.path,
     )
+    _warn_of_blind_matches(view, settings)
+    return settings
 
 
-def _build_chain(view: View, context: BuildContext) -> FilterChainSettings | None:
-    view.unsupported("default_filter_chain", "only one filter chain is supported yet", "Use filter_chains")
-    chains = view.children("filter_chains")
-    if not chains:
-        if not view.has("default_filter_chain"):
-            view.error("no filter chains specified", "Add filter_chains with an HTTP connection manager")
-        return None
-    for chain in chains[1:]:
-        chain.error("only one filter chain per listener is supported yet", "Use another listener for it")
-        chain.accept(*(field.name for field, _ in chain.message.ListFields()))
-    chain = chains[0]
-    name = chain.text("name")
-    # Matching everything is what an empty one says; a condition inside is reported, for nobody reads it.
-    chain.child("filter_chain_match")
-    _check_transport(chain)
-    network = _build_filters(chain, context)
-    return None if network is None else FilterChainSettings(network, name)
-
-
-def _check_transport(chain: View) -> None:
-    socket = chain.child("transport_socket")
-    if socket is None:
+def _warn_of_blind_matches(view: View, settings: ListenerSettings) -> None:
+    """Without the inspector nobody knows a server name, and a chain that asks for one serves nothing (as in Envoy)."""
+    if any(isinstance(one, TlsInspectorSettings) for one in settings.listener_filters):
         return
-    name = socket.text("name")
-    config = socket.typed("typed_config")
-    kind = config.type_name if config is not None else name
-    if kind == RAW_BUFFER or (config is None and name.endswith("raw_buffer")):
-        return
-    if config is not None:
-        config.accept(*(field.name for field, _ in config.message.ListFields()))
-    chain.error(
-        f"TLS on a listener is not supported yet ({quote(kind)})",
-        "Remove transport_socket, and let something in front of FastProxy end TLS",
-        field="transport_socket",
-    )
-
-
-def _build_filters(chain: View, context: BuildContext) -> HttpConnectionManagerSettings | None:
-    filters = chain.children("filters")
-    if not filters:
-        chain.error("the filter chain has no filters", f"Add {HTTP_CONNECTION_MANAGER}", field="filters")
-        return None
-    found = None
-    for index, entry in enumerate(filters):
-        name = entry.text("name")
-        config = entry.typed("typed_config")
-        if config is None:
-            if not entry.has("typed_config"):
-                entry.error(
-                    f"the network filter {quote(name)} has no typed_config",
-                    f'Add typed_config: {{"@type": type.googleapis.com/{HTTP_CONNECTION_MANAGER}, ...}}',
-                )
-        elif config.type_name == HTTP_CONNECTION_MANAGER and index == len(filters) - 1:
-            found = build_http_manager(config, context)
-        else:
-            config.accept(*(field.name for field, _ in config.message.ListFields()))
-            entry.error(
-                "nothing may follow the HTTP connection manager"
-                if config.type_name == HTTP_CONNECTION_MANAGER
-                else f"the network filter {config.type_name} is not supported"
-                + (" yet" if config.type_name == _TCP_PROXY else ""),
-                f"FastProxy has {HTTP_CONNECTION_MANAGER}",
+    for index, chain in enumerate(settings.filter_chains):
+        match = chain.match
+        if match.server_names or match.transport_protocol or match.application_protocols:
+            view.warn(
+                f"filter_chains[{index}] never matches: server names and protocols are unknown without tls_inspector",
+                "Add the listener filter envoy.filters.listener.tls_inspector",
+                field="filter_chains",
             )
-    return found
-
-
-def _check_listener_filter(entry: View) -> None:
-    name = entry.text("name")
-    config = entry.typed("typed_config")
-    kind = config.type_name if config is not None else name
-    if config is not None:
-        config.accept(*(field.name for field, _ in config.message.ListFields()))
-    if kind in _INSPECTORS:
-        entry.accept("filter_disabled")
-        entry.warn("has no effect: there is one filter chain, and nothing to choose by")
-    elif not entry.has("config_discovery"):
-        entry.error(f"the listener filter {quote(kind)} is not supported", "Remove it")

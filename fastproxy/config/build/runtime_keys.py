@@ -111,6 +111,17 @@ class RuntimeKeys:
                 field="static_layer",
             )
 
+    def read_count(self, key: str) -> int | None:
+        """The value of one of Envoy's own keys that is a count; None if it is not set, or wrong (reported)."""
+        value = self.read(key)
+        if value is None:
+            return None
+        number = _number(value)
+        if number is None or not number.is_integer() or not 0 <= number < 1 << 32:
+            _wrong(self.foreign[key].layer, key, "must be a whole number, 0 or more")
+            return None
+        return int(number)
+
 
 def build_runtime_keys(bootstrap: View) -> RuntimeKeys:
     """Read `layered_runtime`; a later layer overrides an earlier one."""

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 
 from fastproxy import logs
 from fastproxy.control.admin import pages
+from fastproxy.control.admin.certs_page import certs_json
 from fastproxy.control.admin.prometheus import ScopeNames
 from fastproxy.control.admin.replies import HTML, BadAdminRequest, json_reply, text_reply
 from fastproxy.control.admin.stats_page import prometheus_reply, select_stats, stats_page
@@ -48,6 +49,7 @@ class AdminServer:
         self._requests = StatsSink()
         self._commands = {
             "/": _Command("Admin home page", self._home),
+            "/certs": _Command("certificates of listeners: names, expiry, last error", self._certs),
             "/clusters": _Command("upstream cluster status", self._clusters),
             "/config_dump": _Command("dump current configuration", self._config_dump),
             "/help": _Command("print out list of admin commands", self._help),
@@ -140,6 +142,9 @@ class AdminServer:
     async def _prometheus(self, request: web.Request) -> web.Response:
         stats = select_stats(request, await self._view.collect_stats())
         return prometheus_reply(stats, scope_names(self._view))
+
+    async def _certs(self, _request: web.Request) -> web.Response:
+        return json_reply(certs_json(self._view))
 
     async def _clusters(self, request: web.Request) -> web.Response:
         stats = await self._view.collect_stats()

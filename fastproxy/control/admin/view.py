@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 
@@ -99,6 +100,10 @@ class AdminView(Protocol):
 
     def reload_status(self) -> ReloadStatus:
         """How reloads went."""
+        ...
+
+    def tls(self) -> TlsState:
+        """The certificates of every listener."""
         ...
 
     def config_dump(self) -> dict[str, Any]:

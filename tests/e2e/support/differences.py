@@ -53,6 +53,12 @@ TWO_HOSTS = Difference(
     "400",
     "RFC 9112 section 3.2 demands 400 (S51)",
 )
+SNI_CASE = Difference(
+    "sni-case",
+    "shows its default certificate when the server name comes in capital letters",
+    "shows the certificate of that name",
+    "RFC 6066 section 3: host names are compared without regard to case",
+)
 HEAD_LOCAL_REPLY = Difference(
     "head-local-reply",
     "a HEAD request's local reply without body says `transfer-encoding: chunked`",

@@ -1,0 +1,79 @@
+"""TLS on listeners, built again from a running configuration when one of its files has changed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from google.protobuf.message import DecodeError
+
+from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, TlsSources, build_downstream_tls
+from fastproxy.config.build.secrets import Secrets
+from fastproxy.config.build.tls_files import TlsFiles
+from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog
+from fastproxy.config.schema import Bootstrap
+from fastproxy.config.view import View
+from fastproxy.listener.tls.certificates import read_authorities, read_own_certificate
+from fastproxy.listener.tls.settings import DownstreamTlsSettings, OwnCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class TlsUpdate:
+    """The TLS of every listener as it is now."""
+
+    chains: dict[tuple[int, int], DownstreamTlsSettings]
+    """By listener and filter chain, both as positions: in `ProxySettings.listeners` and `ListenerSettings.chains()`."""
+    files: dict[str, bytes] = field(repr=False)
+    """What was read, by file name; keys are among it."""
+
+
+def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> TlsUpdate:
+    """Build the TLS settings of all listeners from a `Bootstrap` that was loaded before.
+
+    Args:
+        bootstrap: serialised.
+        files: the content of every file that they name; None: read and try them. A chain that needs a file which is
+            not among them comes back without certificates.
+
+    Raises:
+        ConfigError: a file cannot be read, or does not fit the others. No message quotes what a file holds.
+    """
+    message = Bootstrap()
+    try:
+        message.ParseFromString(bootstrap)
+    except DecodeError as exc:
+        raise ConfigError((ConfigProblem("", None, "", "not a serialised Bootstrap message"),)) from exc
+    problems = ProblemLog()
+    static = View(message, Place("", None), "", problems).child_or_empty("static_resources")
+    reader = TlsFiles(given=files)
+    sources = TlsSources(reader, Secrets(static, reader))
+    found = {}
+    for position, listener in enumerate(static.children("listeners")):
+        chains = list(listener.children("filter_chains"))
+        default = listener.child("default_filter_chain")
+        if default is not None:
+            chains.append(default)
+        for index, chain in enumerate(chains):
+            socket = chain.child("transport_socket")
+            config = None if socket is None else socket.typed("typed_config")
+            if config is not None and config.type_name == DOWNSTREAM_TLS:
+                found[position, index] = build_downstream_tls(config, sources)
+    problems.raise_if_failed()
+    return TlsUpdate(found, reader.contents)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What the certificates of one filter chain say."""
+
+    own: tuple[tuple[str, OwnCertificate], ...]
+    """With where each came from."""
+    authorities: tuple[OwnCertificate, ...]
+    """Whom client certificates are verified against."""
+
+
+def read_certificates(tls: DownstreamTlsSettings) -> CertificateFacts:
+    """Read the certificates of one filter chain; they have been tried before."""
+    trusted = tls.validation.trusted_ca
+    return CertificateFacts(
+        tuple((one.origin, read_own_certificate(one.chain)) for one in tls.certificates),
+        () if trusted is None else read_authorities(trusted),
+    )
