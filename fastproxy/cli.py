@@ -146,6 +146,15 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
 @click.option(
     "--admin-address-path", default="", metavar="FILE", help="Write the bound admin address to FILE."
 )
+@click.option(
+    "--watch-config", is_flag=True, help="Reload when the content of the configuration file changes."
+)
+@click.option(
+    "--upgrade-socket",
+    default="",
+    metavar="PATH",
+    help="Take over from the process that listens on this Unix socket, if one does; then listen on it.",
+)
 @click.option("--service-node", default="", metavar="ID", help="Replaces node.id.")
 @click.option("--service-cluster", default="", metavar="NAME", help="Replaces node.cluster.")
 @click.option("--allow-unknown-static-fields", "--allow-unknown-fields", "allow_unknown_fields", is_flag=True)
@@ -167,6 +176,8 @@ def cli(ctx: click.Context, /, **flags: Any) -> None:
         click.echo(ctx.get_help(), err=True)
         click.echo("\nError: give a configuration with -c FILE, or one of the commands above.", err=True)
         ctx.exit(2)
+    if flags["watch_config"] and flags["config_path"] is None:
+        raise click.UsageError("--watch-config needs a file to watch: give one with -c FILE.")
     ctx.exit(_serve_or_validate(flags))
 
 
@@ -189,12 +200,17 @@ def _serve_or_validate(flags: dict[str, Any]) -> int:
             log_path=flags["log_path"],
             admin_address_path=flags["admin_address_path"],
             config_path=str(flags["config_path"] or ""),
+            watch_path=flags["config_path"] if flags["watch_config"] else None,
+            upgrade_path=flags["upgrade_socket"],
+            successor_argv=tuple(sys.orig_argv),
             command_line={
                 "service_node": flags["service_node"],
                 "service_cluster": flags["service_cluster"],
                 # Its text may hold secrets; that there was one is enough to know.
                 "config_yaml": "(given)" if flags["config_yaml"] else "",
                 "allow_unknown_static_fields": flags["allow_unknown_fields"],
+                "watch_config": flags["watch_config"],
+                "upgrade_socket": flags["upgrade_socket"],
             },
         ),
     )

@@ -55,6 +55,8 @@ TESTED_BY = {
     "match/query.py": "match/test_request.py",
     "ipc/codec.py": "ipc/test_channel.py",
     "control/generation.py": "control/test_reload.py",
+    "control/inheritance.py": "control/test_activation.py",
+    "control/succession.py": "e2e/test_upgrade.py",
     "control/reload_status.py": "control/test_reload.py",
     "ipc/messages.py": "ipc/test_channel.py",
     # The steps from a file to settings are tested from the file: what counts is the message and the line.

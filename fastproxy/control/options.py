@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 #: `-P`: a file called `http.py` in the directory where the operator stands must not become part of the proxy.
 WORKER_ARGV = (sys.executable, "-P", "-m", "fastproxy.worker")
@@ -20,10 +21,16 @@ class ControlOptions:
     """File that gets the bound `host:port` of the admin interface (`--admin-address-path`)."""
     config_path: str = ""
     """For `/server_info` and messages only; the configuration is already loaded."""
+    watch_path: Path | None = None
+    """File whose changes cause a reload (`--watch-config`)."""
+    upgrade_path: str = ""
+    """Unix socket by which a new process takes over (`--upgrade-socket`); empty: none can."""
+    successor_argv: tuple[str, ...] = ()
+    """The command that SIGUSR2 starts: this process's own."""
     warnings: tuple[str, ...] = ()
     """Warnings of the configuration, logged once at the start."""
     worker_argv: tuple[str, ...] = WORKER_ARGV
-    """The worker's command; the channel's descriptor number is appended."""
+    """The worker's command; the descriptors of channel and handover are appended."""
     worker_start_timeout_s: float = 60.0
     """A worker that is not ready by then is replaced. Generous: a cold disk or a busy machine is no fault."""
     reload_timeout_s: float = 60.0

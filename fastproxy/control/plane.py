@@ -11,6 +11,7 @@ SIGHUP reloads (`control/reload.py`): what belongs to one configuration is in `g
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
@@ -24,6 +25,7 @@ from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
 from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.generation import Configuration, ControlServices, Generation
+from fastproxy.control.notify import notify, reloading
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
 from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused
@@ -35,9 +37,11 @@ from fastproxy.control.sockets import (
     open_listener_sockets,
 )
 from fastproxy.control.stats_collector import StatsCollector
+from fastproxy.control.succession import Succession
 from fastproxy.control.supervisor import Supervisor
 from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
+from fastproxy.control.watch import ConfigWatcher
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
@@ -57,7 +61,9 @@ _log = logging.getLogger("fastproxy")
 _T = TypeVar("_T")
 #: After SIGTERM a connection that was used within this time stays open for it: the next request may be on its way.
 _IDLE_GRACE_S = 1.0
-_HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+#: The same when a successor serves: nobody waits for the end, so more of the requests on their way are met.
+_REPLACED_IDLE_GRACE_S = 5.0
+_HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class ControlPlane:
@@ -94,6 +100,18 @@ class ControlPlane:
         self.services = ControlServices(options, self._supervisor.broadcast, self._on_endpoints, lookup)
         self.generation = Generation(1, Configuration(settings, bootstrap), (), self.services)
         self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load)
+        self._watcher = (
+            None
+            if options.watch_path is None
+            else ConfigWatcher(options.watch_path, lambda: self._reloader.request("the file has changed"))
+        )
+        self._admin_socket: socket.socket | None = None
+        self._succession = Succession(
+            options,
+            listeners=lambda: self.generation.sockets,
+            admin=self._admin_for_successor,
+            on_replaced=self._on_replaced,
+        )
 
     @property
     def settings(self) -> ProxySettings:
@@ -132,10 +150,16 @@ class ControlPlane:
         for warning in self._options.warnings:
             _log.warning("%s", warning)
         _log.info("ML-DSA signatures: %s", describe_availability())
-        self.generation.sockets = open_listener_sockets(self.settings.listeners, self._options.concurrency)
+        inheritance = await self._succession.inherit(self.settings)
+        self.generation.sockets = open_listener_sockets(
+            self.settings.listeners,
+            self._options.concurrency,
+            passed_on=inheritance.take_listeners(self.settings),
+        )
         for sockets in self.generation.sockets:
             _log.info("listener '%s' on %s", sockets.settings.name, sockets.address)
-        await self._start_admin()
+        if not self._succession.has_predecessor:
+            await self._start_admin()
         self._supervisor.start()
         if await self._unless_stopped(self.generation.warm_up()) is None:
             return False
@@ -149,9 +173,26 @@ class ControlPlane:
             raise StartupError(f"no worker could start: {failure}")
         self._state = ServerState.LIVE
         self._initialization_ms = (clock.monotonic() - self._started_at) * 1000
+        if self._succession.has_predecessor:
+            # Not before: /ready of the two would contradict each other, on one address.
+            await self._start_admin()
+        await self._succession.begin()
         self._reloader.start()
+        if self._watcher is not None:
+            self._watcher.start()
+        notify("READY=1", f"MAINPID={os.getpid()}", "STATUS=serving")
         _log.info("starting main dispatch loop")
         return True
+
+    def _admin_for_successor(self) -> tuple[tuple[str, int], socket.socket] | None:
+        admin = self.settings.admin
+        if admin is None or self._admin_socket is None:
+            return None
+        return (admin.host, admin.port), self._admin_socket
+
+    def _on_replaced(self, pid: int) -> None:
+        notify(f"MAINPID={pid}")
+        self.request_shutdown(f"process {pid} has taken over")
 
     async def _unless_stopped(self, step: Coroutine[Any, Any, _T]) -> _T | None:
         """Await a step of the start; None if the request to stop came first, and the step was given up."""
@@ -167,7 +208,9 @@ class ControlPlane:
         if admin is None:
             return
         warn_if_exposed(admin.host)
-        sock = bind_admin_socket(admin.host, admin.port)
+        sock = self._succession.inheritance.take_admin(admin) or bind_admin_socket(admin.host, admin.port)
+        # The server closes what it gets; a successor may want it later.
+        self._admin_socket = sock.dup()
         self._admin = AdminServer(self)
         await self._admin.start(sock)
         address = format_address(admin.host, sock.getsockname()[1])
@@ -177,11 +220,16 @@ class ControlPlane:
 
     async def _drain(self) -> None:
         self._state = ServerState.DRAINING
-        await self._reloader.stop()
+        await self._stop_changing()
+        if self._succession.is_replaced:
+            if self._admin is not None:
+                # The successor answers on the same address.
+                await self._admin.stop()
+        else:
+            notify("STOPPING=1")
         self.generation.close_sockets()
-        drain = spawn(
-            self._supervisor.drain(self._options.drain_time_s, idle_grace_s=_IDLE_GRACE_S), name="drain"
-        )
+        grace_s = _REPLACED_IDLE_GRACE_S if self._succession.is_replaced else _IDLE_GRACE_S
+        drain = spawn(self._supervisor.drain(self._options.drain_time_s, idle_grace_s=grace_s), name="drain")
         killed = spawn(self._killed.wait(), name="kill-requested")
         await asyncio.wait((drain, killed), return_when=asyncio.FIRST_COMPLETED)
         await cancel_and_wait(killed)
@@ -190,8 +238,17 @@ class ControlPlane:
         if not await drain:
             _log.warning("requests were still in flight when the workers ended")
 
-    async def _shut_down(self) -> None:
+    async def _stop_changing(self) -> None:
+        """No reload and no successor from here on."""
+        if self._watcher is not None:
+            await self._watcher.stop()
         await self._reloader.stop()
+        await self._succession.stop()
+        if self._admin_socket is not None:
+            self._admin_socket.close()
+
+    async def _shut_down(self) -> None:
+        await self._stop_changing()
         self.generation.close_sockets()
         await self._supervisor.kill()
         await self.generation.stop()
@@ -206,9 +263,14 @@ class ControlPlane:
             loop.add_signal_handler(number, self.request_shutdown, number.name)
         loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.request, signal.SIGHUP.name)
+        loop.add_signal_handler(signal.SIGUSR2, self._succession.start_successor)
 
     def on_reload(self, *, begins: bool) -> None:
-        """A reload begins, or has ended (ReloadHost)."""
+        """A reload begins, or has ended one way or the other (ReloadHost)."""
+        if begins:
+            notify(*reloading(), "STATUS=reloading")
+        else:
+            notify("READY=1", f"STATUS=serving, generation {self.generation.number}")
 
     # ---- what the supervisor asks (WorkerHost)
     # -------------------------------------------------------------------

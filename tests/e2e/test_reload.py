@@ -131,6 +131,27 @@ async def test_s58_a_bad_file_keeps_the_old_policy_and_says_why(
     assert '"8"' in proxy.admin("/config_dump")[1]
 
 
+async def test_a_watched_file_is_reloaded_when_its_content_changes(
+    start_fastproxy: StartFastProxy, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Kubernetes swaps a symlink on the path; an editor renames a new file over the old one. Both must be seen."""
+    reloadable = Reloadable(start_fastproxy, upstream, "--watch-config")
+    new = write_config(reloadable.config(1), tmp_path / "new.yaml")
+    new.rename(reloadable.path)
+    status = await reloadable.outcome({"succeeded": 0, "failed": 0})
+    assert status["generation"] == 2
+
+    target = write_config(reloadable.config(2), tmp_path / "target.yaml")
+    link = tmp_path / "link.yaml"
+    link.symlink_to(target)
+    link.rename(reloadable.path)
+    status = await reloadable.outcome({"succeeded": 1, "failed": 0})
+    assert status["generation"] == 3
+    async with LoadClient(reloadable.proxy.ports["plain"], path="/number") as load:
+        await load.answered(5)
+    assert load.report.bodies == {b"2"}
+
+
 async def test_a_worker_that_is_killed_under_load_loses_only_what_it_was_serving(
     start_fastproxy: StartFastProxy, upstream: ScriptedUpstream
 ) -> None:

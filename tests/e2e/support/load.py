@@ -48,6 +48,10 @@ class LoadClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Let every client finish its request, and end."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
 
