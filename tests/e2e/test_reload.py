@@ -7,12 +7,14 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.config.test_tls import make_pair
 from tests.e2e.conftest import StartFastProxy
 from tests.e2e.support.load import LoadClient
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, resident_bytes, workers_of, write_config
@@ -150,6 +152,58 @@ async def test_a_watched_file_is_reloaded_when_its_content_changes(
     async with LoadClient(reloadable.proxy.ports["plain"], path="/number") as load:
         await load.answered(5)
     assert load.report.bodies == {b"2"}
+
+
+async def test_tls_connections_outlive_a_reload_and_other_tls_settings_drain_them(
+    start_fastproxy: StartFastProxy, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """A handshake costs a hundred requests; but a connection must not outlive the terms that it was made under."""
+    chain, key = make_pair(tmp_path)
+
+    def tls_config(number: int, version: str) -> Config:
+        config = reloadable.config(number)
+        add_tls(config, version)
+        return config
+
+    def add_tls(config: Config, version: str) -> None:
+        config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                "common_tls_context": {
+                    "tls_params": {"tls_minimum_protocol_version": version},
+                    "tls_certificates": [
+                        {"certificate_chain": {"filename": str(chain)}, "private_key": {"filename": str(key)}}
+                    ],
+                },
+            },
+        }
+
+    async def get() -> tuple[bytes, bytes]:
+        writer.write(b"GET /number HTTP/1.1\r\nhost: a\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return head, await reader.readexactly(length)
+
+    reloadable = Reloadable(start_fastproxy, upstream)
+    assert (await reloadable.reload(tls_config(1, "TLSv1_2")))["generation"] == 2
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(chain)
+    reader, writer = await asyncio.open_connection("127.0.0.1", reloadable.ports["plain"], ssl=context)
+    assert (await get())[1] == b"1"
+    assert (await reloadable.reload(tls_config(2, "TLSv1_2")))["generation"] == 3
+    head, body = await get()
+    assert body == b"2"
+    assert b"connection: close" not in head
+
+    assert (await reloadable.reload(tls_config(3, "TLSv1_3")))["generation"] == 4
+    head, body = await get()
+    assert body == b"2", "what is drained ends by the rules it has"
+    assert b"connection: close" in head
+    assert await reader.read() == b""
+    writer.close()
+    assert "Traceback" not in reloadable.proxy.log()
 
 
 async def test_a_worker_that_is_killed_under_load_loses_only_what_it_was_serving(

@@ -166,3 +166,32 @@ def test_sockets_of_a_service_manager_are_used(upstream: ScriptedUpstream, tmp_p
         assert b"LISTEN_" not in environment
     finally:
         proxy.stop()
+
+
+async def test_a_service_manager_is_told_how_it_goes(
+    start_fastproxy: StartFastProxy,
+    upstream: ScriptedUpstream,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ready, reloading, the process that is the main one after an upgrade, stopping: systemd relies on each."""
+    path = str(tmp_path / "upgrade.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify.sock"))
+        manager.settimeout(PATIENCE_S)
+
+        async def told() -> list[str]:
+            return (await asyncio.to_thread(manager.recv, 4096)).decode().split("\n")
+
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify.sock"))
+        proxy = start_fastproxy(simple_template(upstream.port), "--upgrade-socket", path)
+        assert (await told())[:2] == ["READY=1", f"MAINPID={proxy.process.pid}"]
+        proxy.process.send_signal(signal.SIGHUP)
+        assert (await told())[0] == "RELOADING=1"
+        assert (await told())[0] == "READY=1"
+        with successor(proxy, "--upgrade-socket", path) as new:
+            heard = {line for _ in range(2) for line in await told() if line.startswith("MAINPID=")}
+            assert heard == {f"MAINPID={new.process.pid}"}
+            assert await ended(proxy.process) == 0
+            new.process.terminate()
+            assert await told() == ["STOPPING=1"]
