@@ -13,7 +13,7 @@ provider nor its key source has changed (S29, S58).
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
@@ -35,10 +35,13 @@ from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.router.router import Router
+from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
+from fastproxy.upstream.circuit_breaker import RowOf
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.settings import (
     Address,
+    ClusterSettings,
     DiscoveredEndpoint,
     EndpointTraits,
     HealthStatus,
@@ -76,6 +79,27 @@ class AccessLogFiles:
             self._files.pop(path).close()
 
 
+class CountShares:
+    """The part of a worker in what all workers count together."""
+
+    def __init__(self, counts: SharedCounts, blocks: Mapping[str, int], worker_id: int) -> None:
+        """Share `counts`, of which each cluster in `blocks` has the rows from there on."""
+        self._counts = counts
+        self._blocks = blocks
+        self.worker_id = worker_id
+
+    def of_cluster(self, name: str) -> RowOf | None:
+        """The rows of a cluster; None: it has none, and counts alone."""
+        first = self._blocks.get(name)
+        return None if first is None else lambda index: self._counts.row(first + index)
+
+
+def _build_cluster(settings: ClusterSettings, shares: CountShares | None) -> Cluster:
+    if shares is None:
+        return Cluster(settings)
+    return Cluster(settings, row_of=shares.of_cluster(settings.name), worker_id=shares.worker_id)
+
+
 class Runtime:
     """One configuration at work.
 
@@ -86,6 +110,7 @@ class Runtime:
         concurrency: number of workers, which share out the limits on connections.
         log_files: the worker's access log files.
         ask: tells the control plane that a request needs fresher keys of a source.
+        shares: what clusters count together with those of other workers; None if there are none.
         previous: the runtime that this one may replace.
         kept_sources: key sources whose keys, and the verdicts made by them, stay in force.
 
@@ -102,6 +127,7 @@ class Runtime:
         concurrency: int = 1,
         log_files: AccessLogFiles,
         ask: Callable[[str], None],
+        shares: "CountShares | None" = None,
         previous: "Runtime | None" = None,
         kept_sources: Collection[str] = (),
     ) -> None:
@@ -122,7 +148,7 @@ class Runtime:
         self.clusters: dict[str, Cluster] = {
             one.name: known[one.name]
             if one.name in known and known[one.name].settings == one
-            else Cluster(one)
+            else _build_cluster(one, shares)
             for one in settings.clusters
         }
         earlier: tuple[Listener, ...] = () if previous is None else previous.listeners
@@ -174,6 +200,8 @@ class Runtime:
             self.clusters,
             suppress_envoy_headers=http.suppress_envoy_headers,
             identity_headers=identity_headers,
+            loop=self._loop,
+            buffer_limit_bytes=listener.buffer_limit_bytes,
         )
         return HttpConnectionManager(
             listener,

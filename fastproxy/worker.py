@@ -45,7 +45,8 @@ from fastproxy.ipc.messages import (
     WorkerInit,
     WorkerReady,
 )
-from fastproxy.runtime import AccessLogFiles, Runtime
+from fastproxy.runtime import AccessLogFiles, CountShares, Runtime
+from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
 
@@ -77,13 +78,17 @@ class Worker:
         self._candidate_sockets: list[ListenerSocket] = []
         self._is_committing = False
         """Between Commit and StartServing: what the control plane says is meant for the candidate."""
-        self._runtime = self._build(init.generation, init.bootstrap)
+        self._counts = (
+            SharedCounts(init.counts_fd, init.counts_rows, init.concurrency) if init.counts_fd >= 0 else None
+        )
+        self._runtime = self._build(init.generation, init.bootstrap, init.count_blocks)
         self._first_sockets = init.sockets
 
     def _build(
         self,
         generation: int,
         bootstrap: str,
+        count_blocks: dict[str, int],
         previous: Runtime | None = None,
         kept_sources: tuple[str, ...] = (),
     ) -> Runtime:
@@ -95,6 +100,7 @@ class Worker:
             concurrency=self._concurrency,
             log_files=self._log_files,
             ask=self._ask_for_keys,
+            shares=(None if self._counts is None else CountShares(self._counts, count_blocks, self._id)),
             previous=previous,
             kept_sources=kept_sources,
         )
@@ -178,7 +184,11 @@ class Worker:
         try:
             self._take_sockets(message.sockets)
             self._candidate = self._build(
-                message.generation, message.bootstrap, self._runtime, tuple(message.kept_sources)
+                message.generation,
+                message.bootstrap,
+                message.count_blocks,
+                self._runtime,
+                tuple(message.kept_sources),
             )
         except Exception as error:
             _log.debug("generation %d cannot be prepared", message.generation, exc_info=True)

@@ -79,6 +79,8 @@ TESTED_BY = {
     "config/build/validation_context.py": "config/test_downstream_tls.py",
     "config/build/address.py": "config/test_listeners.py",
     "config/build/bootstrap.py": "config/test_load.py",
+    "config/build/circuit_breakers.py": "config/test_circuit_breakers.py",
+    "config/build/retry_policy.py": "config/test_retry_policy.py",
     "config/build/cluster_reference.py": "config/test_routes.py",
     "config/build/clusters.py": "config/test_clusters.py",
     "config/build/context.py": "config/test_load.py",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastproxy"
 
 #: Base modules: the standard library and each other, nothing else.
-BASE = {"build_info", "errors", "clock", "tasks", "stats", "timers", "logs"}
+BASE = {"build_info", "errors", "clock", "tasks", "stats", "timers", "logs", "shared_counts"}
 
 _DATA_PLANE = {"jwt", "http", "format", "match", "upstream", "router", "filters", "listener"}
 

@@ -15,6 +15,7 @@ from fastproxy.control.dns import DiscoveryService, FamilyLookup
 from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.key_store import KeyStore
 from fastproxy.control.options import ControlOptions
+from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import ListenerSockets, close_all_but
 from fastproxy.control.tls_watcher import TlsWatcher
 from fastproxy.ipc.messages import ClusterEndpoints, ListenerSocket, Prepare, ToWorker, WorkerInit
@@ -43,6 +44,8 @@ class ControlServices:
     on_endpoints: Callable[[ClusterEndpoints], None]
     """A cluster of the generation in force has other addresses."""
     lookup: FamilyLookup
+    memory: SharedMemory
+    """What workers count together."""
 
 
 class Generation:
@@ -69,6 +72,7 @@ class Generation:
         self.bootstrap = configuration.bootstrap
         self.sockets = sockets
         self._options = services.options
+        self._memory = services.memory
         self.discovery: DiscoveryService = DiscoveryService(
             self.settings.clusters,
             services.on_endpoints,
@@ -152,12 +156,19 @@ class Generation:
             log_level,
             self._socket_list(worker_id),
             self.number,
+            self._memory.fd,
+            self._memory.rows,
+            self._memory.blocks_of(self.settings.clusters),
         )
 
     def prepare_message(self, worker_id: int) -> Prepare:
         """Return what makes a worker build this generation beside the one that it serves."""
         return Prepare(
-            self.number, self._encoded_bootstrap(), self._socket_list(worker_id), sorted(self.keys.kept)
+            self.number,
+            self._encoded_bootstrap(),
+            self._socket_list(worker_id),
+            sorted(self.keys.kept),
+            self._memory.blocks_of(self.settings.clusters),
         )
 
     def state(self) -> tuple[ToWorker, ...]:

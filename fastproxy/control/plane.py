@@ -30,6 +30,7 @@ from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
 from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import (
     StartupError,
     bind_admin_socket,
@@ -94,10 +95,13 @@ class ControlPlane:
         self._stop_requested = asyncio.Event()
         self._killed = asyncio.Event()
         self._admin: AdminServer | None = None
-        self._supervisor = Supervisor(self, options)
+        memory = SharedMemory(options.concurrency, settings.clusters)
+        self._supervisor = Supervisor(self, options, memory)
         self._stats = StatsCollector(self._supervisor)
         self.past_stats = StatsSink()
-        self.services = ControlServices(options, self._supervisor.broadcast, self._on_endpoints, lookup)
+        self.services = ControlServices(
+            options, self._supervisor.broadcast, self._on_endpoints, lookup, memory
+        )
         self.generation = Generation(1, Configuration(settings, bootstrap), (), self.services)
         self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load)
         self._watcher = (
@@ -251,6 +255,7 @@ class ControlPlane:
         await self._stop_changing()
         self.generation.close_sockets()
         await self._supervisor.kill()
+        self.services.memory.close()
         await self.generation.stop()
         if self._admin is not None:
             await self._admin.stop()

@@ -24,6 +24,7 @@ from typing import Protocol
 from fastproxy import clock
 from fastproxy.control.backoff import Backoff
 from fastproxy.control.options import ControlOptions
+from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.worker_process import WorkerProcess
 from fastproxy.ipc.channel import ChannelError
 from fastproxy.ipc.messages import (
@@ -80,8 +81,9 @@ class WorkerHost(Protocol):
 class Supervisor:
     """Starts, watches, replaces and drains the workers."""
 
-    def __init__(self, host: WorkerHost, options: ControlOptions) -> None:
+    def __init__(self, host: WorkerHost, options: ControlOptions, memory: SharedMemory) -> None:
         self._host = host
+        self._memory = memory
         self._options = options
         self._workers: dict[int, WorkerProcess] = {}
         self._initialised: set[int] = set()
@@ -276,6 +278,7 @@ class Supervisor:
                 worker_id,
                 self._options.worker_argv,
                 log_path=self._options.log_path,
+                inherited_fd=self._memory.fd,
             )
         except OSError as error:
             return f"cannot start a process: {error}"
@@ -297,6 +300,7 @@ class Supervisor:
             self._vote(worker_id, self._generation, "")
             ending = await asyncio.shield(worker.close(_EXIT_GRACE_S))
             self._workers.pop(worker_id, None)
+            self._memory.on_worker_gone(worker_id)
             self._host.on_worker_gone(worker_id)
         when = "" if worker.ready else " before it was ready"
         return failure or ending + when

@@ -35,8 +35,12 @@ class WorkerProcess:
         self._process = process
 
     @classmethod
-    async def start(cls, worker_id: int, argv: tuple[str, ...], *, log_path: str) -> "WorkerProcess":
-        """Start `argv` with the descriptors of channel and handover as last arguments; it inherits no others.
+    async def start(
+        cls, worker_id: int, argv: tuple[str, ...], *, log_path: str, inherited_fd: int = -1
+    ) -> "WorkerProcess":
+        """Start `argv` with the descriptors of channel and handover as last arguments.
+
+        It inherits no other but `inherited_fd`, unless that is -1.
 
         Raises:
             OSError: the interpreter cannot be started (no memory, no processes left).
@@ -53,7 +57,9 @@ class WorkerProcess:
                     str(their_handover.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     stderr=stderr,
-                    pass_fds=(theirs.fileno(), their_handover.fileno()),
+                    pass_fds=tuple(
+                        fd for fd in (theirs.fileno(), their_handover.fileno(), inherited_fd) if fd >= 0
+                    ),
                     env=_environment(),
                     # Ctrl-C reaches the whole foreground process group; only `main` may decide what it means.
                     start_new_session=True,

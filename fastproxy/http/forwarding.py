@@ -19,11 +19,8 @@ EXTERNAL_REMOVED = frozenset(
     x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-upstream-alt-stat-name
     x-envoy-original-url x-envoy-internal x-forwarded-client-cert""".split()
 )
-# What they would steer does not exist here, and an upstream does not get them from Envoy either.
-_RETRY_CONTROLS = frozenset(
-    b"""x-envoy-max-retries x-envoy-retry-on x-envoy-retry-grpc-on x-envoy-retriable-status-codes
-    x-envoy-retriable-header-names x-envoy-hedge-on-per-try-timeout x-forwarded-client-cert""".split()
-)
+# Not even from internal callers.
+_NEVER_TRUSTED = frozenset((b"x-forwarded-client-cert",))
 #: Removed as well where this proxy is the first one that a request meets.
 EDGE_REMOVED = frozenset(
     b"""x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node
@@ -78,10 +75,9 @@ class HeaderTrust:
         self._generate_request_id = generate_request_id
         self._keep_request_id = preserve_external_request_id or not use_remote_address
         removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
-        client_cert = frozenset((b"x-forwarded-client-cert",))
-        self._removed = removed - client_cert if keeps_client_cert else removed
+        self._removed = removed - _NEVER_TRUSTED if keeps_client_cert else removed
         # A caller inside may send control headers; who showed which certificate is not its to say.
-        self._removed_inside = _RETRY_CONTROLS if keeps_client_cert else _RETRY_CONTROLS | client_cert
+        self._removed_inside: frozenset[bytes] = frozenset() if keeps_client_cert else _NEVER_TRUSTED
 
     def apply(self, request: Request) -> None:
         """Rewrite the forwarding headers of one request. Hot path: once per request."""

@@ -47,6 +47,7 @@ class Request:
         "response_headers",
         "response_rules",
         "response_status",
+        "retries",
         "route",
         "route_is_stale",
         "route_name",
@@ -119,6 +120,8 @@ class Request:
         """What the route does to the headers of a response, also of one that the proxy gives itself."""
         self.set_cookies: list[bytes] | None = None
         """Values of `set-cookie` that the upstream's response is to carry besides its own."""
+        self.retries = 0
+        """How often it was tried again."""
         self.upstream_cluster = ""
         self.upstream_host = ""
 

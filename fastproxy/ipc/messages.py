@@ -33,6 +33,12 @@ class WorkerInit:
     sockets: list[ListenerSocket] = field(default_factory=list)
     generation: int = 1
     """Which configuration this is: 1 at the start, one more with every reload."""
+    counts_fd: int = -1
+    """The memory in which workers count together (`SharedCounts`); -1 for a worker that is the only one."""
+    counts_rows: int = 0
+    """How many rows it has."""
+    count_blocks: dict[str, int] = field(default_factory=dict)
+    """Its first row of each cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Prepare:
     """All sockets of the new configuration; those that it shares with the old one keep their numbers."""
     kept_sources: list[str]
     """Key sources that mean the same in both: their keys, and verdicts made by them, stay in force."""
+    count_blocks: dict[str, int] = field(default_factory=dict)
+    """As in WorkerInit."""
 
 
 @dataclass(frozen=True, slots=True)

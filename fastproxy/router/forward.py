@@ -7,6 +7,12 @@ States of an `Exchange`, all transitions in this module:
        failure after the response head: the downstream connection is cut, DONE
        abort() by the downstream: the upstream connection is closed, DONE
 
+A request that may be tried more than once is a `RetryingExchange`. Only one thing is tried again here, unasked: what
+met a reused connection that the upstream had closed. It is safe if nothing was written, whatever the request is; or if
+no byte of an answer came, the method is idempotent and the body can be sent again.
+
+Always true: the exchange holds one of the cluster's `requests` (circuit breaker) exactly while it has a connection.
+
 Request body bytes that arrive before the connection is there stay in `_waiting_body`; the downstream is not read
 meanwhile, so they are at most what one read delivered.
 """
@@ -22,7 +28,7 @@ from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.endpoint import Endpoint
-from fastproxy.upstream.errors import UpstreamError, UpstreamReset
+from fastproxy.upstream.errors import CircuitBreakerOverflow, UpstreamError, UpstreamReset
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
 REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flag="UT")
@@ -30,8 +36,8 @@ REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response
 ALTERNATIVE_TIMEOUT = LocalReply(204, details="response_timeout", flag="UT")
 STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flag="SI")
 
-# RFC 9110 section 9.2.2. Sent again only if the upstream closed a reused connection before answering a byte.
-_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+#: RFC 9110 section 9.2.2. Sent again unasked only if the upstream closed a reused connection before answering a byte.
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 # These may go without a body and without saying so; any other method gets `content-length: 0` (Envoy).
 _NO_LENGTH_METHODS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
 
@@ -63,12 +69,14 @@ class Exchange:
 
     __slots__ = (
         "_blocked_response",
+        "_breaker",
         "_cluster",
         "_connection",
         "_done",
         "_downstream",
         "_endpoint",
         "_request_ended",
+        "_requests",
         "_response_started",
         "_retried",
         "_route",
@@ -84,6 +92,8 @@ class Exchange:
         self.request = request
         self._route = route
         self._cluster = cluster
+        breaker = self._breaker = cluster.breakers[route.priority]
+        self._requests = breaker.requests
         self._downstream = downstream
         self._endpoint: Endpoint | None = None
         self._connection: UpstreamConnection | None = None
@@ -115,39 +125,50 @@ class Exchange:
             body: the part of the body that was read with the head; the list is the exchange's from now on.
             complete: the request ends with it.
         """
-        cluster = self._cluster
-        route = self._route
-        endpoint = (
-            route.select_endpoint(cluster, self.request) if route.is_choosy else cluster.select_endpoint()
-        )
-        if endpoint is None:
-            cluster.stats.upstream_cx_none_healthy += 1
-            self._done = True
-            cluster.stats.count_response(503)
-            self._downstream.on_local_reply(NO_HEALTHY_UPSTREAM)
-            return
-        self._endpoint = endpoint
         self._request_ended = complete
-        request = self.request
-        request.upstream_host = endpoint.text
-        if route.auto_host_rewrite and endpoint.address.hostname:
-            rewrite_host(
-                request,
-                endpoint.address.hostname.encode(),
-                tell=route.envoy_headers,
-                append_forwarded_host=route.append_forwarded_host,
-            )
+        route = self._route
+        endpoint = self._select_endpoint() if route.is_choosy else self._cluster.select_endpoint()
+        if endpoint is None:
+            self._fail_unsent()
+        else:
+            self._begin(endpoint, body)
+
+    def _select_endpoint(self) -> Endpoint | None:
+        return self._route.select_endpoint(self._cluster, self.request)
+
+    def _begin(self, endpoint: Endpoint, body: list[bytes]) -> None:
+        """Try an endpoint. Hot path: once per request."""
+        cluster = self._cluster
+        self._endpoint = endpoint
+        self.request.upstream_host = endpoint.text
+        if self._route.auto_host_rewrite and endpoint.address.hostname:
+            self._rewrite_host(endpoint.address.hostname.encode())
         cluster.stats.upstream_rq_total += 1
         endpoint.stats.rq_total += 1
         connection = endpoint.pool.take_idle()
-        if connection is not None:
+        if connection is None:
+            self._wait_for_connection(endpoint, body)
+        elif not self._requests.acquire():
+            endpoint.pool.release(connection)
+            self._overflow()
+        else:
             self._send_request(connection, body)
-            return
+
+    def _rewrite_host(self, host: bytes) -> None:
+        route = self._route
+        rewrite_host(
+            self.request,
+            host,
+            tell=route.envoy_headers,
+            append_forwarded_host=route.append_forwarded_host,
+        )
+
+    def _wait_for_connection(self, endpoint: Endpoint, body: list[bytes]) -> None:
         if body:
             self._waiting_body = body
-            if not complete:
+            if not self._request_ended:
                 self._downstream.pause_request()
-        endpoint.pool.connect(self)
+        endpoint.pool.connect(self, self._breaker)
 
     def send_body(self, body: list[bytes], *, complete: bool) -> None:
         """Pass on more of the request body, transfer coding removed; `complete`: this was the last of it."""
@@ -167,7 +188,7 @@ class Exchange:
         self._cluster.stats.upstream_rq_cancelled += 1
         self._release_upstream()
         self._done = True
-        self._count_end()
+        self._end_try()
 
     def on_timeout(self, reply: LocalReply | None = None) -> None:
         """The time for the response has passed; `reply`: not that of the route, but another one."""
@@ -197,12 +218,16 @@ class Exchange:
 
     # -- the pool's side -----------------------------------------------------------------------------------
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
-        """Send what is there of the request."""
+    def on_connection(self, connection: UpstreamConnection) -> bool:
+        """Send what is there of the request, unless there are too many already."""
+        if not self._requests.acquire():
+            self._overflow()
+            return False
         waiting, self._waiting_body = self._waiting_body, []
         self._send_request(connection, waiting)
         if not connection.is_blocked:
             self._downstream.resume_request()
+        return True
 
     def on_connect_error(self, error: UpstreamError) -> None:
         """No connection could be made."""
@@ -244,7 +269,10 @@ class Exchange:
         """Answer for the upstream, or cut the response that had begun."""
         if self._done:
             return
-        self._connection = None
+        was_sent = self._connection is not None
+        if was_sent:
+            self._connection = None
+            self._requests.release()
         if self._may_send_again(error):
             self._send_again()
             return
@@ -252,7 +280,24 @@ class Exchange:
             self._endpoint.stats.rq_error += 1
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
-        self._fail(LocalReply(error.status, error.body(), details=error.details(), flag=error.flag))
+        self._on_failure(error, was_sent=was_sent)
+
+    def _on_failure(self, error: UpstreamError, *, was_sent: bool) -> None:
+        """The try has failed; `was_sent`: there was a connection, so the upstream may have seen the request."""
+        self._fail(self._build_reply(error))
+
+    def _build_reply(self, error: UpstreamError) -> LocalReply:
+        headers: tuple[tuple[bytes, bytes], ...] = ()
+        if isinstance(error, CircuitBreakerOverflow) and self._route.envoy_headers:
+            headers = ((b"x-envoy-overloaded", b"true"),)
+        retried = self.request.retries > 0
+        return LocalReply(
+            error.status,
+            error.body(retried=retried),
+            details=error.details(),
+            flag=error.flag,
+            headers=headers,
+        )
 
     def on_upstream_blocked(self) -> None:
         """The upstream is slower than the downstream."""
@@ -277,22 +322,38 @@ class Exchange:
         head = self._encode_head()
         if self.request.has_body:
             self._write_body(connection, body, head, complete=self._request_ended)
-            return
-        connection.write(head)
-        connection.finish_request()
-        self._sent_at = clock.monotonic()
+        elif connection.write(head):
+            connection.finish_request()
+            self._sent_at = clock.monotonic()
+        else:
+            self._leave_unused(connection, body)
 
     def _write_body(
         self, connection: UpstreamConnection, body: list[bytes], head: bytes, *, complete: bool
     ) -> None:
-        if self.request.content_length is None:
-            body = encode_chunks(body, last=complete)
-        data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
-        if data:
-            connection.write(data)
+        pieces = encode_chunks(body, last=complete) if self.request.content_length is None else body
+        data = b"".join((head, *pieces)) if head or len(pieces) != 1 else pieces[0]
+        if data and not connection.write(data) and head:
+            self._leave_unused(connection, body)
+            return
         if complete:
             connection.finish_request()
             self._sent_at = clock.monotonic()
+
+    def _leave_unused(self, connection: UpstreamConnection, body: list[bytes]) -> None:
+        """The connection was closing when it was taken, and nothing was written: any request may go elsewhere.
+
+        Not if it is new: an upstream that accepts and closes at once would be asked for ever.
+        """
+        endpoint = self._endpoint
+        if endpoint is None or not connection.served or self._retried:
+            return
+        connection.close()
+        self._connection = None
+        self._requests.release()
+        self._retried = True
+        self._cluster.stats.upstream_rq_retry += 1
+        self._wait_for_connection(endpoint, body)
 
     def _encode_head(self) -> bytes:
         request = self.request
@@ -326,7 +387,7 @@ class Exchange:
             and not self._response_started
             and not self._retried
             and not self.request.has_body
-            and self.request.method in _IDEMPOTENT
+            and self.request.method in IDEMPOTENT
         )
 
     def _send_again(self) -> None:
@@ -335,11 +396,17 @@ class Exchange:
         self._cluster.stats.upstream_rq_retry += 1
         endpoint = self._endpoint
         if endpoint is not None:
-            endpoint.pool.connect(self)
+            endpoint.pool.connect(self, self._breaker)
+
+    def _overflow(self) -> None:
+        """The upstream has as many requests as it may have."""
+        self._cluster.stats.upstream_rq_active_overflow += 1
+        self._on_failure(CircuitBreakerOverflow(), was_sent=False)
 
     def _release_upstream(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._requests.release()
             connection.close()
         elif self._endpoint is not None:
             self._endpoint.pool.forget(self)
@@ -347,22 +414,30 @@ class Exchange:
     def _complete(self, now: float) -> None:
         """The response is complete, the connection already back in its pool. Hot path: once per request."""
         self._connection = None
+        self._requests.release()
         self._done = True
         stats = self._cluster.stats
         if self._sent_at:
             stats.rq_time.record((now - self._sent_at) * 1000)
         if self._retried:
             stats.upstream_rq_retry_success += 1
-        self._count_end()
+        self._end_try()
 
-    def _count_end(self) -> None:
-        self._cluster.stats.upstream_rq_ended += 1
-        if self._endpoint is not None:
-            self._endpoint.stats.rq_ended += 1
+    def _end_try(self) -> None:
+        """Count that a try has ended; without an endpoint there is none. Hot path: once per request."""
+        endpoint = self._endpoint
+        if endpoint is not None:
+            self._cluster.stats.upstream_rq_ended += 1
+            endpoint.stats.rq_ended += 1
+
+    def _fail_unsent(self) -> None:
+        """There is no endpoint to try."""
+        self._cluster.stats.upstream_cx_none_healthy += 1
+        self._fail(NO_HEALTHY_UPSTREAM)
 
     def _fail(self, reply: LocalReply) -> None:
         self._done = True
-        self._count_end()
+        self._end_try()
         if self._response_started:
             details = reply.details.replace("before_response_started", "after_response_started")
             self._downstream.on_response_aborted(details, reply.flag)

@@ -14,6 +14,7 @@ from fastproxy.match.fraction import build_fraction_matcher
 from fastproxy.match.request import header_values
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.forward import Downstream, Exchange
+from fastproxy.router.retrying import RetryingExchange, RetryPlan
 from fastproxy.router.route import Route
 from fastproxy.router.settings import ForwardAction, MirrorPolicy, RouteSettings
 from fastproxy.upstream.cluster import Cluster
@@ -127,20 +128,21 @@ class ActiveMirrors:
         return len(self._mirrors)
 
 
-class MirroredExchange(Exchange):
-    """An exchange whose request goes to other clusters, too."""
+class MirroredExchange(RetryingExchange):
+    """An exchange whose request goes to other clusters, too. Its copies are sent once, it may be tried again."""
 
     __slots__ = ("_mirrors",)
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # as its base, and one more
         self,
         request: Request,
         route: Route,
         cluster: Cluster,
         downstream: Downstream,
+        plan: RetryPlan,
         mirrors: tuple[Mirror, ...],
     ) -> None:
-        super().__init__(request, route, cluster, downstream)
+        super().__init__(request, route, cluster, downstream, plan)
         self._mirrors = mirrors
 
     def start(self, body: list[bytes], *, complete: bool) -> None:

@@ -11,6 +11,7 @@ from fastproxy.match.settings import PathMatch
 from fastproxy.router.hash_policy import RequestHash
 from fastproxy.router.limits import StreamLimits, build_limits
 from fastproxy.router.redirect import build_redirect
+from fastproxy.router.retry import RetryPolicy
 from fastproxy.router.rewrite import Edit, build_edits, build_host_edit
 from fastproxy.router.settings import (
     DirectResponseAction,
@@ -42,14 +43,20 @@ class Route:
         "forward",
         "hash_policy",
         "is_choosy",
+        "is_retrying",
         "limits",
         "match",
         "matches",
         "name",
+        "priority",
+        "replay_limit_bytes",
         "reply",
         "request_rules",
         "response_rules",
+        "retry",
         "subset",
+        "tells_downstream_attempts",
+        "tells_upstream_attempts",
         "timeout_s",
     )
 
@@ -85,6 +92,15 @@ class Route:
         """Which endpoints of the cluster requests may go to."""
         self.is_choosy = False
         """Has one of these two: then `select_endpoint` must choose the endpoint, not the cluster alone."""
+        self.retry: RetryPolicy | None = None
+        """When requests are tried again; None if it says nothing about that."""
+        self.is_retrying = False
+        """Its requests need a `RetryingExchange`."""
+        self.replay_limit_bytes: int | None = None
+        self.tells_upstream_attempts = False
+        self.tells_downstream_attempts = False
+        self.priority = 0
+        """Which circuit breakers of the cluster apply: 0 is DEFAULT, 1 is HIGH."""
         self.cluster = ""
         self.auto_host_rewrite = False
         self.append_forwarded_host = False
@@ -106,7 +122,15 @@ class Route:
         self.auto_host_rewrite = action.auto_host_rewrite
         self.append_forwarded_host = action.append_x_forwarded_host
         self.timeout_s = action.timeout_s
-        self.expected_timeout_ms = _milliseconds(action.timeout_s)
+        self.retry = None if action.retry is None else RetryPolicy(action.retry)
+        self.is_retrying = action.retry is not None or action.tells_downstream_attempts
+        self.replay_limit_bytes = action.replay_limit_bytes
+        self.tells_upstream_attempts = action.tells_upstream_attempts
+        self.tells_downstream_attempts = action.tells_downstream_attempts
+        self.priority = int(action.is_high_priority)
+        self.expected_timeout_ms = encode_expected_timeout(
+            action.timeout_s, 0.0 if action.retry is None else action.retry.per_try_timeout_s
+        )
         self.edits = build_edits(action, self.match, envoy_headers=self.envoy_headers) or None
         self.limits = build_limits(action)
         if action.hash_policy:
@@ -114,12 +138,15 @@ class Route:
         self.subset = action.subset
         self.is_choosy = bool(action.hash_policy) or action.subset is not None
 
+    def hash_of(self, cluster: Cluster, request: Request) -> int | None:
+        """The hash by which the cluster chooses an endpoint; to be asked once, for it may make a cookie."""
+        if self.hash_policy is not None and cluster.uses_hash:
+            return self.hash_policy.compute(request)
+        return None
+
     def select_endpoint(self, cluster: Cluster, request: Request) -> Endpoint | None:
         """Choose the endpoint by what the route asks for: `hash_policy`, `metadata_match`."""
-        hash_value: int | None = None
-        if self.hash_policy is not None and cluster.uses_hash:
-            hash_value = self.hash_policy.compute(request)
-        return cluster.select_endpoint(hash_value, self.subset)
+        return cluster.select_endpoint(self.hash_of(cluster, request), self.subset)
 
     def applies_to(self, request: Request) -> bool:
         """Whether path and conditions hold."""
@@ -169,8 +196,17 @@ def _build_share(
     return route
 
 
-def _milliseconds(timeout_s: float) -> bytes:
-    """A timeout for a header, its fraction cut off as in Envoy; empty if there is none."""
+def encode_expected_timeout(timeout_s: float, per_try_timeout_s: float) -> bytes:
+    """How long an upstream has, for `x-envoy-expected-rq-timeout-ms`; empty if there is no limit.
+
+    In milliseconds, its fraction cut off as in Envoy.
+
+    Args:
+        timeout_s: for all tries together; 0 is for ever.
+        per_try_timeout_s: for this one; 0 is as long as for all.
+    """
+    if per_try_timeout_s and (not timeout_s or per_try_timeout_s < timeout_s):
+        timeout_s = per_try_timeout_s
     # Not quite at the end of a millisecond: 0.29 * 1000 is less than 290.
     return b"%d" % int(timeout_s * 1000 + 1e-6) if timeout_s else b""
 

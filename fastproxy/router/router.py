@@ -1,13 +1,16 @@
 """The terminal filter: turns a routed request into a reply of the route, or into an exchange with a cluster."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
-from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, Downstream, Exchange
+from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, IDEMPOTENT, Downstream, Exchange
 from fastproxy.router.limits import take_alternative_header, take_timeout_header
-from fastproxy.router.mirror import ActiveMirrors, MirroredExchange, MirrorPlan
-from fastproxy.router.route import Route
+from fastproxy.router.mirror import ActiveMirrors, Mirror, MirroredExchange, MirrorPlan
+from fastproxy.router.retry import NO_RETRIES, RetryPolicy, take_retry_headers
+from fastproxy.router.retrying import RetryingExchange, RetryPlan
+from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
 from fastproxy.router.table import NO_ROUTE, RouteTable
@@ -24,6 +27,8 @@ class Router:
         *,
         suppress_envoy_headers: bool = False,
         identity_headers: frozenset[bytes] = frozenset(),
+        loop: asyncio.AbstractEventLoop | None = None,
+        buffer_limit_bytes: int = 1024 * 1024,
     ) -> None:
         """Compile the routes.
 
@@ -32,10 +37,14 @@ class Router:
             clusters: by name; may grow and shrink while the router lives.
             suppress_envoy_headers: from the router filter's configuration.
             identity_headers: names that only filters may set. A downstream's are removed before routes look at headers.
+            loop: whose timers retries use; None: the one that runs when they need it.
+            buffer_limit_bytes: how much of a body is kept for a retry, where its route does not say.
         """
         self._table = RouteTable(settings, envoy_headers=not suppress_envoy_headers)
         self._clusters = clusters
         self._envoy_headers = not suppress_envoy_headers
+        self._loop = loop
+        self._buffer_limit_bytes = buffer_limit_bytes
         # Routes that look at no header cannot be misled by one; the filters remove it before they add their own.
         self._forgeable = identity_headers if _looks_at_headers(settings) else frozenset()
         self.select_first_route: Callable[[Request], None] = (
@@ -91,17 +100,27 @@ class Router:
         request.upstream_cluster = cluster.name
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
+        if route.tells_upstream_attempts:
+            request.headers[b"x-envoy-attempt-count"] = b"1"
         if route.request_rules is not None:
             route.request_rules.apply_to_request(request)
         if route.edits is not None:
             for edit in route.edits:
                 edit(request)
+        retry = route.retry
+        if not request.is_plain or route.request_rules is not None:
+            # A trusted caller may have sent headers about retries, or a rule of the route has added some.
+            retry = take_retry_headers(request, retry)
         if action.mirrors:
-            exchange = self._build_mirrored(request, route, cluster, downstream)
+            copies = self._build_copies(request, route)
+            plan = self._build_plan(route, retry)
+            exchange: Exchange = MirroredExchange(request, route, cluster, downstream, plan, copies)
+        elif route.is_retrying or retry is not None or (request.has_body and request.method in IDEMPOTENT):
+            exchange = RetryingExchange(request, route, cluster, downstream, self._build_plan(route, retry))
         else:
             exchange = Exchange(request, route, cluster, downstream)
         if not request.is_plain:
-            self._obey_timeout_headers(request, exchange)
+            self._obey_timeout_headers(request, exchange, retry, changed=retry is not route.retry)
         return exchange
 
     @property
@@ -114,23 +133,35 @@ class Router:
         if self._mirrors:
             self._mirrors.give_up_late(now)
 
-    def _build_mirrored(
-        self, request: Request, route: Route, cluster: Cluster, downstream: Downstream
-    ) -> Exchange:
+    def _build_copies(self, request: Request, route: Route) -> tuple[Mirror, ...]:
         plan = self._mirror_plans.get(route)
         if plan is None:
             assert route.forward is not None
             plan = self._mirror_plans[route] = MirrorPlan(route.forward.mirrors, route.timeout_s)
-        copies = plan.copies_of(request, self._clusters, self._mirrors)
-        return MirroredExchange(request, route, cluster, downstream, copies)
+        return plan.copies_of(request, self._clusters, self._mirrors)
 
-    def _obey_timeout_headers(self, request: Request, exchange: Exchange) -> None:
-        """Let a trusted caller choose the timeout."""
+    def _build_plan(self, route: Route, retry: RetryPolicy | None) -> RetryPlan:
+        limit = route.replay_limit_bytes
+        return RetryPlan(
+            NO_RETRIES if retry is None else retry,
+            asyncio.get_running_loop() if self._loop is None else self._loop,
+            self._buffer_limit_bytes if limit is None else limit,
+        )
+
+    def _obey_timeout_headers(
+        self, request: Request, exchange: Exchange, retry: RetryPolicy | None, *, changed: bool
+    ) -> None:
+        """Let a trusted caller choose the timeout, for all tries and for each; `changed`: it changed the policy."""
         timeout_s = take_timeout_header(request)
         if timeout_s is not None:
             exchange.timeout_s = timeout_s
-            if self._envoy_headers:
-                request.headers[b"x-envoy-expected-rq-timeout-ms"] = b"%d" % round(timeout_s * 1000)
+        if self._envoy_headers and (timeout_s is not None or changed):
+            per_try_s = 0.0 if retry is None else retry.settings.per_try_timeout_s
+            expected_ms = encode_expected_timeout(exchange.timeout_s, per_try_s)
+            if expected_ms:
+                request.headers[b"x-envoy-expected-rq-timeout-ms"] = expected_ms
+            else:
+                request.headers.pop(b"x-envoy-expected-rq-timeout-ms", None)
         if take_alternative_header(request):
             exchange.timeout_reply = ALTERNATIVE_TIMEOUT
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntFlag
 
 from fastproxy.format.settings import HeaderRuleSettings
-from fastproxy.match.settings import Fraction, PathMatch, RegexSubstitution, RequestConditions
+from fastproxy.match.settings import Fraction, HeaderMatch, PathMatch, RegexSubstitution, RequestConditions
 from fastproxy.upstream.balancer.settings import SubsetMatch
 
 
@@ -61,6 +61,104 @@ class MirrorPolicy:
     keeps_host: bool = False
     """`disable_shadow_host_suffix_append`: without it the host gets `-shadow` appended."""
     host_rewrite_literal: str = ""
+
+
+class RetryOn(IntFlag):
+    """The conditions of `retry_on` (spec/http.md section 11.3)."""
+
+    SERVER_ERROR = 1
+    """`5xx`: such a response, or none at all."""
+    GATEWAY_ERROR = 2
+    """`gateway-error`: 502, 503 or 504, or no response at all."""
+    RESET = 4
+    RESET_BEFORE_REQUEST = 8
+    CONNECT_FAILURE = 16
+    RETRIABLE_4XX = 32
+    """409."""
+    RETRIABLE_STATUS_CODES = 64
+    RETRIABLE_HEADERS = 128
+    ENVOY_RATELIMITED = 256
+    GRPC_CANCELLED = 512
+    GRPC_DEADLINE_EXCEEDED = 1024
+    GRPC_INTERNAL = 2048
+    GRPC_RESOURCE_EXHAUSTED = 4096
+    GRPC_UNAVAILABLE = 8192
+
+
+_NEVER = RetryOn(0)
+#: What `retry_on` and `x-envoy-retry-on` may say. HTTP/1.1 has no refused streams, and there is no HTTP/3.
+RETRY_ON_WORDS: Mapping[str, RetryOn] = {
+    "5xx": RetryOn.SERVER_ERROR,
+    "gateway-error": RetryOn.GATEWAY_ERROR,
+    "reset": RetryOn.RESET,
+    "reset-before-request": RetryOn.RESET_BEFORE_REQUEST,
+    "connect-failure": RetryOn.CONNECT_FAILURE,
+    "retriable-4xx": RetryOn.RETRIABLE_4XX,
+    "retriable-status-codes": RetryOn.RETRIABLE_STATUS_CODES,
+    "retriable-headers": RetryOn.RETRIABLE_HEADERS,
+    "envoy-ratelimited": RetryOn.ENVOY_RATELIMITED,
+    "refused-stream": _NEVER,
+    "http3-post-connect-failure": _NEVER,
+}
+#: What `retry_on` may say as well, and `x-envoy-retry-grpc-on`.
+GRPC_RETRY_ON_WORDS: Mapping[str, RetryOn] = {
+    "cancelled": RetryOn.GRPC_CANCELLED,
+    "deadline-exceeded": RetryOn.GRPC_DEADLINE_EXCEEDED,
+    "internal": RetryOn.GRPC_INTERNAL,
+    "resource-exhausted": RetryOn.GRPC_RESOURCE_EXHAUSTED,
+    "unavailable": RetryOn.GRPC_UNAVAILABLE,
+}
+
+
+def parse_retry_on(text: str, words: Mapping[str, RetryOn]) -> RetryOn:
+    """The conditions in a list with commas; words that are not known mean nothing (Envoy)."""
+    found = _NEVER
+    for word in text.split(","):
+        found |= words.get(word.strip(), _NEVER)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ResetHeader:
+    """A response header that says when to come again (`rate_limited_retry_back_off.reset_headers`)."""
+
+    name: str
+    """Lower case."""
+    is_timestamp: bool = False
+    """Unix time, and not seconds from now."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """When and how a request is tried again (Envoy `RetryPolicy`). Durations are seconds."""
+
+    conditions: RetryOn = _NEVER
+    max_retries: int = 1
+    """`num_retries`: tries besides the first one."""
+    per_try_timeout_s: float = 0.0
+    """From the request's end to the response's head; 0 is none."""
+    per_try_idle_timeout_s: float = 0.0
+    """Without a byte in either direction; 0 is none."""
+    base_interval_s: float = 0.025
+    max_interval_s: float = 0.25
+    reset_headers: tuple[ResetHeader, ...] = ()
+    max_reset_s: float = 300.0
+    """A longer pause than this is not what a reset header may ask for; it is not heeded then."""
+    status_codes: frozenset[int] = frozenset()
+    response_headers: tuple[HeaderMatch, ...] = ()
+    """`retriable_headers`: one of them makes a response retriable."""
+    request_headers: tuple[HeaderMatch, ...] = ()
+    """`retriable_request_headers`: a request must have one of them, if there are any."""
+    avoids_previous: bool = False
+    """`previous_hosts`: choose another endpoint than those tried."""
+    avoids_canaries: bool = False
+    """`omit_canary_hosts`."""
+    avoided_metadata: SubsetMatch | None = None
+    """`omit_host_metadata`: avoid endpoints that have all of it."""
+    max_selections: int = 1
+    """`host_selection_retry_max_attempts`: how often to choose again for the sake of the above."""
+    priority_update_frequency: int = 0
+    """`previous_priorities`: leave out the priorities tried, anew after so many tries; 0 is never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +219,16 @@ class ForwardAction:
     subset: SubsetMatch | None = None
     """`metadata_match`: the subset of the cluster that requests go to; None is none."""
     mirrors: tuple[MirrorPolicy, ...] = ()
+    retry: RetrySettings | None = None
+    """Of the route, or else of its virtual host."""
+    is_high_priority: bool = False
+    """`priority`: which set of circuit breakers applies."""
+    replay_limit_bytes: int | None = None
+    """Body bytes kept for a retry; None: the listener's `per_connection_buffer_limit_bytes`."""
+    tells_upstream_attempts: bool = False
+    """`include_request_attempt_count`: say which try it is in `x-envoy-attempt-count`."""
+    tells_downstream_attempts: bool = False
+    """`include_attempt_count_in_response`: say how many tries it took."""
     idle_timeout_s: float | None = None
     """Instead of the connection manager's `stream_idle_timeout`; 0 switches it off."""
     max_stream_duration_s: float | None = None

@@ -1,6 +1,6 @@
 """A cluster at run time: its endpoints, which change, and the choice among them (spec/clusters.md sections 2, 3)."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 
 from fastproxy import clock
@@ -9,6 +9,7 @@ from fastproxy.upstream.balancer.balancer import Balancer
 from fastproxy.upstream.balancer.picker import Picker, Tools
 from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
+from fastproxy.upstream.circuit_breaker import RowOf, build_breakers
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.settings import (
     Address,
@@ -25,20 +26,33 @@ _PLAIN = EndpointTraits()
 class Cluster:
     """A named upstream service as one worker sees it."""
 
-    def __init__(self, settings: ClusterSettings, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        random: Random | None = None,
+        *,
+        row_of: RowOf | None = None,
+        worker_id: int = 0,
+    ) -> None:
         """Make a cluster without endpoints.
 
         Args:
             settings: its configuration.
             random: for tests; otherwise seeded by the system. Chance spreads load here, it protects nothing.
+            row_of: memory that the cluster shares with the same cluster in other workers; None if there are none.
+            worker_id: which cell of each row is this worker's.
         """
         self.settings = settings
         self.name = settings.name
         self.stats = ClusterStats()
+        self.breakers = build_breakers(settings.thresholds, row_of, worker_id)
+        """Circuit breakers for routes of priority DEFAULT (0) and HIGH (1)."""
         self._endpoints: tuple[Endpoint, ...] = ()
         balancing = settings.load_balancing
-        tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
+        tools = self._tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
         self._balancer = Balancer(balancing, tools)
+        self._reduced: dict[frozenset[int], Balancer] = {}
+        """For retries that leave out some priorities; made when one needs it, until endpoints or health change."""
         self._subsets = (
             None if balancing.subsets is None else SubsetPicker(balancing, balancing.subsets, tools)
         )
@@ -71,30 +85,49 @@ class Cluster:
 
     def select_another(
         self,
-        tried: Collection[Endpoint],
+        rejects: Callable[[Endpoint], bool],
         max_attempts: int,
         hash_value: int | None = None,
         match: SubsetMatch | None = None,
+        without: frozenset[int] = frozenset(),
     ) -> Endpoint | None:
-        """Choose an endpoint for a retry, another one than before if that is to be had (`previous_hosts`).
+        """Choose an endpoint for a retry, another one than before if that is to be had (`retry_host_predicate`).
 
         Args:
-            tried: endpoints that the request should not go to again.
+            rejects: whether the request should not go to an endpoint.
             max_attempts: how often to choose anew (`host_selection_retry_max_attempts`); the last choice stands, also
-                if it was tried before.
+                if it is rejected.
             hash_value: as for `select_endpoint`.
             match: as for `select_endpoint`.
+            without: priorities to leave out, if others are left (`retry_priority`); a cluster with subsets leaves out
+                none.
 
         Returns:
             An endpoint; None if there is none that may be used.
         """
-        picker = self._picker(match)
+        picker = self._picker(match) if not without else self._picker_without(without, match)
         chosen = picker.select(hash_value, 0)
         for attempt in range(1, max_attempts + 1):
-            if chosen not in tried:
+            if chosen is None or not rejects(chosen):
                 break
             chosen = picker.select(hash_value, attempt)
         return chosen
+
+    def has_usable_besides(self, priorities: frozenset[int]) -> bool:
+        """Whether an endpoint of another priority may be used."""
+        return any(
+            (endpoint.is_healthy or endpoint.is_degraded) and endpoint.priority not in priorities
+            for endpoint in self._endpoints
+        )
+
+    def _picker_without(self, priorities: frozenset[int], match: SubsetMatch | None) -> Picker:
+        if self._subsets is not None:
+            return self._subsets.picker(match)
+        balancer = self._reduced.get(priorities)
+        if balancer is None:
+            balancer = self._reduced[priorities] = Balancer(self.settings.load_balancing, self._tools)
+            balancer.update([one for one in self._endpoints if one.priority not in priorities])
+        return balancer.picker
 
     def _picker(self, match: SubsetMatch | None) -> Picker:
         return self._balancer.picker if self._subsets is None else self._subsets.picker(match)
@@ -121,6 +154,7 @@ class Cluster:
 
     def on_health_changed(self) -> None:
         """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
+        self._reduced.clear()
         if self._subsets is None:
             self._balancer.update(self._endpoints)
         else:
@@ -162,5 +196,10 @@ class Cluster:
         """Add this cluster's numbers to a snapshot."""
         prefix = f"cluster.{self.settings.stat_name or self.name}."
         self.stats.write(sink, prefix)
+        for breaker, priority in zip(self.breakers, ("default", "high"), strict=True):
+            breaker.write_stats(sink, f"{prefix}circuit_breakers.{priority}.")
+        sink.gauge(
+            prefix + "upstream_rq_pending_active", sum(e.pool.waiting_requests for e in self._endpoints)
+        )
         sink.gauge(prefix + "upstream_cx_active", sum(e.pool.open_connections for e in self._endpoints))
         sink.hosts[self.name] = {e.text: e.stats.encode(e.pool.open_connections) for e in self._endpoints}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import httptools
 
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated
+from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.errors import UpstreamError, UpstreamInvalidResponse, UpstreamReset
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class UpstreamConnection:
         "_surplus",
         "_transport",
         "_unproductive_bytes",
+        "charged_to",
         "idle_since",
         "served",
     )
@@ -113,6 +115,8 @@ class UpstreamConnection:
         self.served = 0
         """Responses completed so far; above 0 the upstream's idle timer may close it under us."""
         self.idle_since = 0.0
+        self.charged_to: CircuitBreaker | None = None
+        """Whose connections it counts among; None if it counts no more. The pool's affair."""
 
     # -- for the exchange that uses it ---------------------------------------------------------------------
 
@@ -134,15 +138,21 @@ class UpstreamConnection:
         self._close_delimited = False
         self._unproductive_bytes = 0
 
-    def write(self, data: bytes) -> None:
-        """Send request bytes; what cannot be sent at once is buffered, and `on_upstream_blocked` says so."""
+    def write(self, data: bytes) -> bool:
+        """Send request bytes; what cannot be sent at once is buffered, and `on_upstream_blocked` says so.
+
+        Returns:
+            False: not a byte of `data` was or will be sent, for the connection is closing.
+        """
         transport = self._transport
-        if transport is not None:
-            try:
-                transport.write(data)
-            except RuntimeError:
-                # uvloop's answer on a transport that is closing; connection_lost will tell the handler.
-                return
+        if transport is None:
+            return False
+        try:
+            transport.write(data)
+        except RuntimeError:
+            # uvloop's answer on a transport that is closing; connection_lost will tell the handler.
+            return False
+        return True
 
     def finish_request(self) -> None:
         """The whole request was written; only then may the connection be used again."""

@@ -9,6 +9,7 @@ addresses changes is the same object: its connections, counters and flags stay w
 import json
 from collections.abc import Mapping
 
+from fastproxy.upstream.balancer.settings import SubsetMatch, encode_value
 from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
     DEGRADED_FLAGS,
@@ -93,6 +94,18 @@ class Endpoint:
     def active_requests(self) -> int:
         """Requests of this worker that are with it now."""
         return self.stats.rq_total - self.stats.rq_ended
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether its metadata says `canary: true` below `envoy.lb`."""
+        return self.metadata.get("canary") is True
+
+    def has_metadata(self, match: SubsetMatch) -> bool:
+        """Whether its metadata has every key and value of `match`."""
+        return all(
+            key in self.metadata and encode_value(self.metadata[key]) == value
+            for key, value in match.criteria
+        )
 
     def set_health(self, flag: HealthFlag, *, on: bool, now: float) -> bool:
         """Set or clear a flag; call `Cluster.on_health_changed` when all changes of the moment are made.

@@ -15,11 +15,10 @@ class UpstreamError(ProxyError):
     status: ClassVar[int] = 503
     reason: ClassVar[str] = ""
 
-    def body(self) -> bytes:
-        """The local reply's body, Envoy's text."""
-        return (
-            f"upstream connect error or disconnect/reset before headers. reset reason: {self.reason}".encode()
-        )
+    def body(self, *, retried: bool = False) -> bytes:
+        """The local reply's body, Envoy's text; `retried`: this was not the first try."""
+        which = "retried and the latest reset reason" if retried else "reset reason"
+        return f"upstream connect error or disconnect/reset before headers. {which}: {self.reason}".encode()
 
     def details(self) -> str:
         """The access log's response code details."""
@@ -65,3 +64,9 @@ class UpstreamInvalidResponse(UpstreamError):
 
     status: ClassVar[int] = 502
     flag, code, reason = "UPE", "protocol_error", "protocol error"
+
+
+class CircuitBreakerOverflow(UpstreamError):
+    """A limit of `circuit_breakers` is reached: the cluster has enough to do. Never retried."""
+
+    flag, code, reason = "UO", "overflow", "overflow"

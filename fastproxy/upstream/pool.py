@@ -2,8 +2,9 @@
 
 A request takes the most recently used idle connection, or waits while one is made for it. Waiters are served first
 come, first served, by whichever connection is there first: a new one, or one that another request gave back.
-Always true: no connection is idle while somebody waits; every waiter has a connect attempt of its own running, or has
-been served by another connection and left a surplus attempt behind, which then becomes idle.
+Always true: no connection is idle while somebody waits; every waiter has a connect attempt of its own running, unless a
+circuit breaker forbids more connections: then it waits for one that is there or under way, and there is at least one.
+An attempt whose waiter was served by another connection becomes idle.
 State changes are synchronous; the only thing awaited is the connect itself.
 """
 
@@ -14,17 +15,18 @@ from typing import Any, Protocol
 
 from fastproxy import clock
 from fastproxy.tasks import spawn
+from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.connection import UpstreamConnection
-from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout, UpstreamError
-from fastproxy.upstream.settings import Address, ClusterSettings
+from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, ConnectTimeout, UpstreamError
+from fastproxy.upstream.settings import NO_LIMIT, Address, ClusterSettings
 from fastproxy.upstream.stats import ClusterStats, EndpointStats
 
 
 class ConnectionWaiter(Protocol):
     """A request that needs a connection."""
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
-        """The connection is the waiter's from now on."""
+    def on_connection(self, connection: UpstreamConnection) -> bool:
+        """The connection is the waiter's from now on, unless it answers False."""
 
     def on_connect_error(self, error: UpstreamError) -> None:
         """No connection could be made."""
@@ -43,8 +45,12 @@ class ConnectionPool:
         self._stats = stats
         self._endpoint_stats = endpoint_stats
         self._idle: list[UpstreamConnection] = []
-        self._waiting: deque[ConnectionWaiter] = deque()
+        self._waiting: deque[tuple[ConnectionWaiter, CircuitBreaker]] = deque()
         self._open = 0
+        self._attempts = 0
+        """Connections under way."""
+        self._admitted_by: set[CircuitBreaker] = set()
+        """Who counts this pool (`max_connection_pools`)."""
         self._draining = False
 
     def take_idle(self) -> UpstreamConnection | None:
@@ -56,26 +62,39 @@ class ConnectionPool:
                 return connection
         return None
 
-    def connect(self, waiter: ConnectionWaiter) -> None:
-        """Queue for a connection and start making one."""
-        self._waiting.append(waiter)
-        self._stats.upstream_rq_pending_total += 1
-        spawn(self._connect(), name=f"connect {self.address}")
+    def connect(self, waiter: ConnectionWaiter, breaker: CircuitBreaker) -> None:
+        """Queue for a connection and start making one; what `breaker` does not allow fails at once."""
+        stats = self._stats
+        if not breaker.pending.acquire():
+            stats.upstream_rq_pending_overflow += 1
+            waiter.on_connect_error(CircuitBreakerOverflow())
+            return
+        if breaker.max_pools < NO_LIMIT:
+            if not breaker.admit_pool(self):
+                breaker.pending.release()
+                stats.upstream_cx_pool_overflow += 1
+                waiter.on_connect_error(CircuitBreakerOverflow())
+                return
+            self._admitted_by.add(breaker)
+        self._waiting.append((waiter, breaker))
+        stats.upstream_rq_pending_total += 1
+        self._open_another(breaker)
 
     def forget(self, waiter: ConnectionWaiter) -> None:
         """The waiter no longer wants a connection; the attempt under way serves the next one or goes idle."""
-        try:
-            self._waiting.remove(waiter)
-        except ValueError:
-            return
+        for entry in self._waiting:
+            if entry[0] is waiter:
+                self._waiting.remove(entry)
+                entry[1].pending.release()
+                return
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose exchange ended cleanly."""
+        while self._waiting:
+            if self._take_waiter().on_connection(connection):
+                return
         if self._draining:
             connection.close()
-            return
-        if self._waiting:
-            self._waiting.popleft().on_connection(connection)
             return
         connection.idle_since = clock.monotonic()
         self._idle.append(connection)
@@ -90,8 +109,10 @@ class ConnectionPool:
         """A connection was lost; `idle`: no request was on it."""
         self._open -= 1
         self._stats.upstream_cx_destroy += 1
+        _discharge(connection)
         if idle and connection in self._idle:
             self._idle.remove(connection)
+        self._reopen()
 
     def close_idle(self, now: float) -> None:
         """Close connections that were idle for longer than the cluster's idle timeout."""
@@ -106,6 +127,10 @@ class ConnectionPool:
     def drain(self) -> None:
         """The endpoint is gone: close what is idle, let requests finish, take nothing back."""
         self._draining = True
+        self.close_all_idle()
+
+    def close_all_idle(self) -> None:
+        """Close every idle connection."""
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -115,42 +140,80 @@ class ConnectionPool:
         """Connections that are open now, busy or idle."""
         return self._open
 
-    async def _connect(self) -> None:
-        address = self.address
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for a connection now."""
+        return len(self._waiting)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request is on any of its connections, and none waits for one."""
+        return not self._waiting and not self._attempts and self._open == len(self._idle)
+
+    def _take_waiter(self) -> ConnectionWaiter:
+        waiter, breaker = self._waiting.popleft()
+        breaker.pending.release()
+        return waiter
+
+    def _open_another(self, breaker: CircuitBreaker) -> bool:
+        """Start making a connection, if the limits allow; the first one is always allowed, as in Envoy.
+
+        Otherwise requests would wait here for a connection that other endpoints of the cluster have used up.
+        """
+        known = self._open + self._attempts
+        if known >= self._settings.max_connections_per_endpoint or not breaker.connections.acquire():
+            self._stats.upstream_cx_overflow += 1
+            if known:
+                return False
+            breaker.connections.acquire_anyway()
+        self._attempts += 1
+        spawn(self._connect(breaker), name=f"connect {self.address}")
+        return True
+
+    def _reopen(self) -> None:
+        """A connection is gone: whoever waited for it needs another one."""
+        while len(self._waiting) > self._attempts:
+            if not self._open_another(self._waiting[self._attempts][1]):
+                break
+        if not self._open and not self._attempts:
+            for breaker in self._admitted_by:
+                breaker.dismiss_pool(self)
+            self._admitted_by.clear()
+
+    async def _connect(self, breaker: CircuitBreaker) -> None:
+        connection = UpstreamConnection(self)
+        connection.charged_to = breaker
         try:
-            connection = await self._open_connection(address)
+            await self._open_connection(connection, self.address)
         except UpstreamError as error:
+            self._attempts -= 1
+            connection.close()
+            _discharge(connection)
             self._on_connect_error(error)
             return
-        if self._draining and not self._waiting:
-            connection.close()
-        else:
-            self._serve_or_keep(connection)
-
-    def _serve_or_keep(self, connection: UpstreamConnection) -> None:
+        self._attempts -= 1
         if not connection.is_usable:
             # Closed between the handshake and this task's turn; count it as a failed attempt.
             self._on_connect_error(ConnectFailed("connection closed at once"))
-        elif self._waiting:
-            self._waiting.popleft().on_connection(connection)
         else:
-            connection.idle_since = clock.monotonic()
-            self._idle.append(connection)
+            self.release(connection)
 
     def _on_connect_error(self, error: UpstreamError) -> None:
         self._stats.upstream_cx_connect_fail += 1
         self._endpoint_stats.cx_connect_fail += 1
         if isinstance(error, ConnectTimeout):
             self._stats.upstream_cx_connect_timeout += 1
-        if self._waiting:
+        # Those that the limits left without an attempt of their own fail with the last hope that they had (Envoy).
+        failed = len(self._waiting) - self._attempts if not self._open else 1
+        for _ in range(min(max(failed, 1), len(self._waiting))):
             self._stats.upstream_rq_pending_failure_eject += 1
-            self._waiting.popleft().on_connect_error(error)
+            self._take_waiter().on_connect_error(error)
+        self._reopen()
 
-    async def _open_connection(self, address: Address) -> UpstreamConnection:
+    async def _open_connection(self, connection: UpstreamConnection, address: Address) -> None:
         """Connect, TLS handshake included, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
         tls = self._settings.tls
-        connection = UpstreamConnection(self)
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 options: dict[str, Any] = {
@@ -177,7 +240,13 @@ class ConnectionPool:
         except ValueError as error:
             # A name that TLS cannot send or verify. The request must not wait for an attempt that nobody makes.
             raise ConnectFailed(f"invalid address or name: {error}") from None
-        return connection
+
+
+def _discharge(connection: UpstreamConnection) -> None:
+    """The connection no longer counts; it may be told so twice."""
+    breaker, connection.charged_to = connection.charged_to, None
+    if breaker is not None:
+        breaker.connections.release()
 
 
 def _tls_reason(error: ssl.SSLError) -> str:

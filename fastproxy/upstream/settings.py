@@ -6,6 +6,12 @@ from enum import Enum, IntFlag
 
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings
 
+#: Envoy's number for a limit that is none.
+NO_LIMIT = 4294967295
+#: Numbers of each cluster that the workers share: connections, pending requests, requests and retries, once for each
+#: of the two priorities.
+SHARED_ROWS_PER_CLUSTER = 8
+
 
 class DiscoveryType(Enum):
     """How a cluster finds its addresses (Envoy `Cluster.type`)."""
@@ -168,6 +174,34 @@ class UpstreamTlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryBudgetSettings:
+    """`retry_budget`: retries as a share of the requests of the moment, instead of `max_retries`."""
+
+    percent: float = 20.0
+    """Of the requests under way and waiting."""
+    min_concurrency: int = 3
+    """So many are allowed in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdSettings:
+    """What a cluster may be burdened with by routes of one priority (Envoy `CircuitBreakers.Thresholds`)."""
+
+    max_connections: int = 1024
+    max_pending_requests: int = 1024
+    """Requests that wait for a connection."""
+    max_requests: int = 1024
+    """Requests under way."""
+    max_retries: int = 3
+    """Retries under way, those that wait for their turn included."""
+    retry_budget: RetryBudgetSettings | None = None
+    max_connection_pools: int = NO_LIMIT
+    """Endpoints that one worker has connections to at a time."""
+    track_remaining: bool = False
+    """Show what is left of each limit as a gauge."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """One cluster (Envoy `config.cluster.v3.Cluster`). Durations are seconds."""
 
@@ -186,5 +220,9 @@ class ClusterSettings:
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
     load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)
+    thresholds: tuple[ThresholdSettings, ThresholdSettings] = (ThresholdSettings(), ThresholdSettings())
+    """Circuit breakers for routes of priority DEFAULT, and of priority HIGH."""
+    max_connections_per_endpoint: int = NO_LIMIT
+    """`per_host_thresholds`: connections to one endpoint, per worker."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

@@ -9,14 +9,24 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_connect_timeout",
     "upstream_cx_idle_timeout",
     "upstream_cx_none_healthy",
+    "upstream_cx_overflow",
+    "upstream_cx_pool_overflow",
     "upstream_rq_total",
     "upstream_rq_timeout",
     "upstream_rq_cancelled",
     "upstream_rq_pending_total",
     "upstream_rq_pending_failure_eject",
+    "upstream_rq_pending_overflow",
+    "upstream_rq_active_overflow",
     "upstream_rq_rx_reset",
+    "upstream_rq_per_try_timeout",
+    "upstream_rq_per_try_idle_timeout",
     "upstream_rq_retry",
     "upstream_rq_retry_success",
+    "upstream_rq_retry_overflow",
+    "upstream_rq_retry_limit_exceeded",
+    "upstream_rq_retry_backoff_exponential",
+    "upstream_rq_retry_backoff_ratelimited",
     "retry_or_shadow_abandoned",
     "lb_healthy_panic",
     "lb_subsets_created",
@@ -31,7 +41,7 @@ _CLUSTER_COUNTERS = (
 class ClusterStats:
     """Numbers of one cluster in one worker; plain integers, added to in place."""
 
-    __slots__ = (*_CLUSTER_COUNTERS, "rq_time", "statuses", "upstream_rq_ended")
+    __slots__ = (*_CLUSTER_COUNTERS, "retried_statuses", "rq_time", "statuses", "upstream_rq_ended")
 
     def __init__(self) -> None:
         self.upstream_cx_total = 0
@@ -40,14 +50,24 @@ class ClusterStats:
         self.upstream_cx_connect_timeout = 0
         self.upstream_cx_idle_timeout = 0
         self.upstream_cx_none_healthy = 0
+        self.upstream_cx_overflow = 0
+        self.upstream_cx_pool_overflow = 0
         self.upstream_rq_total = 0
         self.upstream_rq_timeout = 0
         self.upstream_rq_cancelled = 0
         self.upstream_rq_pending_total = 0
         self.upstream_rq_pending_failure_eject = 0
+        self.upstream_rq_pending_overflow = 0
+        self.upstream_rq_active_overflow = 0
         self.upstream_rq_rx_reset = 0
+        self.upstream_rq_per_try_timeout = 0
+        self.upstream_rq_per_try_idle_timeout = 0
         self.upstream_rq_retry = 0
         self.upstream_rq_retry_success = 0
+        self.upstream_rq_retry_overflow = 0
+        self.upstream_rq_retry_limit_exceeded = 0
+        self.upstream_rq_retry_backoff_exponential = 0
+        self.upstream_rq_retry_backoff_ratelimited = 0
         self.retry_or_shadow_abandoned = 0
         self.lb_healthy_panic = 0
         self.lb_subsets_created = 0
@@ -58,23 +78,35 @@ class ClusterStats:
         self.lb_subsets_single_host_per_subset_duplicate = 0
         self.upstream_rq_ended = 0
         self.statuses: dict[int, int] = {}
+        self.retried_statuses: dict[int, int] = {}
+        """Of responses that no downstream saw, for the request was tried again."""
         self.rq_time = Histogram()
 
     def count_response(self, status: int) -> None:
         """Count a response, local ones on behalf of the cluster included. Hot path: once per request."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
 
+    def count_retried(self, status: int) -> None:
+        """Count a response that is discarded, for its request is tried again."""
+        self.retried_statuses[status] = self.retried_statuses.get(status, 0) + 1
+
     def write(self, sink: StatsSink, prefix: str) -> None:
         """Write everything under `prefix` ("cluster.NAME.")."""
         for name in _CLUSTER_COUNTERS:
             sink.counter(prefix + name, getattr(self, name))
-        for status, count in self.statuses.items():
-            sink.counter(f"{prefix}upstream_rq_{status}", count)
-            sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
-        sink.counter(prefix + "upstream_rq_completed", sum(self.statuses.values()))
+        _write_statuses(sink, prefix, self.statuses)
+        if self.retried_statuses:
+            _write_statuses(sink, prefix + "retry.", self.retried_statuses)
         sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
         sink.gauge(prefix + "lb_subsets_active", self.lb_subsets_created - self.lb_subsets_removed)
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
+
+
+def _write_statuses(sink: StatsSink, prefix: str, statuses: dict[int, int]) -> None:
+    for status, count in statuses.items():
+        sink.counter(f"{prefix}upstream_rq_{status}", count)
+        sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
+    sink.counter(prefix + "upstream_rq_completed", sum(statuses.values()))
 
 
 class EndpointStats:

@@ -91,7 +91,7 @@ def test_every_problem_is_reported_at_once_with_its_line() -> None:
                       domains: ["*"]
                       routes:
                       - match: {{prefix: /}}
-                        route: {{cluster: nowhere, retry_policy: {{}}}}
+                        route: {{cluster: nowhere, internal_redirect_policy: {{}}}}
           clusters:
           - name: somewhere
             connect_timeout: 5
@@ -106,7 +106,7 @@ def test_every_problem_is_reported_at_once_with_its_line() -> None:
         (8, "http_filters"),
         (10, "stat_prefix"),
         (17, "cluster"),
-        (17, "retry_policy"),
+        (17, "internal_redirect_policy"),
         (20, "connect_timeout"),
         (21, "lb_policy"),
     ]

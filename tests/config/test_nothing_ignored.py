@@ -73,7 +73,13 @@ access_log:
 - match: {path: /hi}
   direct_response: {status: 200, body: {inline_string: hi}}
 - match: {prefix: /}
-  route: {cluster: backend}
+  route:
+    cluster: backend
+    retry_policy:
+      retry_on: 5xx
+      retry_back_off: {base_interval: 1s}
+      rate_limited_retry_back_off: {reset_headers: [{name: retry-after}]}
+      retriable_headers: [{name: x-again, string_match: {exact: "1"}}]
   request_headers_to_add: [{header: {key: x-a, value: b}, append_action: ADD_IF_ABSENT}]
 """,
     virtual_host="request_headers_to_add: [{header: {key: x-a, value: c}}]",
@@ -90,6 +96,7 @@ p:
     clusters=cluster(
         """
 common_lb_config: {}
+circuit_breakers: {thresholds: [{max_requests: 5}], per_host_thresholds: [{}]}
 load_balancing_policy:
   policies:
   - typed_extension_config:

@@ -181,7 +181,7 @@ def test_direct_response_bodies_are_bounded() -> None:
     [
         "- match: {prefix: /, filter_state: [{key: a, string_match: {exact: b}}]}\n  route: {cluster: backend}",
         "- match: {prefix: /}\n  route: {cluster: backend, hash_policy: [{filter_state: {key: a}}]}",
-        "- match: {prefix: /}\n  route: {cluster: backend, retry_policy: {retry_on: 5xx}}",
+        "- match: {prefix: /}\n  route: {cluster: backend, internal_redirect_policy: {}}",
     ],
 )
 def test_what_routes_cannot_do_yet_is_refused(route: str) -> None:

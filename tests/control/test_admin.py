@@ -232,8 +232,8 @@ async def test_clusters_text_has_cluster_and_host_lines(admin: Admin) -> None:
 
     for line in (
         "c::observability_name::c",
-        "c::default_priority::max_connections::4294967295",
-        "c::high_priority::max_retries::4294967295",
+        "c::default_priority::max_connections::1024",
+        "c::high_priority::max_retries::3",
         "c::added_via_api::false",
         "c::127.0.0.1:80::cx_active::1",
         "c::127.0.0.1:80::rq_total::3",

@@ -13,6 +13,7 @@ import pytest
 
 from fastproxy.control.backoff import Backoff
 from fastproxy.control.options import ControlOptions
+from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.supervisor import Supervisor
 from fastproxy.ipc.messages import SetLogLevel, ToMain, ToWorker, WorkerInit
 from tests.control.support import behaviour, options, until
@@ -45,7 +46,7 @@ class Host:
 
 def start(host: Host, **more: Any) -> Supervisor:
     settings: ControlOptions = options(**more)
-    supervisor = Supervisor(host, settings)
+    supervisor = Supervisor(host, settings, SharedMemory(1, ()))
     supervisor.start()
     return supervisor
 

@@ -337,6 +337,8 @@ class Proxy:
                 if isinstance(one, JwtAuthnFilter)
                 for name in one.identity_headers
             ),
+            loop=self.loop.as_loop(),
+            buffer_limit_bytes=self._settings.buffer_limit_bytes,
         )
         self.manager = HttpConnectionManager(
             self._settings,

@@ -1,10 +1,13 @@
 """Copies of requests: the request never waits for them and never fails with them."""
 
+from typing import Any
+
 import pytest
 
 from fastproxy.match.settings import Fraction
 from fastproxy.router.mirror import shadow_host
 from fastproxy.router.settings import MirrorPolicy
+from fastproxy.upstream.settings import ClusterSettings, ThresholdSettings
 from tests.listener.support import CLUSTER, GET, OK, FakeUpstream, Proxy, head_of, status_of, to_service
 
 POLICY = MirrorPolicy(CLUSTER)
@@ -13,8 +16,10 @@ POLICY = MirrorPolicy(CLUSTER)
 class MirroringProxy(Proxy):
     """The copies go to the same cluster: the request takes the newest idle connection, its copy the other one."""
 
-    def __init__(self, *policies: MirrorPolicy, timeout_s: float = 15.0) -> None:
-        super().__init__(routes=[to_service(mirrors=policies or (POLICY,), timeout_s=timeout_s)])
+    def __init__(
+        self, *policies: MirrorPolicy, cluster: ClusterSettings | None = None, **action: Any
+    ) -> None:
+        super().__init__(routes=[to_service(mirrors=policies or (POLICY,), **action)], cluster=cluster)
 
     def __enter__(self) -> "MirroringProxy":
         super().__enter__()
@@ -172,7 +177,8 @@ def test_without_a_cluster_or_a_share_there_is_no_copy(policy: MirrorPolicy) -> 
 
 def test_copies_are_bounded() -> None:
     """A cluster that never answers must not collect them without end."""
-    with MirroringProxy() as proxy:
+    limits = ThresholdSettings(max_requests=5000)
+    with MirroringProxy(cluster=ClusterSettings(CLUSTER, thresholds=(limits, limits))) as proxy:
         for _ in range(1100):
             proxy.offer()
             proxy.send(GET)

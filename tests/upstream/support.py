@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from fastproxy.upstream.circuit_breaker import build_breakers
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.errors import UpstreamError
 from fastproxy.upstream.pool import ConnectionPool
@@ -22,11 +23,12 @@ class Waiter:
         self.connection: UpstreamConnection | None = None
         self.events: list[Any] = []
 
-    def on_connection(self, connection: UpstreamConnection) -> None:
+    def on_connection(self, connection: UpstreamConnection) -> bool:
         assert self.connection is None, "served twice"
         self.connection = connection
         self.events.append("connection")
         self.use(connection)
+        return True
 
     def use(self, connection: UpstreamConnection, *, head_only: bool = False) -> None:
         self.connection = connection
@@ -60,7 +62,9 @@ class PoolBench:
         self.loop = SteppedLoop()
         self.stats = ClusterStats()
         self.endpoint_stats = EndpointStats()
-        self.pool = ConnectionPool(ADDRESS, ClusterSettings("c", **settings), self.stats, self.endpoint_stats)
+        cluster = ClusterSettings("c", **settings)
+        self.breaker, self.high_breaker = build_breakers(cluster.thresholds)
+        self.pool = ConnectionPool(ADDRESS, cluster, self.stats, self.endpoint_stats)
         self.attempts: list[asyncio.Future[UpstreamConnection]] = []
         self.transports: list[FakeTransport] = []
         self._attempted: dict[asyncio.Future[UpstreamConnection], UpstreamConnection] = {}
@@ -73,6 +77,10 @@ class PoolBench:
         self.attempts.append(attempt)
         self._attempted[attempt] = make_protocol()
         await attempt
+
+    def connect(self, waiter: Waiter) -> None:
+        """As a request of priority DEFAULT does."""
+        self.pool.connect(waiter, self.breaker)
 
     def make_connection(self, connection: UpstreamConnection | None = None) -> UpstreamConnection:
         connection = connection or UpstreamConnection(self.pool)

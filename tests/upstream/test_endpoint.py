@@ -119,7 +119,7 @@ async def test_a_unix_domain_socket_is_connected_to(tmp_path: Path, *, abstract:
         cluster.update_endpoints([Address(path, 0)])
         (made,) = cluster.endpoints
         waiter = Waiter()
-        made.pool.connect(waiter)
+        made.pool.connect(waiter, cluster.breakers[0])
         assert await received == b"request"
         assert made.text == path
         cluster.drain()

@@ -27,8 +27,8 @@ async def test_waiters_are_served_first_come_first_served() -> None:
     """Whichever attempt is done first."""
     bench = PoolBench()
     first, second = Waiter(), Waiter()
-    bench.pool.connect(first)
-    bench.pool.connect(second)
+    bench.connect(first)
+    bench.connect(second)
     connection = await bench.accept(1)
     assert first.connection is connection
     assert second.connection is None
@@ -43,7 +43,7 @@ async def test_a_connection_given_back_serves_a_waiter_and_the_attempt_becomes_i
     busy = Waiter()
     busy.use(bench.make_connection())
     waiter = Waiter()
-    bench.pool.connect(waiter)
+    bench.connect(waiter)
     assert busy.connection is not None
     busy.connection.data_received(OK)
     assert waiter.connection is busy.connection
@@ -59,10 +59,10 @@ async def test_a_forgotten_waiter_is_not_served() -> None:
     """Its attempt serves the next one or becomes idle."""
     bench = PoolBench()
     gone, next_ = Waiter(), Waiter()
-    bench.pool.connect(gone)
+    bench.connect(gone)
     bench.pool.forget(gone)
     bench.pool.forget(gone)
-    bench.pool.connect(next_)
+    bench.connect(next_)
     connection = await bench.accept(0)
     assert next_.connection is connection
     assert gone.events == []
@@ -74,8 +74,8 @@ async def test_a_failed_attempt_fails_one_waiter() -> None:
     """The others have attempts of their own."""
     bench = PoolBench()
     first, second = Waiter(), Waiter()
-    bench.pool.connect(first)
-    bench.pool.connect(second)
+    bench.connect(first)
+    bench.connect(second)
     await bench.refuse(0, ConnectTimeout())
     assert isinstance(first.events[0], ConnectTimeout)
     assert second.events == []
@@ -89,7 +89,7 @@ async def test_a_connection_that_dies_at_once_is_a_failed_attempt() -> None:
     """Between the handshake and the task's turn it may be gone already."""
     bench = PoolBench()
     waiter = Waiter()
-    bench.pool.connect(waiter)
+    bench.connect(waiter)
     await bench.settle()
     connection = bench.make_connection()
     bench.transport_of(connection).lose(None)
@@ -166,8 +166,8 @@ async def test_drain_still_serves_who_waits() -> None:
     """The request was accepted before the endpoint left."""
     bench = PoolBench()
     waiter, gone = Waiter(), Waiter()
-    bench.pool.connect(waiter)
-    bench.pool.connect(gone)
+    bench.connect(waiter)
+    bench.connect(gone)
     bench.pool.forget(gone)
     bench.pool.drain()
     connection = await bench.accept(0)
@@ -200,7 +200,7 @@ async def test_whatever_goes_wrong_while_connecting_the_waiter_hears_of_it(
     bench = PoolBench()
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
     waiter = Waiter()
-    bench.pool.connect(waiter)
+    bench.connect(waiter)
     await bench.settle()
     (error,) = waiter.events
     assert isinstance(error, ConnectFailed)
@@ -216,7 +216,7 @@ async def test_connect_timeout_covers_the_whole_connect(monkeypatch: pytest.Monk
     bench = PoolBench(connect_timeout_s=0.0)
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
     waiter = Waiter()
-    bench.pool.connect(waiter)
+    bench.connect(waiter)
     await bench.settle()
     assert isinstance(waiter.events[0], ConnectTimeout)
 
@@ -235,7 +235,7 @@ async def test_tls_name_is_the_sni_or_the_endpoint_s(
     tls = UpstreamTlsSettings(ssl.create_default_context(), sni)
     bench = PoolBench(tls=tls)
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
-    bench.pool.connect(Waiter())
+    bench.connect(Waiter())
     await bench.settle()
     assert seen == {"host": ADDRESS.host, "port": 8080, "ssl": tls.context, "server_hostname": expected}
 
@@ -262,13 +262,13 @@ async def run_steps(steps: list[tuple[str, int]]) -> None:
             if (idle := bench.pool.take_idle()) is not None:
                 waiter.use(idle)
             else:
-                bench.pool.connect(waiter)
+                bench.connect(waiter)
         elif action == "accept" and open_attempts:
             await bench.accept(open_attempts[number % len(open_attempts)])
         elif action == "refuse" and open_attempts:
             await bench.refuse(open_attempts[number % len(open_attempts)], ConnectFailed("x"))
         elif action == "forget" and bench.pool._waiting:
-            bench.pool.forget(bench.pool._waiting[number % len(bench.pool._waiting)])
+            bench.pool.forget(bench.pool._waiting[number % len(bench.pool._waiting)][0])
         elif action in {"answer", "close"} and busy:
             connection = busy[number % len(busy)].connection
             assert connection is not None

@@ -1,5 +1,6 @@
 """`Cluster` to settings (envoy.config.cluster.v3)."""
 
+from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_thresholds
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
@@ -46,6 +47,8 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         idle_timeout_s=_build_idle_timeout(cluster),
         stat_name=cluster.text("alt_stat_name"),
         load_balancing=load_balancing,
+        thresholds=build_thresholds(cluster),
+        max_connections_per_endpoint=build_endpoint_limit(cluster),
         config_path=cluster.path,
     )
 

@@ -51,6 +51,12 @@ def build_conditions(match: View) -> RequestConditions | None:
     )
 
 
+def build_header_matches(owner: View, field: str) -> tuple[HeaderMatch, ...]:
+    """A list of `HeaderMatcher`; those of a form that is not supported are reported, and left out."""
+    found = [build_header_match(view) for view in owner.children(field)]
+    return tuple(match for match in found if match is not None)
+
+
 def build_header_match(view: View) -> HeaderMatch | None:
     """One condition on a header; None when it has a form that is not supported (reported)."""
     name = view.text("name").lower()

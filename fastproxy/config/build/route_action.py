@@ -1,7 +1,7 @@
 """`RouteAction` and `RedirectAction`: what a route does with a request (envoy.config.route.v3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from fastproxy.config.build.cluster_reference import check_cluster
 from fastproxy.config.build.context import BuildContext
@@ -10,11 +10,18 @@ from fastproxy.config.build.hash_policy import build_hash_policies
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
+from fastproxy.config.build.retry_policy import build_retry_policy
 from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
 from fastproxy.config.view import View
 from fastproxy.match.settings import RegexSubstitution
-from fastproxy.router.settings import ForwardAction, MirrorPolicy, RedirectAction, WeightedClusters
+from fastproxy.router.settings import (
+    ForwardAction,
+    MirrorPolicy,
+    RedirectAction,
+    RetrySettings,
+    WeightedClusters,
+)
 
 _DEFAULT_TIMEOUT_S = 15.0
 _REDIRECT_STATUS = {
@@ -25,6 +32,42 @@ _REDIRECT_STATUS = {
     "PERMANENT_REDIRECT": 308,
 }
 _NOT_FOUND_STATUS = {"SERVICE_UNAVAILABLE": 503, "NOT_FOUND": 404, "INTERNAL_SERVER_ERROR": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScope:
+    """What a virtual host says about retries, with what a route of it says besides its action."""
+
+    policy: RetrySettings | None = None
+    tells_upstream: bool = False
+    """`include_request_attempt_count`."""
+    tells_downstream: bool = False
+    """`include_attempt_count_in_response`."""
+    limit_bytes: int | None = None
+    """`request_body_buffer_limit`, or `per_request_buffer_limit_bytes`, its old name."""
+
+    @classmethod
+    def of_host(cls, host: View) -> "RetryScope":
+        """What a virtual host says."""
+        host.unsupported("include_is_timeout_retry_header")
+        return cls(
+            build_retry_policy(host),
+            host.flag("include_request_attempt_count"),
+            host.flag("include_attempt_count_in_response"),
+            _build_body_limit(host, None),
+        )
+
+    def below(self, route: View) -> "RetryScope":
+        """The same for one route, which may have a limit of its own."""
+        return replace(self, limit_bytes=_build_body_limit(route, self.limit_bytes))
+
+
+def _build_body_limit(view: View, default: int | None) -> int | None:
+    old = view.integer_or("per_request_buffer_limit_bytes", -1)
+    limit = view.integer_or("request_body_buffer_limit", old)
+    if old >= 0 and view.has("request_body_buffer_limit"):
+        view.error("is the old name of request_body_buffer_limit", field="per_request_buffer_limit_bytes")
+    return default if limit < 0 else limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +84,7 @@ class ActionScope:
     """As above."""
     mirrors: tuple[MirrorPolicy, ...] = ()
     """Those of the virtual host, or else of the route table."""
+    retries: RetryScope = field(default_factory=RetryScope)
 
     def check_cluster(self, view: View, field: str, name: str) -> None:
         """Report a cluster that does not exist, if that is to be checked."""
@@ -86,6 +130,11 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
         hash_policy=build_hash_policies(view),
         subset=build_subset_match(view),
         mirrors=build_mirrors(view, scope.context, checks_clusters=scope.checks_clusters) or scope.mirrors,
+        retry=build_retry_policy(view) or scope.retries.policy,
+        is_high_priority=view.only("priority", ("DEFAULT", "HIGH")) == "HIGH",
+        replay_limit_bytes=scope.retries.limit_bytes,
+        tells_upstream_attempts=scope.retries.tells_upstream,
+        tells_downstream_attempts=scope.retries.tells_downstream,
         idle_timeout_s=_optional_duration(view, "idle_timeout"),
         max_stream_duration_s=_optional_duration(duration, "max_stream_duration"),
         grpc_timeout_max_s=_optional_duration(duration, "grpc_timeout_header_max"),

@@ -6,7 +6,13 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
-from fastproxy.config.build.route_action import ActionScope, build_forward, build_mirrors, build_redirect
+from fastproxy.config.build.route_action import (
+    ActionScope,
+    RetryScope,
+    build_forward,
+    build_mirrors,
+    build_redirect,
+)
 from fastproxy.config.build.route_match import build_route_match
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
@@ -59,7 +65,10 @@ class _RouteBuilder:
         filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
         headers = self._headers.below(view)
         mirrors = build_mirrors(view, self._context, checks_clusters=self._check_clusters) or self._mirrors
-        routes = [self._route(route, filter_configs, headers, mirrors) for route in view.children("routes")]
+        retries = RetryScope.of_host(view)
+        routes = [
+            self._route(route, filter_configs, headers, mirrors, retries) for route in view.children("routes")
+        ]
         return VirtualHostSettings(
             name,
             domains,
@@ -91,12 +100,19 @@ class _RouteBuilder:
         inherited: Mapping[str, object],
         levels: HeaderLevels,
         mirrors: tuple[MirrorPolicy, ...],
+        retries: RetryScope,
     ) -> RouteSettings | None:
         match = build_route_match(view.child_or_empty("match"), self._context)
         filter_configs = {**inherited, **build_filter_configs(view, self._filters)}
         headers = levels.below(view)
         scope = ActionScope(
-            self._context, self._filters, self._check_clusters, filter_configs, headers, mirrors
+            self._context,
+            self._filters,
+            self._check_clusters,
+            filter_configs,
+            headers,
+            mirrors,
+            retries.below(view),
         )
         action = self._action(view, scope)
         name = view.text("name")

@@ -21,8 +21,6 @@ _HOST_STATS: Final = (
     "cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_pending_active", "rq_success",
     "rq_timeout", "rq_total",
 )  # fmt: skip
-#: Circuit breakers do not exist yet; Envoy's number for "no limit" says so.
-_NO_LIMIT: Final = 4294967295
 _LIMITS: Final = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 
 #: Envoy keeps what follows from a status, not every word for it.
@@ -35,8 +33,8 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
     for cluster in view.settings.clusters:
         name = cluster.name
         lines.append(f"{name}::observability_name::{cluster.stat_name or name}")
-        for priority in ("default_priority", "high_priority"):
-            lines += [f"{name}::{priority}::{limit}::{_NO_LIMIT}" for limit in _LIMITS]
+        for priority, limits in zip(("default", "high"), cluster.thresholds, strict=True):
+            lines += [f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}" for limit in _LIMITS]
         lines.append(f"{name}::added_via_api::false")
         for endpoint in view.endpoints(name):
             address = str(Address(endpoint.host, endpoint.port))
@@ -60,7 +58,6 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
 
 def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
     """Build /clusters?format=json: zero values left out, counters as strings."""
-    limits: dict[str, Any] = dict.fromkeys(_LIMITS, _NO_LIMIT)
     statuses = []
     for cluster in view.settings.clusters:
         hosts = [
@@ -70,7 +67,8 @@ def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
         status: dict[str, Any] = {"name": cluster.name}
         if hosts:
             status["host_statuses"] = hosts
-        status["circuit_breakers"] = {"thresholds": [limits, {"priority": "HIGH", **limits}]}
+        default, high = ({name: getattr(one, name) for name in _LIMITS} for one in cluster.thresholds)
+        status["circuit_breakers"] = {"thresholds": [default, {"priority": "HIGH", **high}]}
         status["observability_name"] = cluster.stat_name or cluster.name
         statuses.append(status)
     return {"cluster_statuses": statuses}
