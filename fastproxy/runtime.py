@@ -18,9 +18,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
 from fastproxy.filters.base import HttpFilter
+from fastproxy.filters.build import build_filter
 from fastproxy.filters.chain import FilterChain
 from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
 from fastproxy.filters.jwt_authn.provider import Provider
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
@@ -188,6 +190,9 @@ class Runtime:
         token_headers: frozenset[bytes] = frozenset()
         identity_headers: frozenset[bytes] = frozenset()
         for one in http.http_filters:
+            if not isinstance(one.config, JwtAuthnSettings):
+                filters.append(build_filter(one.name, one.config))
+                continue
             jwt_authn = JwtAuthnFilter(one.config, ask=self._ask)
             filters.append(jwt_authn)
             token_headers |= jwt_authn.token_headers

@@ -44,8 +44,8 @@ class ProxySettings:
         found: dict[str, ProviderSettings] = {}
         for listener in self.listeners:
             for http in listener.http_managers():
-                for http_filter in http.http_filters:
-                    for provider in http_filter.config.providers.values():
+                for jwt_authn in http.jwt_authn:
+                    for provider in jwt_authn.providers.values():
                         found.setdefault(provider.source_id, provider)
         return tuple(found.values())
 

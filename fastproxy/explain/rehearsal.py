@@ -12,9 +12,11 @@ from fastproxy.explain.keybook import KeyBook
 from fastproxy.explain.memory_io import CapturingUpstream, MemoryTransport
 from fastproxy.explain.trace import Trace
 from fastproxy.filters.base import HttpFilter, Outcome
+from fastproxy.filters.build import build_filter
 from fastproxy.filters.chain import FilterChain
 from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
 from fastproxy.filters.jwt_authn.provider import Provider
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from fastproxy.listener.manager import HttpConnectionManager
@@ -185,6 +187,9 @@ def _build_manager(
         asyncio.get_running_loop().call_soon(_answer, answers.get(source_id, []))
 
     for one in http.http_filters:
+        if not isinstance(one.config, JwtAuthnSettings):
+            filters.append(build_filter(one.name, one.config))
+            continue
         trace = Trace(at)
         runtime = JwtAuthnFilter(one.config, ask=ask, observer=trace)
         rehearsal.filters.append(WatchedFilter(one.name, runtime, trace))

@@ -44,7 +44,7 @@ async def explain(settings: ProxySettings, asked: AskedRequest, wishes: Wishes) 
     rehearsal = await _rehearse(listener, http, raw, book, wishes.at)
     if await _bring_missed_keys(rehearsal, book):
         rehearsal = await _rehearse(listener, http, raw, book, wishes.at)
-    filters: dict[str, JwtAuthnSettings] = {one.name: one.config for one in http.http_filters}
+    filters: dict[str, JwtAuthnSettings] = {one.name: one for one in http.jwt_authn}
     report = build_report(
         Question(asked, rehearsal, book, filters, wishes.at), listener, http, Redactor(asked, wishes.token)
     )

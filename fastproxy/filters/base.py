@@ -3,6 +3,7 @@
 from collections.abc import Awaitable
 from typing import Protocol
 
+from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.stats import StatsSink
 
@@ -18,3 +19,14 @@ class HttpFilter(Protocol):
 
     def write_stats(self, sink: StatsSink, prefix: str) -> None:
         """Add the filter's numbers to a snapshot; `prefix` is "http.STAT_PREFIX."."""
+
+
+class ResponseFilter(Protocol):
+    """What a filter has beside that if it looks at response heads, too; the chain finds out when it is built."""
+
+    def on_response(self, request: Request, headers: HeaderMap) -> None:
+        """Change the head of a response to `request`, an upstream's or our own, framing headers excepted.
+
+        Called after the route's header rules, the last filter first, and also where an earlier filter answered and
+        this one has not seen the request.
+        """

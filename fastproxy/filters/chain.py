@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from fastproxy.filters.base import HttpFilter, Outcome
+from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.stats import StatsSink
 
@@ -16,7 +17,7 @@ FILTER_FAILED = LocalReply(500, details="filter_failed")
 class FilterChain:
     """Runs a request through its filters until one answers."""
 
-    __slots__ = ("_filters", "_on_request", "_select_route")
+    __slots__ = ("_filters", "_on_request", "_on_response", "_select_route", "on_response")
 
     def __init__(
         self, filters: Sequence[HttpFilter], select_route: Callable[[Request], None] | None = None
@@ -31,6 +32,14 @@ class FilterChain:
         self._filters = tuple(filters)
         self._select_route = select_route
         self._on_request = tuple(one.on_request for one in self._filters)
+        self._on_response: tuple[Callable[[Request, HeaderMap], None], ...] = tuple(
+            one.on_response for one in reversed(self._filters) if hasattr(one, "on_response")
+        )
+        self.on_response: Callable[[Request, HeaderMap], bool] | None = (
+            self._run_response if self._on_response else None
+        )
+        """Runs a response head through the filters, the last one first; None if none of them looks at it. Says whether
+        the response may be sent: a filter that failed may not have removed what it should have (S56)."""
 
     def on_request(self, request: Request) -> Outcome:
         """Run the chain. Hot path: once per request; no coroutine is created unless a filter waits."""
@@ -72,6 +81,15 @@ class FilterChain:
             _log.exception("a filter failed; the request is refused")
             return FILTER_FAILED
         return None
+
+    def _run_response(self, request: Request, headers: HeaderMap) -> bool:
+        try:
+            for on_response in self._on_response:
+                on_response(request, headers)
+        except Exception:
+            _log.exception("a filter failed; the response is not sent")
+            return False
+        return True
 
     def write_stats(self, sink: StatsSink, prefix: str) -> None:
         """Add every filter's numbers to a snapshot."""

@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from random import SystemRandom
-from typing import Any
+from typing import Any, Protocol
 
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 from fastproxy.http.headers import HeaderMap
 
 _random = SystemRandom()
+
+
+class BodySource(Protocol):
+    """Where the body of a request comes from, for a filter that needs all of it."""
+
+    async def collect_body(self, limit_bytes: int) -> None:
+        """Return when the body is complete, or is longer than `limit_bytes`; until then it is kept."""
 
 
 class Request:
@@ -21,6 +28,7 @@ class Request:
         "authority",
         "body_complete",
         "body_passed",
+        "body_source",
         "bytes_received",
         "bytes_sent",
         "connection",
@@ -84,6 +92,8 @@ class Request:
         """All of the body has been handed to the exchange."""
         self.waiting_body: list[bytes] = []
         """Body bytes that were read and not yet passed on: at most one read, for reading pauses while they wait."""
+        self.body_source: BodySource | None = None
+        """Brings the rest of the body; set for filters that make the request wait."""
         self.expects_continue = False
         self.keep_alive = True
         self.route: object = None

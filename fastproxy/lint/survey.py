@@ -75,8 +75,7 @@ class ManagerSurvey:
     @property
     def filters(self) -> tuple[JwtAuthnSettings, ...]:
         """Its `jwt_authn` filters, in order."""
-        configs: list[object] = [one.config for one in self.manager.http_filters]
-        return tuple(config for config in configs if isinstance(config, JwtAuthnSettings))
+        return self.manager.jwt_authn
 
     @property
     def hosts(self) -> tuple[VirtualHostSettings, ...]:

@@ -20,6 +20,7 @@ from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.local_reply import begin_reply, finish_reply
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.listener.body_wait import BodyWait
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
 from fastproxy.router.forward import STREAM_IDLE_TIMEOUT, Exchange
@@ -55,6 +56,7 @@ class DownstreamConnection(RequestReader):
     __slots__ = (
         "_age_timer",
         "_begun_requests",
+        "_body_wait",
         "_duration_timer",
         "_exchange",
         "_filter_task",
@@ -81,6 +83,8 @@ class DownstreamConnection(RequestReader):
         self._request: Request | None = None
         self._exchange: Exchange | None = None
         self._filter_task: asyncio.Task[Any] | None = None
+        self._body_wait: BodyWait | None = None
+        """A filter waits for all of the body."""
         self._response_started = False
         self._response_chunked = False
         self._write_blocked = False
@@ -203,7 +207,7 @@ class DownstreamConnection(RequestReader):
             return
         exchange = self._exchange
         if exchange is None:
-            if request.waiting_body and self._filter_task is not None:
+            if self._filter_task is not None and not self._collects(request) and request.waiting_body:
                 self.pause(PAUSED_BY_UPSTREAM)
             return
         body = request.waiting_body
@@ -214,6 +218,30 @@ class DownstreamConnection(RequestReader):
             exchange.send_body(body, complete=request.body_complete)
             if request.body_complete and not exchange.is_done:
                 self._start_response_timeout(exchange)
+
+    def _collects(self, request: Request) -> bool:
+        """Whether a filter wants more of the body before the request goes on."""
+        wait = self._body_wait
+        if wait is None:
+            return False
+        self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
+        return not wait.look(request)
+
+    async def collect_body(self, limit_bytes: int) -> None:
+        """`BodySource` of the request being served, for the filter that makes it wait."""
+        request = self._request
+        if request is None:
+            return
+        wait = BodyWait(limit_bytes)
+        if wait.look(request):
+            return
+        self._body_wait = wait
+        # What came before the filter's turn may have stopped the reading.
+        self.resume(PAUSED_BY_UPSTREAM)
+        try:
+            await wait.end()
+        finally:
+            self._body_wait = None
 
     def _begin(self, request: Request) -> None:
         """Start serving a request: the connection is its own until it is finished. Hot path."""
@@ -257,6 +285,7 @@ class DownstreamConnection(RequestReader):
         elif isinstance(outcome, LocalReply):
             self._reply(outcome)
         else:
+            request.body_source = self
             self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
 
     def _count_request(self, request: Request) -> None:
@@ -274,6 +303,7 @@ class DownstreamConnection(RequestReader):
         if error.reply_flag == "DPE":
             self._manager.stats.downstream_cx_protocol_error += 1
         self.stop_parsing()
+        self._cancel_filters()
         request = self._request
         if request is None:
             request = self._begin_unreadable(error.request)
@@ -379,6 +409,12 @@ class DownstreamConnection(RequestReader):
         if request.response_rules is not None:
             request.response_status = status
             request.response_rules(request, headers)
+        on_response = self._manager.on_response
+        if on_response is not None:
+            request.response_status = status
+            if not on_response(request, headers):
+                self._fail_response()
+                return
         chunked = self._manager.responses.frame(request, status, headers)
         if not request.body_complete:
             # Answered before the request was complete: the rest of it is not worth reading.
@@ -424,6 +460,12 @@ class DownstreamConnection(RequestReader):
             self._close_request(request)
         self.abort()
 
+    def _fail_response(self) -> None:
+        """A filter failed over the response: what it was to keep back must not leave (S56)."""
+        if self._exchange is not None:
+            self._exchange.abort()
+        self.on_response_aborted("filter_failed", "")
+
     def pause_request(self) -> None:
         """The upstream cannot take more of the request body."""
         if not self._paused & PAUSED_BY_UPSTREAM:
@@ -451,6 +493,12 @@ class DownstreamConnection(RequestReader):
             local_replies.apply(draft, request, clock.monotonic())
         request.flags = reply.flag
         status, headers, body = finish_reply(draft, request)
+        on_response = self._manager.on_response
+        if on_response is not None:
+            request.response_status = status
+            if not on_response(request, headers):
+                self._fail_response()
+                return
         data = self._encode_head(request, status, headers)
         if body and not request.is_head:
             request.bytes_sent += len(body)

@@ -37,6 +37,7 @@ class HttpConnectionManager:
     ) -> None:
         self.loop = loop
         self.filters = filters
+        self.on_response = filters.on_response
         self.access_logs = tuple(access_logs)
         self.router = router
         self.select_first_route = router.select_first_route

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
+from fastproxy.filters.settings import FilterSettings
 from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
@@ -130,7 +131,7 @@ class HttpFilterSettings:
     """One `http_filters` entry but the router, which is always last and has no settings here."""
 
     name: str
-    config: JwtAuthnSettings
+    config: FilterSettings
 
 
 class ServerHeader(Enum):
@@ -243,6 +244,11 @@ class HttpConnectionManagerSettings:
     """From the request's head to the end of the response, where the route says nothing; 0 is no limit."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
+
+    @property
+    def jwt_authn(self) -> tuple[JwtAuthnSettings, ...]:
+        """The `jwt_authn` filters, in order."""
+        return tuple(one.config for one in self.http_filters if isinstance(one.config, JwtAuthnSettings))
 
 
 #: What serves the connections of a filter chain: its last network filter.

@@ -39,7 +39,7 @@ def jwks() -> str:
 
 def settings(providers: str, rules: str = "[]", top: str = "") -> JwtAuthnSettings:
     text = minimal(filters=jwt_filter(providers, rules), top=top)
-    return load(text).settings.listeners[0].http.http_filters[0].config
+    return load(text).settings.listeners[0].http.jwt_authn[0]
 
 
 def provider(fields: str, top: str = "") -> ProviderSettings:

@@ -42,7 +42,7 @@ def text(rules: str = "[]", more: str = "", providers: str = PROVIDERS) -> str:
 
 
 def settings(rules: str = "[]", more: str = "", providers: str = PROVIDERS) -> JwtAuthnSettings:
-    return load(text(rules, more, providers)).settings.listeners[0].http.http_filters[0].config
+    return load(text(rules, more, providers)).settings.listeners[0].http.jwt_authn[0]
 
 
 def rule(match: str, requires: str = "requires: {provider_name: a}") -> str:
@@ -420,5 +420,5 @@ def test_optional_settings_for_a_missing_filter_are_a_warning() -> None:
 def test_a_filter_that_routes_switch_on() -> None:
     """`disabled: true` in http_filters."""
     whole = with_routes(route(per_route("requirement_name: am")), entry="disabled: true")
-    assert load(whole).settings.listeners[0].http.http_filters[0].config.is_off_by_default
+    assert load(whole).settings.listeners[0].http.jwt_authn[0].is_off_by_default
     assert configs(whole) == [PerRouteSettings("am")]

@@ -29,7 +29,7 @@ def text(providers: str, keys: str = "") -> str:
 
 
 def provider_of(loaded: LoadedConfig) -> ProviderSettings:
-    return loaded.settings.listeners[0].http.http_filters[0].config.providers["p"]
+    return loaded.settings.listeners[0].http.jwt_authn[0].providers["p"]
 
 
 def source(providers: str, keys: str = "") -> Any:

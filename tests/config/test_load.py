@@ -30,8 +30,8 @@ def test_the_seed_article_s_file_loads_unmodified() -> None:
     loaded = load_config(ROOT / "configs" / "envoy-jwt.yaml")
     (listener,) = loaded.settings.listeners
     keys, site = loaded.settings.clusters
-    (jwt,) = listener.http.http_filters
-    provider = jwt.config.providers["provider_funnel"]
+    (jwt,) = listener.http.jwt_authn
+    provider = jwt.providers["provider_funnel"]
 
     assert loaded.warnings == ()
     assert (listener.host, listener.port) == ("0.0.0.0", 8080)
@@ -44,7 +44,7 @@ def test_the_seed_article_s_file_loads_unmodified() -> None:
         cache_duration_s=300.0,
     )
     assert provider.forward_payload_header == "x-jwt-payload"
-    assert [(rule.match.value, rule.requires) for rule in jwt.config.rules] == [
+    assert [(rule.match.value, rule.requires) for rule in jwt.rules] == [
         ("/docs", None),
         ("/", RequiresProvider("provider_funnel")),
     ]

@@ -37,7 +37,7 @@ def every_path(settings: ProxySettings) -> dict[str, str]:
     listener = settings.listeners[0]
     manager = listener.http
     host = manager.route_config.virtual_hosts[0]
-    jwt = manager.http_filters[0].config
+    jwt = manager.jwt_authn[0]
     return {
         listener.config_path: "- address: {socket_address: {address: 127.0.0.1, port_value: 0}}",
         manager.config_path: "typed_config:",
@@ -68,7 +68,7 @@ def test_everything_that_says_where_it_stands_is_found_there() -> None:
 def test_a_field_that_is_not_written_is_near_what_contains_it() -> None:
     """Defaults have no line of their own."""
     loaded = load(TEXT)
-    path = loaded.settings.listeners[0].http.http_filters[0].config.providers["second"].config_path
+    path = loaded.settings.listeners[0].http.jwt_authn[0].providers["second"].config_path
 
     assert locate(loaded.places, f"{path}.audiences") == Position(
         "--config-yaml", line_of("second:"), is_written=False
@@ -82,7 +82,7 @@ def test_a_rule_knows_the_requirement_that_it_names() -> None:
         "    requirement_map: {named: {provider_name: second}}\n    rules:".replace("\n", "\n          "),
     )
 
-    rules = load(text).settings.listeners[0].http.http_filters[0].config.rules
+    rules = load(text).settings.listeners[0].http.jwt_authn[0].rules
 
     assert [rule.requirement_name for rule in rules] == ["", "named"]
 

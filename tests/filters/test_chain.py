@@ -7,6 +7,7 @@ import pytest
 
 from fastproxy.filters.base import Outcome
 from fastproxy.filters.chain import FILTER_FAILED, FilterChain
+from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.stats import StatsSink
 
@@ -144,3 +145,40 @@ async def test_a_stale_route_is_selected_again_before_the_next_filter(wait: bool
     assert await result(chain.on_request(request)) is None
     assert selected == [request], "once, also behind the last filter: the router goes by it"
     assert notes.seen == [{"old": True}] + ([] if last else [{"new": True}])
+
+
+class Answers(Step):
+    """A filter that looks at responses, too."""
+
+    def on_response(self, request: Request, headers: HeaderMap) -> None:
+        self._log.append(f"<{self._name}")
+        self._now()
+
+
+def test_the_last_filter_sees_a_response_first() -> None:
+    """What it adds the filters before it can still take away. Those that do not look at responses are not asked."""
+    log: list[str] = []
+    chain = FilterChain(
+        [
+            Answers(log, "0", None, wait=False),
+            Step(log, "1", None, wait=False),
+            Answers(log, "2", None, wait=False),
+        ]
+    )
+    assert chain.on_response is not None
+    assert chain.on_response(Request(b"GET", b"/", {}), {})
+    assert log == ["<2", "<0"]
+
+
+def test_without_response_filters_there_is_nothing_to_call() -> None:
+    """Files that have none do not pay for them."""
+    chain, _ = steps(None, None, waiting=frozenset())
+    assert chain.on_response is None
+
+
+def test_s56_a_filter_that_fails_over_a_response_holds_it_back() -> None:
+    """It may have been there to take something out of it."""
+    log: list[str] = []
+    chain = FilterChain([Answers(log, "0", RuntimeError("x"), wait=False)])
+    assert chain.on_response is not None
+    assert not chain.on_response(Request(b"GET", b"/", {}), {})

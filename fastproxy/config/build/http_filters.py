@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastproxy.config.build.context import BuildContext
-from fastproxy.config.build.jwt_authn import JWT_AUTHN, build_jwt_authn
+from fastproxy.config.build.filter_kinds import FILTER_KINDS
 from fastproxy.config.decode import OWN_PREFIX
 from fastproxy.config.problems import quote
 from fastproxy.config.schema import TYPED_STRUCTS, type_name
@@ -12,7 +12,7 @@ from fastproxy.listener.settings import HttpFilterSettings
 
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 #: Filters that FastProxy has, by the type of their configuration.
-KNOWN_FILTERS = (JWT_AUTHN, ROUTER)
+KNOWN_FILTERS = (*FILTER_KINDS, ROUTER)
 #: FastProxy's own filters, by the type_url inside a TypedStruct.
 OWN_FILTERS: tuple[str, ...] = ()
 
@@ -20,7 +20,7 @@ OWN_FILTERS: tuple[str, ...] = ()
 _TYPES_BY_NAME = {
     "envoy.filters.http.router": ROUTER,
     "envoy.router": ROUTER,
-    "envoy.filters.http.jwt_authn": JWT_AUTHN,
+    **{name: kind.type_name for kind in FILTER_KINDS.values() for name in kind.names},
 }
 _URL = "type.googleapis.com/"
 
@@ -52,9 +52,10 @@ def build_http_filters(manager: View, context: BuildContext) -> HttpFilters:
         last = config.type_name if config is not None else ""
         if config is None:
             continue
-        if config.type_name == JWT_AUTHN:
-            jwt_authn = build_jwt_authn(config, context, name=name, disabled=disabled)
-            found.settings.append(HttpFilterSettings(name, jwt_authn))
+        kind = FILTER_KINDS.get(config.type_name)
+        if kind is not None:
+            settings = kind.build(config, context, name=name, disabled=disabled)
+            found.settings.append(HttpFilterSettings(name, settings))
         elif config.type_name == ROUTER:
             found.suppress_envoy_headers = config.flag("suppress_envoy_headers")
             if disabled:

@@ -7,10 +7,9 @@ meant to protect a route, or to open it, would silently do neither.
 import difflib
 from collections.abc import Mapping
 
-from fastproxy.config.build.jwt_authn import JWT_AUTHN, PER_ROUTE, build_per_route
+from fastproxy.config.build.filter_kinds import FILTER_KINDS
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.filters.jwt_authn.settings import PerRouteSettings
 
 FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 
@@ -18,9 +17,18 @@ FILTER_CONFIG = "envoy.config.route.v3.FilterConfig"
 FilterViews = Mapping[str, View | None]
 
 
-def build_filter_configs(view: View, filters: FilterViews) -> dict[str, object]:
-    """Build one level's map; filters that cannot be configured are reported."""
-    found: dict[str, object] = {}
+def build_filter_configs(
+    view: View, filters: FilterViews, inherited: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """Build one level's map; filters that cannot be configured are reported.
+
+    Args:
+        view: the level.
+        filters: those that may be spoken of.
+        inherited: the map of the level around it. The most specific level wins, whole and filter by filter, but for
+            filters that take what every level says (spec/http.md section 9.4).
+    """
+    found: dict[str, object] = dict(inherited or {})
     opened = view.typed_entries("typed_per_filter_config")
     for name in sorted(view.message.typed_per_filter_config):
         config = opened.get(name)
@@ -30,11 +38,20 @@ def build_filter_configs(view: View, filters: FilterViews) -> dict[str, object]:
             continue
         settings = _build_one(name, config, filters)
         if settings is not None:
-            found[name] = settings
+            found[name] = _merge(name, settings, filters, found)
     return found
 
 
-def _build_one(name: str, config: View, filters: FilterViews) -> PerRouteSettings | None:
+def _merge(name: str, own: object, filters: FilterViews, inherited: Mapping[str, object]) -> object:
+    filter_config = filters[name]
+    kind = None if filter_config is None else FILTER_KINDS.get(filter_config.type_name)
+    if kind is None or kind.merge is None or name not in inherited:
+        return own
+    return kind.merge(own, inherited[name])
+
+
+def _build_one(name: str, config: View, filters: FilterViews) -> object:
+    """What one level says about one filter; None if nothing can be made of it (reported)."""
     inner: View | None = config
     optional = disabled = False
     if config.type_name == FILTER_CONFIG:
@@ -51,17 +68,20 @@ def _build_one(name: str, config: View, filters: FilterViews) -> PerRouteSetting
             _accept_all(inner)
         _report_unknown(name, config, filters, optional=optional)
         return None
-    if filter_config.type_name != JWT_AUTHN:
+    kind = FILTER_KINDS.get(filter_config.type_name)
+    if kind is None:
         if inner is not None:
             _accept_all(inner)
         config.error(f"the filter {quote(name)} has no settings for single routes", "Remove them")
         return None
-    if inner is not None and inner.type_name != PER_ROUTE:
+    if inner is not None and inner.type_name != kind.route_type_name:
         _accept_all(inner)
-        config.error(f"the filter {quote(name)} takes a {PER_ROUTE} here, not a {quote(inner.type_name)}")
+        config.error(
+            f"the filter {quote(name)} takes a {kind.route_type_name} here, not a {quote(inner.type_name)}"
+        )
         return None
-    settings = PerRouteSettings() if inner is None else build_per_route(inner, filter_config)
-    return PerRouteSettings(is_skipped=True) if disabled else settings
+    settings = kind.on_for_route if inner is None else kind.build_for_route(inner, filter_config)
+    return kind.off_for_route if disabled else settings
 
 
 def _report_unknown(name: str, config: View, filters: FilterViews, *, optional: bool) -> None:

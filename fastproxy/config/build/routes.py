@@ -61,8 +61,7 @@ class _RouteBuilder:
             self._check_domain(view, domain, seen)
             seen.setdefault(domain, name)
         require_tls = TlsRequirement(view.choice("require_tls"))
-        # The most specific level wins, whole and filter by filter (spec/http.md section 9.4).
-        filter_configs = self._filter_configs | build_filter_configs(view, self._filters)
+        filter_configs = build_filter_configs(view, self._filters, self._filter_configs)
         headers = self._headers.below(view)
         mirrors = build_mirrors(view, self._context, checks_clusters=self._check_clusters) or self._mirrors
         retries = RetryScope.of_host(view)
@@ -103,7 +102,7 @@ class _RouteBuilder:
         retries: RetryScope,
     ) -> RouteSettings | None:
         match = build_route_match(view.child_or_empty("match"), self._context)
-        filter_configs = {**inherited, **build_filter_configs(view, self._filters)}
+        filter_configs = build_filter_configs(view, self._filters, inherited)
         headers = levels.below(view)
         scope = ActionScope(
             self._context,

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.peer("openssl")
 def example() -> JwtAuthnFilter:
     """The filter of the example file."""
     (listener,) = load_config(EXAMPLE).settings.listeners
-    (jwt_authn,) = listener.http.http_filters
-    return JwtAuthnFilter(jwt_authn.config, ask=lambda _source: None)
+    (jwt_authn,) = listener.http.jwt_authn
+    return JwtAuthnFilter(jwt_authn, ask=lambda _source: None)
 
 
 def openssl_hmac(secret: bytes, text: bytes) -> bytes:

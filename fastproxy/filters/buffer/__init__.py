@@ -1,0 +1,1 @@
+"""The `buffer` filter: a request goes on when all of it is here."""

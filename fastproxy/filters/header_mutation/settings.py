@@ -1,0 +1,39 @@
+"""The `header_mutation` filter as the configuration fixes it (envoy.extensions.filters.http.header_mutation.v3)."""
+
+from dataclasses import dataclass
+
+from fastproxy.format.settings import HeaderRuleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """What is done to a request and to its response, in this order; each mutation is a level of its own."""
+
+    request: tuple[HeaderRuleSettings, ...] = ()
+    response: tuple[HeaderRuleSettings, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMutationSettings:
+    """`HeaderMutation`."""
+
+    mutations: Mutations
+    specific_last: bool = False
+    """`most_specific_header_mutations_wins`: of what is said around a route the route's own is done last."""
+    is_off_by_default: bool = False
+    """`disabled: true` in `http_filters`: off but for routes that speak of the filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderMutationRouteSettings:
+    """What a route and everything around it says about the filter (`HeaderMutationPerRoute`)."""
+
+    levels: tuple[Mutations, ...] = ()
+    """Most specific first. All of them are done, after the filter's own."""
+    is_off: bool = False
+
+    def within(self, outer: object) -> "HeaderMutationRouteSettings":
+        """Add what the level around this one says."""
+        if not isinstance(outer, HeaderMutationRouteSettings):
+            return self
+        return HeaderMutationRouteSettings(self.levels + outer.levels, self.is_off)
