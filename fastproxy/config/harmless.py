@@ -12,7 +12,6 @@ _NO_RUNTIME = "there is no such part in FastProxy"
 _NO_HTTP2 = "HTTP/2 is not served"
 _NO_XDS = "the configuration comes from this file only"
 _SCHEDULING = "the event loop schedules this itself"
-_DNS = "names are resolved by the system's resolver"
 _TRACING = "there is no tracing"
 _LABEL = "nothing reads it"
 _NO_HEALTH_CHECKS = "there are no health checks"
@@ -31,7 +30,6 @@ _BOOTSTRAP = {
     "watchdog": _NO_RUNTIME,
     "watchdogs": _NO_RUNTIME,
     "tracing": _TRACING,
-    "use_tcp_for_dns_lookups": _DNS,
     "default_regex_engine": "the regex engine is always RE2",
     "fatal_actions": _NO_RUNTIME,
     "node_context_params": _NO_XDS,
@@ -73,10 +71,6 @@ _CLUSTER = {
     "least_request_lb_config": _BALANCING,
     "ring_hash_lb_config": _BALANCING,
     "maglev_lb_config": _BALANCING,
-    "respect_dns_ttl": _DNS,
-    "dns_failure_refresh_rate": _DNS,
-    "dns_jitter": _DNS,
-    "use_tcp_for_dns_lookups": _DNS,
     "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
     "cleanup_interval": _NO_RUNTIME,
     "upstream_connection_options": "connections are tuned by FastProxy",

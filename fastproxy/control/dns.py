@@ -5,108 +5,65 @@ Rules (spec: Envoy's STRICT_DNS, LOGICAL_DNS and `dns_lookup_family`):
 - a lookup that failed (server failure, timeout) keeps the last good answer; a name that does not exist is an
   answer, and STRICT_DNS then has no hosts while LOGICAL_DNS keeps its host;
 - an answer that brings the same addresses in another order is no change;
-- the refresh rate counts from the end of a lookup, so lookups of one cluster never overlap.
+- the pause counts from the end of a lookup, so lookups of one cluster never overlap: the refresh rate, or the lowest
+  time to live where that is to be respected, or after a failure one that grows.
 """
 
 import asyncio
-import ipaddress
 import logging
-import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection
+from random import Random
 
+from fastproxy.control.backoff import Backoff
+from fastproxy.control.cares import CaresResolver
 from fastproxy.control.discovery import ClusterDiscovery, LookupFailed
+from fastproxy.control.lookup import (
+    Answer,
+    FamilyLookup,
+    TimedLookup,
+    resolve_timed,
+    system_lookup,
+    without_ttl,
+)
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.tasks import cancel_and_wait, spawn
-from fastproxy.upstream.settings import ClusterSettings, DiscoveryType, DnsLookupFamily
+from fastproxy.upstream.settings import ClusterSettings, DiscoveryType
 
 _log = logging.getLogger("fastproxy.control.dns")
-#: c-ares, which Envoy uses, gives up after 5 s and 4 tries; the C library's default is 5 s a server.
-_LOOKUP_TIMEOUT_S: Final = 10.0
-#: The C library's words for "the name exists, but not with such an address" and "no such name".
-_EMPTY_ANSWERS: Final = frozenset(
-    code
-    for code in (
-        socket.EAI_NONAME,
-        getattr(socket, "EAI_NODATA", None),
-        getattr(socket, "EAI_ADDRFAMILY", None),
-    )
-    if code is not None
-)
-
-#: Looks a name up in one address family (AF_INET or AF_INET6): addresses in order, empty if it has none.
-FamilyLookup = Callable[[str, socket.AddressFamily], Awaitable[list[str]]]
 
 
-async def system_lookup(name: str, family: socket.AddressFamily) -> list[str]:
-    """Ask the system's resolver, hosts file included.
+class RefreshTimer:
+    """Decides how long to wait until a cluster's names are looked up again.
 
-    Raises:
-        LookupFailed: no answer; an answer without addresses is an empty list.
+    Args:
+        settings: of the cluster.
+        random: spreads load, protects nothing.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(_LOOKUP_TIMEOUT_S):
-            found = await loop.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise LookupFailed(f"no answer within {_LOOKUP_TIMEOUT_S:.0f} s") from None
-    except socket.gaierror as error:
-        if error.errno in _EMPTY_ANSWERS:
-            return []
-        raise LookupFailed(error.strerror or "resolver error") from error
-    except (OSError, UnicodeError) as error:
-        raise LookupFailed(type(error).__name__) from error
-    # A scope id (`fe80::1%eth0`) is part of the address string already; duplicates come from several socket
-    # types.
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
+    def __init__(self, settings: ClusterSettings, random: Random) -> None:
+        self._settings = settings
+        self._random = random
+        failure = settings.dns.failure_refresh_s
+        self._backoff = None if failure is None else Backoff(*failure)
 
-async def resolve(name: str, family: DnsLookupFamily, lookup: FamilyLookup) -> list[str]:
-    """Resolve a name by the rules of `dns_lookup_family`; an IP literal is its own answer.
+    def next_delay_s(self, *, failed: bool, ttl_s: float | None) -> float:
+        """Seconds until the next round.
 
-    AUTO asks for IPv6 first and for IPv4 only if there is none: `localhost` becomes `::1`, as in Envoy.
-
-    Raises:
-        LookupFailed: a family that decides did not answer.
-    """
-    if is_ip_literal(name):
-        return [name]
-    v4, v6 = socket.AF_INET, socket.AF_INET6
-    if family is DnsLookupFamily.V4_ONLY:
-        return await lookup(name, v4)
-    if family is DnsLookupFamily.V6_ONLY:
-        return await lookup(name, v6)
-    if family is DnsLookupFamily.ALL:
-        answers = await asyncio.gather(lookup(name, v4), lookup(name, v6), return_exceptions=True)
-        return _merge(answers)
-    first, second = (v4, v6) if family is DnsLookupFamily.V4_PREFERRED else (v6, v4)
-    failure = None
-    try:
-        if addresses := await lookup(name, first):
-            return addresses
-    except LookupFailed as error:
-        failure = error
-    addresses = await lookup(name, second)
-    if not addresses and failure is not None:
-        raise failure
-    return addresses
-
-
-def _merge(answers: Sequence[list[str] | BaseException]) -> list[str]:
-    addresses = [address for answer in answers if isinstance(answer, list) for address in answer]
-    for answer in answers:
-        if isinstance(answer, BaseException) and not (isinstance(answer, LookupFailed) and addresses):
-            raise answer
-    return addresses
-
-
-def is_ip_literal(host: str) -> bool:
-    """Tell an IPv4 or IPv6 address from a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        Args:
+            failed: a lookup of the round that has just ended failed.
+            ttl_s: lowest time to live of its answers, if there is one.
+        """
+        dns = self._settings.dns
+        if failed and self._backoff is not None:
+            # Half of it random, so that a resolver that comes back is not asked by everybody at once.
+            delay = self._backoff.next_delay_s() * self._random.uniform(0.5, 1.0)
+        else:
+            delay = self._settings.dns_refresh_rate_s
+            if dns.respect_ttl and ttl_s is not None and not failed:
+                delay = ttl_s
+        if not failed and self._backoff is not None:
+            self._backoff.reset()
+        return delay + (self._random.uniform(0.0, dns.jitter_s) if dns.jitter_s else 0.0)
 
 
 class DiscoveryService:
@@ -115,9 +72,10 @@ class DiscoveryService:
     Args:
         clusters: all clusters, STATIC ones included: they are published once.
         publish: gets the complete list of a cluster, on every change.
-        lookup: for tests; the system's resolver otherwise.
+        lookup: for tests; the system's resolver otherwise. Clusters with a resolver of their own do not use it.
         previous: the service of the configuration in force. Clusters with equal settings are shared with it, all
             others warm up in silence until `take_over`.
+        pause: waits for so many seconds, for tests.
     """
 
     def __init__(
@@ -127,9 +85,11 @@ class DiscoveryService:
         lookup: FamilyLookup = system_lookup,
         *,
         previous: "DiscoveryService | None" = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._publish = publish
-        self._lookup = lookup
+        self._lookup = without_ttl(lookup)
+        self._pause = pause
         known: dict[str, ClusterDiscovery] = {} if previous is None else previous.clusters
         self._shared = frozenset(
             cluster.name
@@ -201,34 +161,51 @@ class DiscoveryService:
         await cancel_and_wait(*self._tasks.values())
 
     async def _keep_current(self, discovery: ClusterDiscovery, answered: asyncio.Event) -> None:
+        resolver = discovery.settings.dns.resolver
+        lookup = self._lookup if resolver is None else CaresResolver(resolver).lookup
+        timer = RefreshTimer(discovery.settings, Random())  # noqa: S311 spreads load
         while True:
-            await self._refresh(discovery)
+            failed, ttl_s = await self._refresh(discovery, lookup)
             answered.set()
-            await asyncio.sleep(discovery.settings.dns_refresh_rate_s)
+            await self._pause(timer.next_delay_s(failed=failed, ttl_s=ttl_s))
 
-    async def _refresh(self, discovery: ClusterDiscovery) -> None:
+    async def _refresh(self, discovery: ClusterDiscovery, lookup: TimedLookup) -> tuple[bool, float | None]:
+        """Look every name up once; whether one failed, and the lowest time to live."""
         settings = discovery.settings
         answers = await asyncio.gather(
             *(
-                resolve(endpoint.host, settings.dns_lookup_family, self._lookup)
+                resolve_timed(endpoint.host, settings.dns_lookup_family, lookup)
                 for endpoint in settings.endpoints
             ),
             return_exceptions=True,
         )
         results: list[list[str] | LookupFailed] = []
+        times: list[float] = []
         for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, LookupFailed):
+            if isinstance(answer, LookupFailed):
+                results.append(answer)
+            elif isinstance(answer, Answer):
+                results.append(list(answer.addresses))
+                if answer.ttl_s is not None:
+                    times.append(answer.ttl_s)
+            else:
                 raise answer
-            results.append(answer)
+        self._take(discovery, results)
+        logical = settings.discovery is DiscoveryType.LOGICAL_DNS
+        failed = any(isinstance(one, LookupFailed) or (logical and not one) for one in results)
+        return failed, min(times) if times else None
+
+    def _take(self, discovery: ClusterDiscovery, results: list[list[str] | LookupFailed]) -> None:
+        name = discovery.settings.name
         was_failing = discovery.failing
         changed = discovery.on_answers(results)
         if discovery.failing and not was_failing:
             _log.warning(
-                "cluster '%s': %s; the cluster has %s", settings.name, discovery.failing, discovery.describe()
+                "cluster '%s': %s; the cluster has %s", name, discovery.failing, discovery.describe()
             )
         elif was_failing and not discovery.failing:
-            _log.info("cluster '%s': names resolve again", settings.name)
+            _log.info("cluster '%s': names resolve again", name)
         if changed:
-            _log.info("cluster '%s' now has %s", settings.name, discovery.describe())
+            _log.info("cluster '%s' now has %s", name, discovery.describe())
             if discovery.is_live:
                 self._publish(discovery.message())

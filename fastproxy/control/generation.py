@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastproxy.config.settings import ProxySettings
-from fastproxy.control.dns import DiscoveryService, FamilyLookup
+from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.key_store import KeyStore
+from fastproxy.control.lookup import FamilyLookup
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import ListenerSockets, close_all_but

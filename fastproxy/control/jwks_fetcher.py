@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from fastproxy import clock
-from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.jwks_document import BadJwks, JwksDocument, parse_jwks
 from fastproxy.control.jwks_http import NO_VALIDATORS, Fetched, FetchFailed, JwksHttpClient
 from fastproxy.control.jwks_retrieval import DiscoveryRetrieval, RemoteRetrieval
 from fastproxy.control.jwks_schedule import Action, RefreshAnswer
 from fastproxy.control.jwks_snapshot import SnapshotRefused, SnapshotStore
 from fastproxy.control.jwks_source import JwksMessage, JwksSource
+from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings, RemoteJwksSettings
 from fastproxy.ipc.messages import JwksFetchFailed, JwksUpdate
 from fastproxy.stats import StatsSink

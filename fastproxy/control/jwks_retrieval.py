@@ -12,7 +12,6 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from fastproxy.control.discovery import LookupFailed
-from fastproxy.control.dns import FamilyLookup, resolve
 from fastproxy.control.jwks_headers import read_headers
 from fastproxy.control.jwks_http import (
     NO_HEADERS,
@@ -23,6 +22,7 @@ from fastproxy.control.jwks_http import (
     JwksHttpClient,
     Validators,
 )
+from fastproxy.control.lookup import FamilyLookup, resolve
 from fastproxy.control.oidc import (
     BadMetadata,
     is_same_origin,

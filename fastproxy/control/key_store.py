@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 
 from fastproxy import clock
 from fastproxy.control.admin.view import JwksStatus
-from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.jwks_fetcher import JwksFetcher
 from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.jwks_local import LocalWatcher
 from fastproxy.control.jwks_report import report_jwks
 from fastproxy.control.jwks_snapshot import SnapshotStore
 from fastproxy.control.jwks_source import JwksMessage
+from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.filters.jwt_authn.settings import ProviderSettings
 from fastproxy.ipc.messages import JwksUpdate
 from fastproxy.stats import StatsSink

@@ -23,8 +23,8 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus
-from fastproxy.control.dns import FamilyLookup, system_lookup
 from fastproxy.control.generation import Configuration, ControlServices, Generation
+from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.control.notify import notify, reloading
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats

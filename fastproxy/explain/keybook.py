@@ -13,11 +13,12 @@ from pathlib import Path
 from fastproxy import clock
 from fastproxy.advice import RemovedKid
 from fastproxy.config.settings import ProxySettings
-from fastproxy.control.dns import DiscoveryService, system_lookup
+from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.jwks_document import BadJwks, parse_jwks
 from fastproxy.control.jwks_http import MAX_BODY_BYTES, NO_VALIDATORS, Fetched, FetchFailed, JwksHttpClient
 from fastproxy.control.jwks_retrieval import DiscoveryRetrieval, RemoteRetrieval
 from fastproxy.control.jwks_source import without_secrets
+from fastproxy.control.lookup import system_lookup
 from fastproxy.explain.asked import BadQuestion
 from fastproxy.explain.running import RunningKeys, RunningProxy
 from fastproxy.filters.jwt_authn.settings import (

@@ -32,6 +32,37 @@ class DnsLookupFamily(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class DnsResolverSettings:
+    """A resolver of our own, c-ares as in Envoy, instead of the system's (Envoy `CaresDnsResolverConfig`)."""
+
+    servers: tuple[str, ...] = ()
+    """`ip:port`, IPv6 in brackets; empty means those of the system."""
+    servers_are_fallback: bool = False
+    """Use `servers` only where the system names none (`use_resolvers_as_fallback`)."""
+    over_tcp: bool = False
+    search_domains: bool = True
+    """Whether the system's search list applies to short names."""
+    query_timeout_s: float = 5.0
+    tries: int = 4
+    rotate: bool = False
+    """Spread queries over the servers, instead of asking the first one that answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """How a cluster looks names up, besides `dns_lookup_family` and `dns_refresh_rate`."""
+
+    failure_refresh_s: tuple[float, float] | None = None
+    """`dns_failure_refresh_rate`: the first and the longest pause after failures; None means the normal rate."""
+    jitter_s: float = 0.0
+    """`dns_jitter`: each pause is longer by a random part of this."""
+    respect_ttl: bool = False
+    """The pause is the lowest time to live of an answer that has one."""
+    resolver: DnsResolverSettings | None = None
+    """None means the system's resolver, which tells no times to live."""
+
+
+@dataclass(frozen=True, slots=True)
 class Address:
     """An IP address and port, or a Unix domain socket, to connect to, and the name it came from."""
 
@@ -212,6 +243,7 @@ class ClusterSettings:
     """Covers TCP connect and TLS handshake."""
     dns_lookup_family: DnsLookupFamily = DnsLookupFamily.AUTO
     dns_refresh_rate_s: float = 5.0
+    dns: DnsSettings = field(default_factory=DnsSettings)
     tls: UpstreamTlsSettings | None = None
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the upstream write buffer."""

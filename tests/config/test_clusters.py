@@ -10,7 +10,7 @@ from fastproxy.upstream.settings import (
     HealthStatus,
     Locality,
 )
-from tests.config.support import cluster, load, minimal, problem, problems, warnings
+from tests.config.support import cluster, load, minimal, problem, problems
 
 OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 DOWNSTREAM = "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}"
@@ -155,13 +155,3 @@ def test_idle_timeout_comes_from_either_place() -> None:
 def test_protocols_that_are_missing_are_refused(text: str, words: str) -> None:
     """An HTTP/2 upstream would not understand a byte of HTTP/1."""
     assert words in problem(http_options(text)).problem
-
-
-def test_other_name_servers_are_refused_and_resolver_tuning_is_not() -> None:
-    """They may answer differently: with another address for the same name."""
-    cares = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
-    text = "typed_dns_resolver_config: {name: r, typed_config: {'@type': CARES%s}}".replace("CARES", cares)
-
-    assert any("system's resolver" in entry for entry in warnings(minimal(clusters=cluster(text % ""))))
-    servers = ", resolvers: [{socket_address: {address: 1.1.1.1, port_value: 53}}]"
-    assert "name servers" in problem(minimal(clusters=cluster(text % servers))).problem

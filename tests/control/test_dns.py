@@ -2,22 +2,27 @@
 
 import asyncio
 import socket
+from random import Random
 
 import pytest
 
 from fastproxy.control.discovery import ClusterDiscovery, LookupFailed
-from fastproxy.control.dns import DiscoveryService, resolve, system_lookup
+from fastproxy.control.dns import DiscoveryService, RefreshTimer
+from fastproxy.control.lookup import resolve, system_lookup
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import (
     ClusterSettings,
     DiscoveryType,
     DnsLookupFamily,
+    DnsResolverSettings,
+    DnsSettings,
     EndpointSettings,
     EndpointTraits,
     HealthStatus,
     Locality,
 )
+from tests.control.dns_server import DnsServer, Zone
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -244,4 +249,71 @@ def test_what_is_said_about_a_name_holds_for_each_of_its_addresses() -> None:
     assert cluster.message().endpoints == [
         EndpointAddress(host, 80, "a.test", 3, 1, "eu", "", "", 2, "DEGRADED", '{"envoy.lb": {}}')
         for host in ("192.0.2.1", "192.0.2.2")
+    ]
+
+
+def timer(dns: DnsSettings) -> RefreshTimer:
+    return RefreshTimer(ClusterSettings("c", dns_refresh_rate_s=5.0, dns=dns), Random(1))
+
+
+def test_pauses_grow_after_failures_and_start_over_after_an_answer() -> None:
+    """`dns_failure_refresh_rate`: a resolver that is down is not asked every five seconds."""
+    refresh = timer(DnsSettings(failure_refresh_s=(1.0, 4.0)))
+    grown = [refresh.next_delay_s(failed=True, ttl_s=None) for _ in range(5)]
+    for delay, longest in zip(grown, (1.0, 2.0, 4.0, 4.0, 4.0), strict=True):
+        assert longest / 2 <= delay <= longest
+    assert refresh.next_delay_s(failed=False, ttl_s=None) == 5.0
+    assert refresh.next_delay_s(failed=True, ttl_s=None) <= 1.0
+
+
+def test_time_to_live_is_the_pause_only_where_it_is_respected() -> None:
+    """`respect_dns_ttl`; a failure has no time to live."""
+    assert timer(DnsSettings()).next_delay_s(failed=False, ttl_s=30.0) == 5.0
+    respectful = timer(DnsSettings(respect_ttl=True))
+    assert respectful.next_delay_s(failed=False, ttl_s=30.0) == 30.0
+    assert respectful.next_delay_s(failed=False, ttl_s=None) == 5.0
+    assert respectful.next_delay_s(failed=True, ttl_s=30.0) == 5.0
+
+
+def test_jitter_lengthens_pauses_by_a_random_part() -> None:
+    """`dns_jitter`: a fleet that started together does not ask together."""
+    refresh = timer(DnsSettings(jitter_s=2.0))
+    delays = {refresh.next_delay_s(failed=False, ttl_s=None) for _ in range(20)}
+    assert len(delays) > 1
+    assert all(5.0 <= delay <= 7.0 for delay in delays)
+
+
+async def test_a_cluster_asks_its_own_name_servers_and_comes_back_when_the_answer_ends() -> None:
+    """TTL, refresh and the last good answer, with a real name server."""
+    pauses: asyncio.Queue[float] = asyncio.Queue()
+    go_on = asyncio.Semaphore(0)
+
+    async def pause(delay_s: float) -> None:
+        pauses.put_nowait(delay_s)
+        await go_on.acquire()
+
+    published: list[ClusterEndpoints] = []
+    async with DnsServer(Zone({("a.test", "A"): ["192.0.2.1"]}, ttl_s=17)) as server:
+        resolver = DnsResolverSettings(servers=(server.address,), query_timeout_s=0.2, tries=1)
+        settings = ClusterSettings(
+            "c",
+            DiscoveryType.STRICT_DNS,
+            (EndpointSettings("a.test", 80),),
+            dns_lookup_family=DnsLookupFamily.V4_ONLY,
+            dns=DnsSettings(failure_refresh_s=(2.0, 2.0), respect_ttl=True, resolver=resolver),
+        )
+        service = DiscoveryService((settings,), published.append, pause=pause)
+        service.start()
+        assert await pauses.get() == 17.0
+        server.zone.failing = True
+        go_on.release()
+        assert 1.0 <= await pauses.get() <= 2.0
+        server.zone.failing = False
+        server.zone.records["a.test", "A"] = ["192.0.2.2"]
+        go_on.release()
+        assert await pauses.get() == 17.0
+        await service.stop()
+    assert [[one.host for one in message.endpoints] for message in published] == [
+        ["192.0.2.1"],
+        ["192.0.2.2"],
     ]

@@ -3,6 +3,7 @@
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.dns import build_resolver
 from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.key_sources import check_provider_keys
 from fastproxy.config.build.listeners import build_listener
@@ -32,6 +33,7 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
     static = bootstrap.child_or_empty("static_resources")
     files = TlsFiles(given=None if read_key_files else {})
     context.tls = TlsSources(files, Secrets(static, files))
+    context.dns_resolver = build_resolver(bootstrap)
     clusters = _build_clusters(static, context)
     context.cluster_names = frozenset(cluster.name for cluster in clusters)
     admin = _build_admin(bootstrap)

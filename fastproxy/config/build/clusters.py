@@ -2,6 +2,7 @@
 
 from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_thresholds
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.dns import build_dns, build_family
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
@@ -10,14 +11,24 @@ from fastproxy.config.view import View
 from fastproxy.upstream.settings import (
     ClusterSettings,
     DiscoveryType,
-    DnsLookupFamily,
     UpstreamTlsSettings,
 )
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_NAMES = frozenset({"envoy.transport_sockets.tls", "tls"})
 _RAW_NAMES = frozenset({"envoy.transport_sockets.raw_buffer", "raw_buffer"})
-_CARES_RESOLVER = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
+_DNS_FIELDS = (
+    "dns_refresh_rate",
+    "dns_failure_refresh_rate",
+    "respect_dns_ttl",
+    "dns_jitter",
+    "dns_lookup_family",
+    "dns_resolvers",
+    "dns_resolution_config",
+    "typed_dns_resolver_config",
+    "use_tcp_for_dns_lookups",
+)
 _DEFAULT_IDLE_S = 3600.0
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
 _NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
@@ -25,8 +36,7 @@ _NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
 
 def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
     """Build one cluster; whatever is wrong with it is reported."""
-    discovery = _build_discovery(cluster)
-    _check_resolver(cluster)
+    discovery, names = _build_discovery(cluster)
     load_balancing = build_load_balancing(cluster)
     if discovery is DiscoveryType.STATIC and load_balancing.hashes_hostnames:
         # Without host names all endpoints would have the same place.
@@ -40,8 +50,9 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         discovery=discovery,
         endpoints=build_endpoints(cluster, discovery),
         connect_timeout_s=cluster.duration_s("connect_timeout", 5.0),
-        dns_lookup_family=_build_family(cluster),
-        dns_refresh_rate_s=cluster.duration_s("dns_refresh_rate", 5.0),
+        dns_lookup_family=build_family(names),
+        dns_refresh_rate_s=names.duration_s("dns_refresh_rate", 5.0),
+        dns=build_dns(names, context.dns_resolver),
         tls=_build_transport(cluster, context),
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=_build_idle_timeout(cluster),
@@ -53,43 +64,30 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
     )
 
 
-def _build_discovery(cluster: View) -> DiscoveryType:
+def _build_discovery(cluster: View) -> tuple[DiscoveryType, View]:
+    """How addresses are found, and the message that says how names are looked up."""
+    if cluster.selected("cluster_discovery_type") == "cluster_type":
+        return _build_extension(cluster)
     known = tuple(kind.value for kind in DiscoveryType)
-    kind = (
-        cluster.only("type", known)
-        if cluster.selected("cluster_discovery_type") != "cluster_type"
-        else "STATIC"
-    )
-    return DiscoveryType(kind) if kind in known else DiscoveryType.STATIC
+    kind = cluster.only("type", known)
+    return DiscoveryType(kind) if kind in known else DiscoveryType.STATIC, cluster
 
 
-def _build_family(cluster: View) -> DnsLookupFamily:
-    kind = cluster.choice("dns_lookup_family")
-    return (
-        DnsLookupFamily(kind)
-        if kind in {family.value for family in DnsLookupFamily}
-        else DnsLookupFamily.AUTO
-    )
-
-
-def _check_resolver(cluster: View) -> None:
-    why = "names are resolved by the system's resolver"
-    config = cluster.child("typed_dns_resolver_config")
-    if config is None:
-        return
-    config.accept("name", "typed_config")
-    type_name = config.message.typed_config.type_url.rpartition("/")[2]
-    resolver = config.typed("typed_config")
-    if resolver is not None:
-        if type_name == _CARES_RESOLVER and resolver.has("resolvers"):
-            resolver.error(
-                "other name servers than the system's are not supported",
-                "Remove resolvers",
-                field="resolvers",
-            )
-        for field, _ in resolver.message.ListFields():
-            resolver.accept(field.name)
-    cluster.warn(f"has no effect: {why}", field="typed_dns_resolver_config")
+def _build_extension(cluster: View) -> tuple[DiscoveryType, View]:
+    """`cluster_type: {name: envoy.cluster.dns}`, the newer spelling of both DNS types."""
+    extension = cluster.child_or_empty("cluster_type")
+    extension.accept("name")
+    config = extension.typed("typed_config")
+    if config is None or config.type_name != _DNS_CLUSTER:
+        if config is not None:
+            config.accept(*(field.name for field, _ in config.message.ListFields()))
+        extension.error("this kind of cluster is not supported", f"FastProxy has {_DNS_CLUSTER}")
+        # Whose endpoints may have names or addresses, so that nothing else is reported about them.
+        return DiscoveryType.STRICT_DNS, cluster
+    for name in _DNS_FIELDS:
+        cluster.without_effect(name, "the DnsCluster says it")
+    logical = config.flag("all_addresses_in_single_endpoint")
+    return DiscoveryType.LOGICAL_DNS if logical else DiscoveryType.STRICT_DNS, config
 
 
 def _build_transport(cluster: View, context: BuildContext) -> UpstreamTlsSettings | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.runtime_keys import RuntimeKeys
+from fastproxy.upstream.settings import DnsResolverSettings
 
 
 @dataclass(slots=True)
@@ -17,6 +18,8 @@ class BuildContext:
     """False when a cluster has no readable name: references to clusters can then not be judged."""
     default_tls: ssl.SSLContext | None = None
     """TLS with default settings, built once: reading the system's roots takes milliseconds."""
+    dns_resolver: DnsResolverSettings | None = None
+    """Of clusters that name none."""
     tls: TlsSources | None = None
     """Where the certificates of listeners come from; set before a listener is built."""
     read_key_files: bool = True
