@@ -14,6 +14,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 
 from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
@@ -26,6 +27,8 @@ from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
+    EndpointHealth,
+    ImmediateFailure,
     JwksFetchFailed,
     JwksUpdate,
     TlsFilesUpdate,
@@ -41,11 +44,13 @@ from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.circuit_breaker import RowOf
 from fastproxy.upstream.cluster import Cluster
+from fastproxy.upstream.health.events import EndpointEvent, ReportEvent, report_to_nobody
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
     DiscoveredEndpoint,
     EndpointTraits,
+    HealthFlag,
     HealthStatus,
     Locality,
 )
@@ -96,10 +101,11 @@ class CountShares:
         return None if first is None else lambda index: self._counts.row(first + index)
 
 
-def _build_cluster(settings: ClusterSettings, shares: CountShares | None) -> Cluster:
+def _build_cluster(settings: ClusterSettings, shares: CountShares | None, report: ReportEvent) -> Cluster:
     if shares is None:
-        return Cluster(settings)
-    return Cluster(settings, row_of=shares.of_cluster(settings.name), worker_id=shares.worker_id)
+        return Cluster(settings, report=report)
+    row_of = shares.of_cluster(settings.name)
+    return Cluster(settings, row_of=row_of, worker_id=shares.worker_id, report=report)
 
 
 class Runtime:
@@ -115,6 +121,7 @@ class Runtime:
         shares: what clusters count together with those of other workers; None if there are none.
         previous: the runtime that this one may replace.
         kept_sources: key sources whose keys, and the verdicts made by them, stay in force.
+        tell: tells the control plane what is noticed about endpoints.
 
     Raises:
         OSError: an access log cannot be opened.
@@ -132,6 +139,7 @@ class Runtime:
         shares: "CountShares | None" = None,
         previous: "Runtime | None" = None,
         kept_sources: Collection[str] = (),
+        tell: Callable[[ImmediateFailure], None] | None = None,
     ) -> None:
         self.generation = generation
         self._bootstrap = bootstrap
@@ -150,7 +158,7 @@ class Runtime:
         self.clusters: dict[str, Cluster] = {
             one.name: known[one.name]
             if one.name in known and known[one.name].settings == one
-            else _build_cluster(one, shares)
+            else _build_cluster(one, shares, report_to_nobody if tell is None else partial(_report, tell))
             for one in settings.clusters
         }
         earlier: tuple[Listener, ...] = () if previous is None else previous.listeners
@@ -240,6 +248,16 @@ class Runtime:
         if cluster is not None:
             cluster.update_endpoints([_endpoint(entry) for entry in message.endpoints])
 
+    def on_health(self, message: EndpointHealth) -> None:
+        """An endpoint has another health."""
+        cluster = self.clusters.get(message.cluster)
+        if cluster is not None:
+            cluster.on_control_health(message.address, HealthFlag(message.flags))
+
+    def take_first_uses(self) -> list[str]:
+        """Names of clusters with health checks that were used for the first time since this was asked."""
+        return [name for name, cluster in self.clusters.items() if cluster.take_first_use()]
+
     def on_keys(self, message: JwksUpdate) -> None:
         """A key source has other keys, or what it has is current."""
         for provider in self.providers.get(message.source_id, ()):
@@ -327,6 +345,10 @@ class Runtime:
                 yield cluster
 
 
+def _report(tell: Callable[[ImmediateFailure], None], event: EndpointEvent) -> None:
+    tell(ImmediateFailure(event.cluster, event.address))
+
+
 def _place(listener: ListenerSettings) -> tuple[str, int, bool, str]:
     """Where a listener listens; those that let the system choose a port are told apart by their names."""
     return (listener.host, listener.port, listener.ipv4_compat, "" if listener.port else listener.name)
@@ -343,4 +365,5 @@ def _endpoint(entry: EndpointAddress) -> DiscoveredEndpoint:
             HealthStatus(entry.health),
             entry.metadata,
         ),
+        HealthFlag(entry.flags),
     )

@@ -23,9 +23,11 @@ from fastproxy.ipc.handover import receive_sockets
 from fastproxy.ipc.messages import (
     Abort,
     ClusterEndpoints,
+    ClusterUsed,
     Commit,
     Drain,
     Drained,
+    EndpointHealth,
     JwksFetchFailed,
     JwksRefreshRequest,
     JwksUpdate,
@@ -103,6 +105,7 @@ class Worker:
             shares=(None if self._counts is None else CountShares(self._counts, count_blocks, self._id)),
             previous=previous,
             kept_sources=kept_sources,
+            tell=self._channel.send,
         )
 
     def _ask_for_keys(self, source_id: str) -> None:
@@ -137,7 +140,7 @@ class Worker:
 
     async def _on_message(self, message: Message) -> None:
         match message:
-            case ClusterEndpoints() | JwksUpdate() | JwksFetchFailed() | TlsFilesUpdate():
+            case ClusterEndpoints() | EndpointHealth() | JwksUpdate() | JwksFetchFailed() | TlsFilesUpdate():
                 self._inform(message)
             case StatsRequest():
                 self._channel.send(self._snapshot(message.request_id))
@@ -156,12 +159,16 @@ class Worker:
             case _:
                 _log.warning("unexpected message %s", type(message).__name__)
 
-    def _inform(self, message: ClusterEndpoints | JwksUpdate | JwksFetchFailed | TlsFilesUpdate) -> None:
+    def _inform(
+        self, message: ClusterEndpoints | EndpointHealth | JwksUpdate | JwksFetchFailed | TlsFilesUpdate
+    ) -> None:
         """Pass on what the control plane has found out."""
         for runtime in self._informed():
             match message:
                 case ClusterEndpoints():
                     runtime.on_endpoints(message)
+                case EndpointHealth():
+                    runtime.on_health(message)
                 case JwksUpdate():
                     runtime.on_keys(message)
                 case JwksFetchFailed():
@@ -284,6 +291,8 @@ class Worker:
             await asyncio.sleep(_IDLE_SWEEP_INTERVAL_S)
             now = clock.monotonic()
             self._runtime.check_idle(now)
+            for cluster in self._runtime.take_first_uses():
+                self._channel.send(ClusterUsed(cluster))
             for runtime, _ in self._retired:
                 runtime.check_idle(now)
             self._forget_idle()

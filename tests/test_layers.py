@@ -59,7 +59,7 @@ LAYERS: dict[str, Layer] = {
     "worker": _layer("base config ipc runtime", "uvloop"),
     "control": _layer(
         "base jwt config ipc",
-        "aiohttp cryptography multidict orjson prometheus_client pycares re2 uvloop yarl",
+        "aiohttp cryptography grpc multidict orjson prometheus_client pycares re2 uvloop yarl",
         settings_of="upstream router filters listener",
     ),
     "demo": _layer("base jwt", "aiohttp click cryptography orjson rich yarl"),

@@ -14,7 +14,6 @@ _NO_XDS = "the configuration comes from this file only"
 _SCHEDULING = "the event loop schedules this itself"
 _TRACING = "there is no tracing"
 _LABEL = "nothing reads it"
-_NO_HEALTH_CHECKS = "there are no health checks"
 _BALANCING = "it tunes a load balancing policy that is not in use"
 
 _BOOTSTRAP = {
@@ -74,8 +73,6 @@ _CLUSTER = {
     "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
     "cleanup_interval": _NO_RUNTIME,
     "upstream_connection_options": "connections are tuned by FastProxy",
-    "close_connections_on_host_health_failure": _NO_HEALTH_CHECKS,
-    "ignore_health_on_host_removal": _NO_HEALTH_CHECKS,
     "metadata": _LABEL,
     "preconnect_policy": "connections are opened when they are needed",
     "track_timeout_budgets": _STATS,
@@ -127,8 +124,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.cluster.v3.Cluster": _CLUSTER,
     "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
         "update_merge_window": _NO_XDS,
-        "ignore_new_hosts_until_first_hc": _NO_HEALTH_CHECKS,
-        "override_host_status": _NO_HEALTH_CHECKS,
+        "override_host_status": "no filter chooses an endpoint",
     },
     "envoy.config.endpoint.v3.ClusterLoadAssignment": {"named_endpoints": _NO_XDS},
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy": {
@@ -139,7 +135,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "metadata": _LABEL,
     },
     "envoy.config.endpoint.v3.LbEndpoint": {"endpoint_name": _LABEL},
-    "envoy.config.endpoint.v3.Endpoint": {"health_check_config": _NO_HEALTH_CHECKS},
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": {
         "max_session_keys": "sessions are resumed by the TLS library",
         "allow_renegotiation": "TLS renegotiation is never done",

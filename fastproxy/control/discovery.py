@@ -4,15 +4,10 @@ from fastproxy.errors import FastProxyError
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import (
-    DEGRADED_FLAGS,
-    EXCLUDED_FLAGS,
-    UNHEALTHY_FLAGS,
     Address,
     ClusterSettings,
     DiscoveryType,
     EndpointSettings,
-    HealthStatus,
-    eds_flags,
 )
 
 #: Host lists in log lines are cut here; /clusters has them all.
@@ -24,12 +19,10 @@ class LookupFailed(FastProxyError):
 
 
 class ClusterDiscovery:
-    """Current addresses of one cluster, with Envoy's `cluster.<name>.update_*` and `membership_*` numbers."""
+    """Current addresses of one cluster, with Envoy's `cluster.<name>.update_*` numbers."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self.is_live = True
-        """The workers are told of changes; False while a reload warms the cluster up, and once it is dropped."""
         self.endpoints: tuple[EndpointAddress, ...] = ()
         self.failing = ""
         """Why the last round of lookups did not give a complete answer; empty if it did."""
@@ -85,13 +78,6 @@ class ClusterDiscovery:
         """Add this cluster's discovery numbers under Envoy's names."""
         prefix = f"cluster.{self.settings.stat_name or self.settings.name}."
         sink.counter(prefix + "membership_change", self._membership_changes)
-        flags = [eds_flags(HealthStatus(endpoint.health)) for endpoint in self.endpoints]
-        sink.gauge(prefix + "membership_total", len(flags))
-        unhealthy = sum(bool(one & UNHEALTHY_FLAGS) for one in flags)
-        degraded = sum(bool(one & DEGRADED_FLAGS) for one in flags)
-        sink.gauge(prefix + "membership_healthy", len(flags) - unhealthy - degraded)
-        sink.gauge(prefix + "membership_degraded", degraded)
-        sink.gauge(prefix + "membership_excluded", sum(bool(one & EXCLUDED_FLAGS) for one in flags))
         sink.counter(prefix + "update_attempt", self._attempts)
         sink.counter(prefix + "update_success", self._successes)
         sink.counter(prefix + "update_failure", self._failures)
@@ -122,4 +108,8 @@ def _address(endpoint: EndpointSettings, host: str, hostname: str) -> EndpointAd
         locality_weight=traits.locality_weight,
         health=traits.health.value,
         metadata=traits.metadata,
+        check_host=endpoint.check_target.host,
+        check_port=endpoint.check_target.port,
+        check_hostname=endpoint.check_target.hostname,
+        unchecked=endpoint.check_target.disabled,
     )

@@ -101,8 +101,6 @@ class DiscoveryService:
             for cluster in clusters
         }
         """State of every cluster by name."""
-        for discovery in self._own():
-            discovery.is_live = previous is None
         self._first_answers: list[asyncio.Event] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -126,11 +124,7 @@ class DiscoveryService:
             Clusters of `previous` that are gone or were replaced. `stop` it to end their lookups.
         """
         dropped = [one for name, one in previous.clusters.items() if name not in self._shared]
-        for discovery in dropped:
-            discovery.is_live = False
         self._tasks.update(previous.release(self._shared))
-        for discovery in self._own():
-            discovery.is_live = True
         return dropped
 
     def release(self, names: Collection[str]) -> dict[str, asyncio.Task[None]]:
@@ -207,5 +201,4 @@ class DiscoveryService:
             _log.info("cluster '%s': names resolve again", name)
         if changed:
             _log.info("cluster '%s' now has %s", name, discovery.describe())
-            if discovery.is_live:
-                self._publish(discovery.message())
+            self._publish(discovery.message())

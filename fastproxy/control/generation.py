@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
+from fastproxy.control.health.cluster import HealthListener
+from fastproxy.control.health.service import HealthService
 from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.key_store import KeyStore
 from fastproxy.control.lookup import FamilyLookup
@@ -74,14 +76,19 @@ class Generation:
         self.sockets = sockets
         self._options = services.options
         self._memory = services.memory
+        self.health: HealthService = HealthService(
+            self.settings.clusters,
+            HealthListener(services.on_endpoints, services.broadcast),
+            previous=None if previous is None else previous.health,
+        )
         self.discovery: DiscoveryService = DiscoveryService(
             self.settings.clusters,
-            services.on_endpoints,
+            self.health.on_discovered,
             services.lookup,
             previous=None if previous is None else previous.discovery,
         )
         client = JwksHttpClient(
-            {cluster.name: cluster for cluster in self.settings.clusters}, self.discovery.endpoints
+            {cluster.name: cluster for cluster in self.settings.clusters}, self.health.endpoints
         )
         self.keys: KeyStore = KeyStore(
             self.settings.providers(),
@@ -100,6 +107,9 @@ class Generation:
         self.discovery.start()
         if not await self.discovery.wait_initialised(self._options.first_resolution_timeout_s):
             _log.warning("some clusters have no DNS answer yet; starting without it")
+        self.health.start(self.discovery.endpoints)
+        if not await self.health.wait_first_round(self._options.first_health_checks_timeout_s):
+            _log.warning("some endpoints have not been checked yet; starting without them")
         _log.info("all clusters initialized")
         self.keys.start()
         await self.keys.wait_first_results()
@@ -114,6 +124,10 @@ class Generation:
             part = StatsSink()
             discovery.write_stats(part)
             past.add_past(part, active=False)
+        for cluster in self.health.take_over(previous.health):
+            part = StatsSink()
+            cluster.write_stats(part)
+            past.add_past(part, active=False)
         part = StatsSink()
         self.keys.take_over(previous.keys, part)
         previous.tls.end()
@@ -126,12 +140,14 @@ class Generation:
         """Another generation has taken over: end what this one alone does."""
         await self.tls.stop()
         await self.discovery.stop()
+        await self.health.stop()
         await self.keys.retire()
 
     async def discard(self, in_force: "Generation") -> None:
         """This one will not take over: end it, and leave the one in force as it is."""
         close_all_but(self.sockets, in_force.sockets)
         await self.discovery.stop()
+        await self.health.stop()
         await self.keys.stop()
 
     async def stop(self) -> None:
@@ -140,6 +156,7 @@ class Generation:
         await self.tls.stop()
         await self.keys.stop()
         await self.discovery.stop()
+        await self.health.stop()
 
     def close_sockets(self) -> None:
         """Stop holding the addresses; workers have copies of their own."""
@@ -174,7 +191,7 @@ class Generation:
 
     def state(self) -> tuple[ToWorker, ...]:
         """Return the addresses, keys and certificates in force."""
-        return (*self.discovery.snapshot(), *self.keys.snapshot(), *self.tls.snapshot())
+        return (*self.health.snapshot(), *self.keys.snapshot(), *self.tls.snapshot())
 
     def _encoded_bootstrap(self) -> str:
         return base64.b64encode(self.bootstrap).decode()

@@ -23,6 +23,7 @@ from fastproxy.upstream.settings import (
     UNHEALTHY_FLAGS,
     Address,
     ClusterSettings,
+    HealthFlag,
     HealthStatus,
     UpstreamTlsSettings,
     eds_flags,
@@ -114,7 +115,8 @@ class JwksHttpClient:
         if not addresses:
             problem = "Unix domain sockets only" if usable else "no endpoint that is in use"
             raise FetchFailed(f"cluster '{cluster_name}' has {problem}")
-        addresses.sort(key=lambda one: one.priority)
+        # Those that fail their checks come last: the checks may be wrong, and keys are needed.
+        addresses.sort(key=lambda one: (bool(HealthFlag(one.flags) & UNHEALTHY_FLAGS), one.priority))
         return Destination(addresses, cluster.tls, cluster.connect_timeout_s)
 
     async def get(

@@ -39,6 +39,8 @@ class ControlOptions:
     """First and longest delay before a dead worker is replaced."""
     first_resolution_timeout_s: float = 5.0
     """How long the listeners wait for the first DNS answers (Envoy: each cluster's lookup timeout)."""
+    first_health_checks_timeout_s: float = 30.0
+    """How long the listeners wait for the first round of health checks (Envoy: as long as it takes)."""
     forced_refetch_cooldown_s: float = 10.0
     """The least time between two JWKS fetches that requests asked for (S36)."""
     command_line: dict[str, object] = field(default_factory=dict)

@@ -45,7 +45,9 @@ from fastproxy.control.totals import MergedStats
 from fastproxy.control.watch import ConfigWatcher
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
+    ClusterUsed,
     EndpointAddress,
+    ImmediateFailure,
     JwksRefreshRequest,
     ReopenAccessLogs,
     SetLogLevel,
@@ -303,6 +305,8 @@ class ControlPlane:
             answer = self.generation.keys.on_refresh_request(message.source_id)
             if answer is not None:
                 self._supervisor.send(worker_id, answer)
+        elif isinstance(message, ClusterUsed | ImmediateFailure):
+            self.generation.health.on_worker_message(message)
 
     def on_worker_gone(self, worker_id: int) -> None:
         """Keep what the worker counted."""
@@ -333,6 +337,8 @@ class ControlPlane:
         self._reloader.status.write_stats(sink)
         for discovery in self.generation.discovery.clusters.values():
             discovery.write_stats(sink)
+        for cluster in self.generation.health.clusters.values():
+            cluster.write_stats(sink)
         self.generation.keys.write_stats(sink)
         self.generation.tls.write_stats(sink)
         if self._admin is not None:
@@ -356,7 +362,7 @@ class ControlPlane:
 
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
         """Current addresses of a cluster."""
-        return self.generation.discovery.endpoints(cluster)
+        return self.generation.health.endpoints(cluster)
 
     def listeners(self) -> Iterable[ListenerStatus]:
         """The listeners as bound."""

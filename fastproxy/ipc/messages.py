@@ -1,11 +1,12 @@
 """The messages. Plain data only; every field is JSON, so that a message can be read and none runs code.
 
 `main -> worker`: WorkerInit (first, once), then the state of the moment, then StartServing; after that
-ClusterEndpoints, JwksUpdate, JwksFetchFailed, TlsFilesUpdate, StatsRequest, SetLogLevel, ReopenAccessLogs, Drain.
+ClusterEndpoints, EndpointHealth, JwksUpdate, JwksFetchFailed, TlsFilesUpdate, StatsRequest, SetLogLevel,
+ReopenAccessLogs, Drain.
 A reload: Prepare to all workers; when each has said Prepared, to all of them Commit, the state for the new
 configuration, and StartServing, which is when they switch; when one has said PrepareFailed, Abort to all.
-`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, StatsSnapshot, Prepared, PrepareFailed, Switched,
-Drained.
+`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, ClusterUsed, ImmediateFailure, StatsSnapshot, Prepared,
+PrepareFailed, Switched, Drained.
 """
 
 from dataclasses import dataclass, field
@@ -96,6 +97,42 @@ class EndpointAddress:
     """Envoy's `health_status`, by name."""
     metadata: str = ""
     """`filter_metadata` as a JSON object; empty if there is none."""
+    flags: int = 0
+    """`HealthFlag`s that the control plane decides: active checks, ejections."""
+    check_host: str = ""
+    """Where it is checked, if not at its own address; workers do not look at this and what follows."""
+    check_port: int = 0
+    check_hostname: str = ""
+    unchecked: bool = False
+    """`disable_active_health_check`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """The flags of one endpoint that the control plane decides, all of them."""
+
+    cluster: str
+    address: str
+    """`ip:port`, or the path of a socket."""
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterUsed:
+    """A worker has made its first connection to a cluster: its health checks go over to their usual interval."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImmediateFailure:
+    """An endpoint asked to be taken out of use, in the answer to a request (`x-envoy-immediate-health-check-fail`).
+
+    The worker has done so already; the answer is EndpointHealth to all workers.
+    """
+
+    cluster: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +288,7 @@ ToWorker = (
     WorkerInit
     | StartServing
     | ClusterEndpoints
+    | EndpointHealth
     | JwksUpdate
     | JwksFetchFailed
     | TlsFilesUpdate
@@ -266,6 +304,8 @@ ToMain = (
     WorkerReady
     | WorkerFailed
     | JwksRefreshRequest
+    | ClusterUsed
+    | ImmediateFailure
     | StatsSnapshot
     | Prepared
     | PrepareFailed

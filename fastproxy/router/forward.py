@@ -252,6 +252,9 @@ class Exchange:
                 endpoint.stats.rq_success += 1
             else:
                 endpoint.stats.rq_error += 1
+            monitor = endpoint.monitor
+            if monitor is not None:
+                monitor.on_response(status, headers)
         if self.request.set_cookies is not None:
             for cookie in self.request.set_cookies:
                 append(headers, b"set-cookie", cookie)

@@ -11,16 +11,16 @@ from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.circuit_breaker import RowOf, build_breakers
 from fastproxy.upstream.endpoint import Endpoint
+from fastproxy.upstream.health.events import FailedImmediately, ReportEvent, report_to_nobody
+from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
     DiscoveredEndpoint,
     DiscoveryType,
-    EndpointTraits,
+    HealthFlag,
 )
 from fastproxy.upstream.stats import ClusterStats
-
-_PLAIN = EndpointTraits()
 
 
 class Cluster:
@@ -33,6 +33,7 @@ class Cluster:
         *,
         row_of: RowOf | None = None,
         worker_id: int = 0,
+        report: ReportEvent = report_to_nobody,
     ) -> None:
         """Make a cluster without endpoints.
 
@@ -41,12 +42,15 @@ class Cluster:
             random: for tests; otherwise seeded by the system. Chance spreads load here, it protects nothing.
             row_of: memory that the cluster shares with the same cluster in other workers; None if there are none.
             worker_id: which cell of each row is this worker's.
+            report: tells the control plane what is noticed about endpoints.
         """
         self.settings = settings
         self.name = settings.name
         self.stats = ClusterStats()
         self.breakers = build_breakers(settings.thresholds, row_of, worker_id)
         """Circuit breakers for routes of priority DEFAULT (0) and HIGH (1)."""
+        self._report = report
+        self._use_was_told = False
         self._endpoints: tuple[Endpoint, ...] = ()
         balancing = settings.load_balancing
         tools = self._tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
@@ -139,18 +143,61 @@ class Cluster:
             endpoints: the complete list; of an address that occurs twice the first entry counts. An `Address` alone
                 is an endpoint about which nothing else is said.
         """
-        wanted: dict[Address, EndpointTraits] = {}
+        wanted: dict[Address, DiscoveredEndpoint] = {}
         for entry in endpoints:
-            if isinstance(entry, Address):
-                wanted.setdefault(entry, _PLAIN)
-            else:
-                wanted.setdefault(entry.address, entry.traits)
+            found = DiscoveredEndpoint(entry) if isinstance(entry, Address) else entry
+            wanted.setdefault(found.address, found)
         now = clock.monotonic()
         if self.settings.discovery is DiscoveryType.LOGICAL_DNS and wanted:
-            self._update_logical(*next(iter(wanted.items())), now)
+            self._update_logical(next(iter(wanted.values())), now)
         else:
             self._update_all(wanted, now)
         self.on_health_changed()
+
+    def on_control_health(self, address: str, flags: HealthFlag) -> None:
+        """The control plane has other flags for an endpoint.
+
+        Args:
+            address: `ip:port`, or the path of a socket.
+            flags: all that are the control plane's to decide.
+        """
+        now = clock.monotonic()
+        logical = self.settings.discovery is DiscoveryType.LOGICAL_DNS
+        changed = False
+        for endpoint in self._endpoints:
+            if logical or endpoint.text == address:
+                changed |= self._take_over_health(endpoint, flags, now)
+        if changed:
+            self.on_health_changed()
+
+    def on_immediate_failure(self, endpoint: Endpoint) -> None:
+        """The endpoint asked to be taken out of use: do so now, and let the control plane tell the other workers."""
+        flags = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+        if HealthFlag.FAILED_ACTIVE_HC in endpoint.health:
+            return
+        self._take_over_health(endpoint, endpoint.health | flags, clock.monotonic())
+        self.on_health_changed()
+        self._report(FailedImmediately(self.name, endpoint.text))
+
+    def take_first_use(self) -> bool:
+        """Whether it has been used for the first time since this was asked; the intervals of checks go by that."""
+        if self._use_was_told or not self.stats.upstream_cx_total or not self.settings.health.checks:
+            return False
+        self._use_was_told = True
+        return True
+
+    def _take_over_health(self, endpoint: Endpoint, flags: HealthFlag | None, now: float) -> bool:
+        if flags is None:
+            return False
+        had_failed = HealthFlag.FAILED_ACTIVE_HC in endpoint.health
+        changed = endpoint.take_over_health(flags, now)
+        if (
+            self.settings.health.close_connections_on_failure
+            and not had_failed
+            and HealthFlag.FAILED_ACTIVE_HC in endpoint.health
+        ):
+            endpoint.pool.renew()
+        return changed
 
     def on_health_changed(self) -> None:
         """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
@@ -160,27 +207,35 @@ class Cluster:
         else:
             self._subsets.update(self._endpoints)
 
-    def _update_logical(self, address: Address, traits: EndpointTraits, now: float) -> None:
+    def _update_logical(self, found: DiscoveredEndpoint, now: float) -> None:
         """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""
         if self._endpoints:
-            self._endpoints[0].move(address)
-            self._endpoints[0].describe_as(traits, now)
+            self._endpoints[0].move(found.address)
+            self._endpoints[0].describe_as(found.traits, now)
+            self._take_over_health(self._endpoints[0], found.health, now)
         else:
-            self._update_all({address: traits}, now)
+            self._update_all({found.address: found}, now)
 
-    def _update_all(self, wanted: dict[Address, EndpointTraits], now: float) -> None:
+    def _update_all(self, wanted: dict[Address, DiscoveredEndpoint], now: float) -> None:
         leaving = {endpoint.address: endpoint for endpoint in self._endpoints}
         updated: list[Endpoint] = []
-        for address, traits in wanted.items():
+        for address, found in wanted.items():
             endpoint = leaving.pop(address, None)
             if endpoint is None:
-                endpoint = Endpoint(address, self.settings, self.stats, traits, now=now)
+                endpoint = self._new_endpoint(found, now)
             else:
-                endpoint.describe_as(traits, now)
+                endpoint.describe_as(found.traits, now)
+            self._take_over_health(endpoint, found.health, now)
             updated.append(endpoint)
         self._endpoints = tuple(updated)
         for endpoint in leaving.values():
             endpoint.pool.drain()
+
+    def _new_endpoint(self, found: DiscoveredEndpoint, now: float) -> Endpoint:
+        endpoint = Endpoint(found.address, self.settings, self.stats, found.traits, now=now)
+        if self.settings.health.checks:
+            endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=True)
+        return endpoint
 
     def close_idle(self, now: float) -> None:
         """Close pooled connections that were idle for too long; called every few seconds."""

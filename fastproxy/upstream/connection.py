@@ -83,6 +83,7 @@ class UpstreamConnection:
         "_transport",
         "_unproductive_bytes",
         "charged_to",
+        "epoch",
         "idle_since",
         "served",
     )
@@ -117,6 +118,8 @@ class UpstreamConnection:
         self.idle_since = 0.0
         self.charged_to: CircuitBreaker | None = None
         """Whose connections it counts among; None if it counts no more. The pool's affair."""
+        self.epoch = 0
+        """The pool's: connections of earlier ones are not used again."""
 
     # -- for the exchange that uses it ---------------------------------------------------------------------
 

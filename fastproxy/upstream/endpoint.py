@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping
 
 from fastproxy.upstream.balancer.settings import SubsetMatch, encode_value
+from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
+    CONTROL_FLAGS,
     DEGRADED_FLAGS,
     EDS_FLAGS,
     EXCLUDED_FLAGS,
@@ -40,6 +42,7 @@ class Endpoint:
         "is_excluded",
         "is_healthy",
         "metadata",
+        "monitor",
         "pool",
         "stats",
         "text",
@@ -68,6 +71,8 @@ class Endpoint:
         self.is_excluded = False
         """Whether it is left out of account altogether while shares and panic are computed."""
         self._judge()
+        self.monitor: EndpointMonitor | None = None
+        """Watches its answers; None: there is nothing to watch for."""
         self.available_since = now
         """Monotonic seconds at which it was added, or became healthy again: slow start counts from here."""
         self.weight = traits.weight
@@ -119,6 +124,10 @@ class Endpoint:
             Whether anything changed.
         """
         return self._replace_health(self.health | flag if on else self.health & ~flag, now)
+
+    def take_over_health(self, flags: HealthFlag, now: float) -> bool:
+        """Replace the flags that the control plane decides; whether anything changed. As `set_health` otherwise."""
+        return self._replace_health(self.health & ~CONTROL_FLAGS | flags & CONTROL_FLAGS, now)
 
     def describe_as(self, traits: EndpointTraits, now: float) -> bool:
         """Take over what is said about the endpoint now; False if that is what was said before."""

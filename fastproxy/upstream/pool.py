@@ -52,6 +52,8 @@ class ConnectionPool:
         self._admitted_by: set[CircuitBreaker] = set()
         """Who counts this pool (`max_connection_pools`)."""
         self._draining = False
+        self._epoch = 0
+        """One more each time that all connections so far are to be given up."""
 
     def take_idle(self) -> UpstreamConnection | None:
         """An idle connection, most recently used first; None if a new one is needed. Hot path."""
@@ -90,6 +92,10 @@ class ConnectionPool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose exchange ended cleanly."""
+        if connection.epoch != self._epoch:
+            # Whoever waits gets another one when this one is gone.
+            connection.close()
+            return
         while self._waiting:
             if self._take_waiter().on_connection(connection):
                 return
@@ -134,6 +140,11 @@ class ConnectionPool:
         for connection in self._idle:
             connection.close()
         self._idle.clear()
+
+    def renew(self) -> None:
+        """Use none of the connections again: close what is idle now, what is busy when its request is done."""
+        self._epoch += 1
+        self.close_all_idle()
 
     @property
     def open_connections(self) -> int:
@@ -183,6 +194,7 @@ class ConnectionPool:
     async def _connect(self, breaker: CircuitBreaker) -> None:
         connection = UpstreamConnection(self)
         connection.charged_to = breaker
+        connection.epoch = self._epoch
         try:
             await self._open_connection(connection, self.address)
         except UpstreamError as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings
+from fastproxy.upstream.health.settings import NO_CHECKS, SAME_TARGET, CheckTarget, HealthSettings
 
 #: Envoy's number for a limit that is none.
 NO_LIMIT = 4294967295
@@ -130,6 +131,17 @@ EXCLUDED_FLAGS = (
 #: The flags that `health_status` decides.
 EDS_FLAGS = HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
 
+#: The flags that the control plane decides: active checks, ejections, endpoints on their way out.
+CONTROL_FLAGS = (
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.FAILED_OUTLIER_CHECK
+    | HealthFlag.DEGRADED_ACTIVE_HC
+    | HealthFlag.PENDING_DYNAMIC_REMOVAL
+    | HealthFlag.PENDING_ACTIVE_HC
+    | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
+    | HealthFlag.ACTIVE_HC_TIMEOUT
+)
+
 _EDS_FLAGS_OF = {
     HealthStatus.UNHEALTHY: HealthFlag.FAILED_EDS_HEALTH,
     HealthStatus.TIMEOUT: HealthFlag.FAILED_EDS_HEALTH,
@@ -181,6 +193,8 @@ class EndpointSettings:
     port: int
     hostname: str = ""
     traits: EndpointTraits = field(default_factory=EndpointTraits)
+    check_target: CheckTarget = SAME_TARGET
+    """Where its health checks go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +203,8 @@ class DiscoveredEndpoint:
 
     address: Address
     traits: EndpointTraits = field(default_factory=EndpointTraits)
+    health: HealthFlag | None = None
+    """What the control plane's checks and ejections found, without those of `traits.health`; None: no word of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,5 +272,7 @@ class ClusterSettings:
     """Circuit breakers for routes of priority DEFAULT, and of priority HIGH."""
     max_connections_per_endpoint: int = NO_LIMIT
     """`per_host_thresholds`: connections to one endpoint, per worker."""
+    health: HealthSettings = NO_CHECKS
+    """Active health checks."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

@@ -163,7 +163,6 @@ def test_rotated_answer_is_no_change() -> None:
     cluster.write_stats(sink)
     assert sink.counters["cluster.c.update_no_rebuild"] == 1
     assert sink.counters["cluster.c.membership_change"] == 1
-    assert sink.gauges["cluster.c.membership_total"] == 2
 
 
 def test_configured_hostname_wins_over_the_dns_name() -> None:
@@ -223,21 +222,6 @@ async def test_start_waits_for_the_first_answers_and_failures_within_a_bound() -
     assert quick.endpoints("unknown") == ()
     await quick.stop()
     await slow.stop()
-
-
-def test_membership_is_counted_by_health() -> None:
-    """Envoy's gauges: an endpoint on its way out is excluded, not merely unhealthy."""
-    endpoints = tuple(
-        EndpointSettings(f"192.0.2.{n}", 80, traits=EndpointTraits(health=health))
-        for n, health in enumerate(HealthStatus)
-    )
-    cluster = ClusterDiscovery(ClusterSettings("c", endpoints=endpoints))
-    sink = StatsSink()
-    cluster.write_stats(sink)
-    found = [
-        sink.gauges[f"cluster.c.membership_{name}"] for name in ("total", "healthy", "degraded", "excluded")
-    ]
-    assert found == [6, 2, 1, 1]
 
 
 def test_what_is_said_about_a_name_holds_for_each_of_its_addresses() -> None:

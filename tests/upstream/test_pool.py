@@ -299,3 +299,21 @@ async def run_steps(steps: list[tuple[str, int]]) -> None:
 def test_any_order_of_events_keeps_the_pool_consistent(steps: list[tuple[str, int]]) -> None:
     """No waiter is left behind, no connection belongs to two, the count is right."""
     asyncio.run(run_steps(steps))
+
+
+async def test_renewed_pool_uses_no_earlier_connection_again() -> None:
+    """`close_connections_on_host_health_failure`: requests under way finish, the next ones connect anew."""
+    bench = PoolBench()
+    idle, busy = bench.idle(), Waiter()
+    busy.use(bench.make_connection())
+    assert busy.connection is not None
+    bench.pool.renew()
+    assert not idle.is_usable
+    busy.connection.data_received(OK)
+    assert busy.events == [(200, b"ok", True)]
+    assert bench.pool.take_idle() is None
+    waiter = Waiter()
+    bench.connect(waiter)
+    fresh = await bench.accept(0)
+    fresh.data_received(OK)
+    assert bench.pool.take_idle() is fresh

@@ -3,6 +3,7 @@
 from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_thresholds
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_dns, build_family
+from fastproxy.config.build.health_checks import build_health
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
@@ -60,6 +61,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         load_balancing=load_balancing,
         thresholds=build_thresholds(cluster),
         max_connections_per_endpoint=build_endpoint_limit(cluster),
+        health=build_health(cluster),
         config_path=cluster.path,
     )
 

@@ -3,9 +3,11 @@
 import json
 
 from fastproxy.config.build.address import build_address
+from fastproxy.config.build.health_checks import build_check_target
 from fastproxy.config.formats import is_host_name, is_ip
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
+from fastproxy.upstream.health.settings import CheckTarget
 from fastproxy.upstream.settings import (
     DiscoveryType,
     EndpointSettings,
@@ -83,9 +85,10 @@ def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTrait
     if endpoint is None:
         return None
     hostname = endpoint.text("hostname")
+    target = build_check_target(endpoint)
     holder = endpoint.child("address")
     if holder is not None and holder.selected("address") == "pipe":
-        return _build_pipe(holder.child_or_empty("pipe"), discovery, hostname, traits)
+        return _build_pipe(holder.child_or_empty("pipe"), discovery, hostname, traits, target)
     address = build_address(endpoint)
     if address is None:
         return None
@@ -103,11 +106,11 @@ def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTrait
         return None
     if port == 0 and socket.has("port_value"):
         socket.error("an upstream's port must not be 0", field="port_value")
-    return EndpointSettings(host, port, hostname, traits)
+    return EndpointSettings(host, port, hostname, traits, target)
 
 
 def _build_pipe(
-    pipe: View, discovery: DiscoveryType, hostname: str, traits: EndpointTraits
+    pipe: View, discovery: DiscoveryType, hostname: str, traits: EndpointTraits, target: CheckTarget
 ) -> EndpointSettings | None:
     path = pipe.text("path")
     pipe.without_effect("mode", "whoever listens on the socket decides about it")
@@ -117,7 +120,7 @@ def _build_pipe(
     if not path.startswith(("/", "@")):
         pipe.error(f"{quote(path)} is not an absolute path", "Write the whole path, or @name", field="path")
         return None
-    return EndpointSettings(path, 0, hostname, traits)
+    return EndpointSettings(path, 0, hostname, traits, target)
 
 
 def _is_dns_name(host: str) -> bool:

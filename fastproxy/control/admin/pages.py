@@ -14,7 +14,7 @@ from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
-from fastproxy.upstream.settings import Address, HealthStatus, describe_health, eds_flags
+from fastproxy.upstream.settings import Address, HealthFlag, HealthStatus, describe_health, eds_flags
 
 #: Per host, in Envoy's order; what the workers do not count is 0.
 _HOST_STATS: Final = (
@@ -23,6 +23,16 @@ _HOST_STATS: Final = (
 )  # fmt: skip
 _LIMITS: Final = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
 
+#: Envoy's names in the JSON form.
+_SHOWN_FLAGS: Final = (
+    ("failed_active_health_check", HealthFlag.FAILED_ACTIVE_HC),
+    ("failed_outlier_check", HealthFlag.FAILED_OUTLIER_CHECK),
+    ("failed_active_degraded_check", HealthFlag.DEGRADED_ACTIVE_HC),
+    ("pending_dynamic_removal", HealthFlag.PENDING_DYNAMIC_REMOVAL),
+    ("pending_active_hc", HealthFlag.PENDING_ACTIVE_HC),
+    ("excluded_via_immediate_hc_fail", HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL),
+    ("active_hc_timeout", HealthFlag.ACTIVE_HC_TIMEOUT),
+)
 #: Envoy keeps what follows from a status, not every word for it.
 _SHOWN_STATUS: Final = {"UNKNOWN": "HEALTHY", "TIMEOUT": "UNHEALTHY"}
 
@@ -42,7 +52,7 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
             facts = [f"{key}::{numbers.get(key, 0)}" for key in _HOST_STATS]
             facts += [
                 f"hostname::{endpoint.hostname}",
-                f"health_flags::{describe_health(eds_flags(HealthStatus(endpoint.health)))}",
+                f"health_flags::{describe_health(health_flags(endpoint))}",
                 f"weight::{endpoint.weight}",
                 f"region::{endpoint.region}",
                 f"zone::{endpoint.zone}",
@@ -88,9 +98,7 @@ def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) ->
         if address.is_pipe
         else _socket_address(endpoint.host, endpoint.port),
         "stats": entries,
-        "health_status": {
-            "eds_health_status": "HEALTHY" if endpoint.health == "UNKNOWN" else endpoint.health
-        },
+        "health_status": _health_status(endpoint),
         "weight": endpoint.weight,
         "hostname": endpoint.hostname,
         "locality": {
@@ -106,6 +114,17 @@ def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) ->
     if endpoint.priority:
         status["priority"] = endpoint.priority
     return status
+
+
+def health_flags(endpoint: EndpointAddress) -> HealthFlag:
+    """Every flag of an endpoint, whoever set it."""
+    return HealthFlag(endpoint.flags) | eds_flags(HealthStatus(endpoint.health))
+
+
+def _health_status(endpoint: EndpointAddress) -> dict[str, Any]:
+    flags = HealthFlag(endpoint.flags)
+    shown = {name: True for name, flag in _SHOWN_FLAGS if flag in flags}
+    return {**shown, "eds_health_status": _SHOWN_STATUS.get(endpoint.health, endpoint.health)}
 
 
 def listeners_text(view: AdminView) -> str:

@@ -1,0 +1,28 @@
+"""Where one endpoint is checked, and by which names."""
+
+from dataclasses import dataclass
+
+from fastproxy.upstream.settings import Address, UpstreamTlsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one endpoint is checked."""
+
+    address: Address
+    """With the host name that TLS uses, if there is one."""
+    cluster: str
+    tls: UpstreamTlsSettings | None = None
+    hostname: str = ""
+    """`health_check_config.hostname`."""
+
+    def authority(self, configured: str) -> str:
+        """The `host` that is sent: what is said about the endpoint, else about the check, else the cluster's name."""
+        return self.hostname or configured or self.cluster
+
+    @property
+    def server_hostname(self) -> str | None:
+        """The name that TLS sends and verifies."""
+        if self.tls is None:
+            return None
+        return self.tls.sni or self.address.hostname or self.address.host
