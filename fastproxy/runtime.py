@@ -38,7 +38,11 @@ from fastproxy.listener.access_log import AccessLog, AccessLogFile
 from fastproxy.listener.connection_limit import ConnectionLimit, raise_file_limit, share_of
 from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings, NetworkFilterSettings
+from fastproxy.listener.tcp_proxy.pipes import PipePool
+from fastproxy.listener.tcp_proxy.proxy import TcpProxy
+from fastproxy.listener.tcp_proxy.pump import PumpTools
+from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.router.router import Router
 from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
@@ -161,6 +165,9 @@ class Runtime:
             else _build_cluster(one, shares, report_to_nobody if tell is None else partial(_report, tell))
             for one in settings.clusters
         }
+        self.pump_tools: PumpTools = (
+            PumpTools(self._loop, PipePool()) if previous is None else previous.pump_tools
+        )
         earlier: tuple[Listener, ...] = () if previous is None else previous.listeners
         self._earlier = {_place(one.settings): one for one in earlier}
         self.listeners: tuple[Listener, ...] = tuple(self._build_listener(one) for one in settings.listeners)
@@ -179,7 +186,7 @@ class Runtime:
     # -- building ------------------------------------------------------------------------------------------
 
     def _build_listener(self, listener: ListenerSettings) -> Listener:
-        chains = [self._build_manager(listener, chain.network) for chain in listener.chains()]
+        chains = [self._build_network(listener, chain.network) for chain in listener.chains()]
         return Listener(
             listener,
             chains,
@@ -190,6 +197,17 @@ class Runtime:
 
     def _count_connections(self) -> int:
         return sum(one.open_connections for one in self.listeners if one.settings.counts_globally)
+
+    def _build_network(self, listener: ListenerSettings, network: NetworkFilterSettings) -> NetworkFilter:
+        if isinstance(network, TcpProxySettings):
+            return TcpProxy(
+                listener,
+                network,
+                clusters=self.clusters,
+                access_logs=[AccessLog(one, self._log_file(one.path)) for one in network.access_logs],
+                tools=self.pump_tools,
+            )
+        return self._build_manager(listener, network)
 
     def _build_manager(
         self, listener: ListenerSettings, http: HttpConnectionManagerSettings

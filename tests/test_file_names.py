@@ -39,6 +39,8 @@ TESTED_BY = {
     "filters/jwt_authn/verdict.py": "filters/jwt_authn/test_requirement.py",
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
     "listener/network_filter.py": "listener/test_acceptor.py",
+    "listener/tcp_proxy/socket_relay.py": "listener/tcp_proxy/test_session.py",
+    "listener/tcp_proxy/stats.py": "listener/tcp_proxy/test_proxy.py",
     "listener/tls/openssl.py": "listener/tls/test_contexts.py",
     "listener/tls/stats.py": "listener/tls/test_termination.py",
     "listener/response.py": "listener/test_connection.py",
@@ -122,6 +124,8 @@ TESTED_BY = {
     "config/build/weighted_clusters.py": "config/test_routes.py",
     "config/build/routes.py": "config/test_routes.py",
     "config/build/runtime_keys.py": "config/test_load.py",
+    "config/build/tcp_proxy.py": "config/test_tcp_proxy.py",
+    "config/build/upstream_proxy_protocol.py": "config/test_tcp_proxy.py",
     "config/build/tls.py": "config/test_tls.py",
     # Lint's own data classes, tested by every rule.
     "lint/requirements.py": "lint/test_survey.py",

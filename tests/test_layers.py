@@ -46,9 +46,7 @@ LAYERS: dict[str, Layer] = {
     "upstream": _layer("base http", "httptools xxhash"),
     "router": _layer("base http format match upstream"),
     "filters": _layer("base http format match jwt", "orjson cachetools"),
-    "listener": _layer(
-        "base http format match filters router", "httptools orjson cryptography", settings_of="upstream"
-    ),
+    "listener": _layer("base http format match upstream filters router", "httptools orjson cryptography"),
     "config": _layer(
         " ".join(["base", *sorted(_DATA_PLANE)]),
         "google yaml envoy xds udpa validate re2 cryptography orjson",

@@ -4,16 +4,19 @@ from collections.abc import Callable
 
 from fastproxy.http.messages import Request
 
+#: Envoy's `AccessLogType` of a request's one line.
+REQUEST_END = "DownstreamEnd"
+
 
 class FormatContext:
     """One request at the moment of formatting.
 
     `now`: monotonic seconds. `local_reply_body`: the body that `%LOCAL_REPLY_BODY%` stands for, outside of local
     replies empty. `secret_headers`: names, in lower case, of request headers that carry credentials here, beside those
-    that do everywhere.
+    that do everywhere. `log_type`: why a line is written (`%ACCESS_LOG_TYPE%`).
     """
 
-    __slots__ = ("local_reply_body", "now", "request", "secret_headers")
+    __slots__ = ("local_reply_body", "log_type", "now", "request", "secret_headers")
 
     def __init__(
         self,
@@ -21,11 +24,13 @@ class FormatContext:
         now: float,
         local_reply_body: bytes = b"",
         secret_headers: frozenset[bytes] = frozenset(),
+        log_type: str = "",
     ) -> None:
         self.request = request
         self.now = now
         self.local_reply_body = local_reply_body
         self.secret_headers = secret_headers
+        self.log_type = log_type
 
 
 #: A value, None if there is none. Bytes are text of a peer, as received; what becomes of either is the reader's affair.

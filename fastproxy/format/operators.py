@@ -93,6 +93,7 @@ _SIMPLE: dict[str, Operator] = {
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda c: c.request.downstream_local_address[0] or None,
     "DOWNSTREAM_LOCAL_PORT": lambda c: c.request.downstream_local_address[1],
     **CONNECTION_OPERATORS,
+    "ACCESS_LOG_TYPE": lambda c: c.log_type or None,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
     "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,

@@ -30,6 +30,8 @@ from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
 from fastproxy.listener.opening import Opening
 from fastproxy.listener.settings import MATCHES_ALL, FilterChainSettings, ListenerSettings
 from fastproxy.listener.stats import ListenerStats
+from fastproxy.listener.tcp_proxy.proxy import TcpProxy
+from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.listener.tls.stats import TlsStats
 from fastproxy.listener.tls.termination import TlsTermination
@@ -250,6 +252,10 @@ class Listener:
             self.stats.no_filter_chain_match += 1
             sock.close()
             return
+        network = self._serving[index]
+        if isinstance(network, TcpProxy) and self._tls[index] is None:
+            network.serve(sock, info)
+            return
         task = spawn(self._hand_over(index, sock, info), name="accept")
         self._hand_overs.add(task)
         task.add_done_callback(self._on_handed_over)
@@ -398,11 +404,13 @@ class Listener:
 
 
 def is_plain(settings: ListenerSettings) -> bool:
-    """Whether a connection can be served without a look at it: one chain for everything, and no TLS."""
+    """Whether a connection can be served without a look at it: one chain for everything, HTTP and no TLS."""
     chains: tuple[FilterChainSettings, ...] = settings.chains()
     return (
         len(chains) == 1
         and chains[0].tls is None
+        # A TCP proxy wants the socket, not a transport that the event loop has made of it.
+        and not isinstance(chains[0].network, TcpProxySettings)
         and (not settings.filter_chains or chains[0].match == MATCHES_ALL)
         and not settings.listener_filters
     )

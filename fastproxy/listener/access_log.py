@@ -9,7 +9,7 @@ import logging
 import os
 
 from fastproxy.format.compile import DEFAULT_FORMAT, compile_json, compile_text
-from fastproxy.format.context import FormatContext
+from fastproxy.format.context import REQUEST_END, FormatContext
 from fastproxy.http.messages import Request
 from fastproxy.listener.log_filter import build_log_filter
 from fastproxy.listener.settings import AccessLogSettings
@@ -112,8 +112,14 @@ class AccessLog:
             )
         self._filter = None if settings.filter is None else build_log_filter(settings.filter)
 
-    def write(self, request: Request, now: float) -> None:
-        """Format and queue the line of a finished request; `now` is monotonic seconds. Hot path if configured."""
-        context = FormatContext(request, now, b"", self._secret_headers)
+    def write(self, request: Request, now: float, log_type: str = REQUEST_END) -> None:
+        """Format and queue the line of a finished request, or of a TCP connection. Hot path if configured.
+
+        Args:
+            request: the request, or what stands for a connection.
+            now: monotonic seconds.
+            log_type: `%ACCESS_LOG_TYPE%`.
+        """
+        context = FormatContext(request, now, b"", self._secret_headers, log_type)
         if self._filter is None or self._filter(context):
             self._file.append(self._format(context))

@@ -6,6 +6,7 @@ from enum import Enum
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.filters.settings import FilterSettings
 from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
 from fastproxy.router.settings import RouteConfigurationSettings
@@ -252,7 +253,7 @@ class HttpConnectionManagerSettings:
 
 
 #: What serves the connections of a filter chain: its last network filter.
-NetworkFilterSettings = HttpConnectionManagerSettings
+NetworkFilterSettings = HttpConnectionManagerSettings | TcpProxySettings
 
 
 class SourceType(Enum):
@@ -358,7 +359,12 @@ class ListenerSettings:
 
     def http_managers(self) -> tuple[HttpConnectionManagerSettings, ...]:
         """What serves HTTP here, in the order of the chains."""
-        return tuple(chain.network for chain in self.chains())
+        networks = (chain.network for chain in self.chains())
+        return tuple(one for one in networks if isinstance(one, HttpConnectionManagerSettings))
+
+    def tcp_proxies(self) -> tuple[TcpProxySettings, ...]:
+        """What passes connections on as they are, in the order of the chains."""
+        return tuple(chain.network for chain in self.chains() if isinstance(chain.network, TcpProxySettings))
 
     @property
     def http(self) -> HttpConnectionManagerSettings:

@@ -11,6 +11,7 @@ from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.circuit_breaker import RowOf, build_breakers
 from fastproxy.upstream.endpoint import Endpoint
+from fastproxy.upstream.errors import ConnectTimeout, UpstreamError
 from fastproxy.upstream.health.events import FailedImmediately, ReportEvent, report_to_nobody
 from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.settings import (
@@ -237,6 +238,44 @@ class Cluster:
             endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=True)
         return endpoint
 
+    def admit_tcp(self) -> bool:
+        """Let a TCP proxy make a connection; False: `max_connections` is reached. Else one of these follows.
+
+        `on_tcp_connect_failed`, `on_tcp_given_up` and `on_tcp_closed` give its place back.
+        """
+        if self.breakers[0].connections.acquire():
+            return True
+        self.stats.upstream_cx_overflow += 1
+        return False
+
+    def on_tcp_opened(self, endpoint: Endpoint) -> None:
+        """A connection that no pool manages is there; `on_tcp_closed` follows. It counts as a request, too (Envoy)."""
+        self.stats.upstream_cx_total += 1
+        self.stats.upstream_rq_total += 1
+        endpoint.stats.cx_total += 1
+        endpoint.stats.rq_total += 1
+        endpoint.stats.tcp_open += 1
+
+    def on_tcp_closed(self, endpoint: Endpoint) -> None:
+        """Such a connection has ended."""
+        self.breakers[0].connections.release()
+        self.stats.upstream_cx_destroy += 1
+        self.stats.upstream_rq_ended += 1
+        endpoint.stats.rq_ended += 1
+        endpoint.stats.tcp_open -= 1
+
+    def on_tcp_connect_failed(self, endpoint: Endpoint, error: UpstreamError) -> None:
+        """Such a connection could not be made."""
+        self.breakers[0].connections.release()
+        self.stats.upstream_cx_connect_fail += 1
+        endpoint.stats.cx_connect_fail += 1
+        if isinstance(error, ConnectTimeout):
+            self.stats.upstream_cx_connect_timeout += 1
+
+    def on_tcp_given_up(self) -> None:
+        """Nobody wants such a connection any more, and it is not there yet."""
+        self.breakers[0].connections.release()
+
     def close_idle(self, now: float) -> None:
         """Close pooled connections that were idle for too long; called every few seconds."""
         for endpoint in self._endpoints:
@@ -256,5 +295,5 @@ class Cluster:
         sink.gauge(
             prefix + "upstream_rq_pending_active", sum(e.pool.waiting_requests for e in self._endpoints)
         )
-        sink.gauge(prefix + "upstream_cx_active", sum(e.pool.open_connections for e in self._endpoints))
-        sink.hosts[self.name] = {e.text: e.stats.encode(e.pool.open_connections) for e in self._endpoints}
+        sink.gauge(prefix + "upstream_cx_active", sum(e.open_connections for e in self._endpoints))
+        sink.hosts[self.name] = {e.text: e.stats.encode(e.open_connections) for e in self._endpoints}

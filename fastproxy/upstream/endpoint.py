@@ -112,6 +112,11 @@ class Endpoint:
             for key, value in match.criteria
         )
 
+    @property
+    def open_connections(self) -> int:
+        """Connections of this worker to it, those of no pool included."""
+        return self.pool.open_connections + self.stats.tcp_open
+
     def set_health(self, flag: HealthFlag, *, on: bool, now: float) -> bool:
         """Set or clear a flag; call `Cluster.on_health_changed` when all changes of the moment are made.
 

@@ -225,6 +225,10 @@ class ConnectionPool:
     async def _open_connection(self, connection: UpstreamConnection, address: Address) -> None:
         """Connect, TLS handshake included, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
+        if self._settings.proxy_protocol is not None:
+            # A request that came here by the name of a cluster in a header: fail closed, a header of nobody or of
+            # another client would be a lie.
+            raise ConnectFailed("only a tcp_proxy can send the PROXY header of this cluster")
         tls = self._settings.tls
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):

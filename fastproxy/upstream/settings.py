@@ -249,6 +249,15 @@ class ThresholdSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamProxyProtocolSettings:
+    """The PROXY header in front of every connection (Envoy `ProxyProtocolUpstreamTransport`)."""
+
+    version: int = 1
+    tlvs: tuple[tuple[int, bytes], ...] = ()
+    """`added_tlvs`: types and values, version 2 only."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterSettings:
     """One cluster (Envoy `config.cluster.v3.Cluster`). Durations are seconds."""
 
@@ -261,6 +270,8 @@ class ClusterSettings:
     dns_refresh_rate_s: float = 5.0
     dns: DnsSettings = field(default_factory=DnsSettings)
     tls: UpstreamTlsSettings | None = None
+    proxy_protocol: UpstreamProxyProtocolSettings | None = None
+    """Connections say on whose behalf they are made; only TCP proxies make such connections."""
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the upstream write buffer."""
     idle_timeout_s: float = 3600.0

@@ -7,6 +7,7 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_destroy",
     "upstream_cx_connect_fail",
     "upstream_cx_connect_timeout",
+    "upstream_cx_connect_attempts_exceeded",
     "upstream_cx_idle_timeout",
     "upstream_cx_none_healthy",
     "upstream_cx_overflow",
@@ -48,6 +49,8 @@ class ClusterStats:
         self.upstream_cx_destroy = 0
         self.upstream_cx_connect_fail = 0
         self.upstream_cx_connect_timeout = 0
+        self.upstream_cx_connect_attempts_exceeded = 0
+        """TCP proxies have given up."""
         self.upstream_cx_idle_timeout = 0
         self.upstream_cx_none_healthy = 0
         self.upstream_cx_overflow = 0
@@ -120,6 +123,7 @@ class EndpointStats:
         "rq_success",
         "rq_timeout",
         "rq_total",
+        "tcp_open",
     )
 
     def __init__(self) -> None:
@@ -130,6 +134,8 @@ class EndpointStats:
         self.rq_success = 0
         self.rq_error = 0
         self.rq_timeout = 0
+        self.tcp_open = 0
+        """Connections of TCP proxies that are open now."""
 
     def encode(self, open_connections: int) -> dict[str, int]:
         """The numbers by Envoy's `/clusters` names."""

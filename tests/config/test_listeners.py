@@ -13,6 +13,7 @@ RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 PROXY = "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 TCP_TYPE = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 TCP = f"{{'@type': {TCP_TYPE}, stat_prefix: a, cluster: b}}"
+TCP_FILTER = f"{{name: t, typed_config: {TCP}}}"
 
 
 def second_listener(port: int) -> str:
@@ -93,8 +94,8 @@ def test_two_listeners_on_one_address_are_refused_unless_the_port_is_free() -> N
         ),
         ("{address: {socket_address: {address: 127.0.0.1, named_port: http}}}", "not supported"),
         (
-            f"{{{ADDRESS}, filter_chains: {{filters: {{name: t, typed_config: {TCP}}}}}}}",
-            "TcpProxy is not supported yet",
+            f"{{{ADDRESS}, filter_chains: {{filters: [{TCP_FILTER}, {TCP_FILTER}]}}}}",
+            "nothing may follow",
         ),
         (
             f"{{{ADDRESS}, filter_chains: [{{filters: [{{name: hcm}}]}}]}}",

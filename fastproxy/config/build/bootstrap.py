@@ -36,6 +36,9 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
     context.dns_resolver = build_resolver(bootstrap)
     clusters = _build_clusters(static, context)
     context.cluster_names = frozenset(cluster.name for cluster in clusters)
+    context.proxy_protocol_clusters = frozenset(
+        cluster.name for cluster in clusters if cluster.proxy_protocol is not None
+    )
     admin = _build_admin(bootstrap)
     listeners = _build_listeners(static, context)
     check_provider_keys(context)

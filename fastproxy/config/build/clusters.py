@@ -7,6 +7,7 @@ from fastproxy.config.build.health_checks import build_health
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
+from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import (
@@ -46,6 +47,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
             "Use type: STRICT_DNS, or hash_key in the metadata of the endpoints",
         )
     cluster.unsupported("http2_protocol_options", _NO_HTTP2)
+    proxy_protocol, below = unwrap_proxy_protocol(cluster)
     return ClusterSettings(
         name=cluster.text("name"),
         discovery=discovery,
@@ -54,7 +56,8 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         dns_lookup_family=build_family(names),
         dns_refresh_rate_s=names.duration_s("dns_refresh_rate", 5.0),
         dns=build_dns(names, context.dns_resolver),
-        tls=_build_transport(cluster, context),
+        tls=_build_transport(below, context),
+        proxy_protocol=proxy_protocol,
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=_build_idle_timeout(cluster),
         stat_name=cluster.text("alt_stat_name"),
@@ -92,8 +95,8 @@ def _build_extension(cluster: View) -> tuple[DiscoveryType, View]:
     return DiscoveryType.LOGICAL_DNS if logical else DiscoveryType.STRICT_DNS, config
 
 
-def _build_transport(cluster: View, context: BuildContext) -> UpstreamTlsSettings | None:
-    socket = cluster.child("transport_socket")
+def _build_transport(owner: View, context: BuildContext) -> UpstreamTlsSettings | None:
+    socket = owner.child("transport_socket")
     if socket is None:
         return None
     name = socket.text("name")

@@ -14,6 +14,8 @@ class BuildContext:
 
     runtime: RuntimeKeys = field(default_factory=RuntimeKeys)
     cluster_names: frozenset[str] = frozenset()
+    proxy_protocol_clusters: frozenset[str] = frozenset()
+    """Clusters whose connections begin with a PROXY header: of no use for requests."""
     clusters_complete: bool = True
     """False when a cluster has no readable name: references to clusters can then not be judged."""
     default_tls: ssl.SSLContext | None = None

@@ -1,10 +1,12 @@
 """`FilterChain` and its match to settings (envoy.config.listener.v3)."""
 
+from collections.abc import Callable
 from ipaddress import ip_network
 
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstream_tls
 from fastproxy.config.build.http_manager import HTTP_CONNECTION_MANAGER, build_http_manager
+from fastproxy.config.build.tcp_proxy import TCP_PROXY, build_tcp_proxy
 from fastproxy.config.build.tls import RAW_BUFFER
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
@@ -18,7 +20,6 @@ from fastproxy.listener.settings import (
 )
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 
-_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _TRANSPORTS = ("tls", "raw_buffer")
 
 
@@ -121,6 +122,13 @@ def _build_transport(chain: View, context: BuildContext) -> DownstreamTlsSetting
     return None
 
 
+#: What a chain may end in.
+_BUILDERS: dict[str, Callable[[View, BuildContext], NetworkFilterSettings | None]] = {
+    HTTP_CONNECTION_MANAGER: build_http_manager,
+    TCP_PROXY: build_tcp_proxy,
+}
+
+
 def _build_filters(chain: View, context: BuildContext) -> NetworkFilterSettings | None:
     filters = chain.children("filters")
     if not filters:
@@ -136,15 +144,16 @@ def _build_filters(chain: View, context: BuildContext) -> NetworkFilterSettings 
                     f"the network filter {quote(name)} has no typed_config",
                     f'Add typed_config: {{"@type": type.googleapis.com/{HTTP_CONNECTION_MANAGER}, ...}}',
                 )
-        elif config.type_name == HTTP_CONNECTION_MANAGER and index == len(filters) - 1:
-            found = build_http_manager(config, context)
+            continue
+        build = _BUILDERS.get(config.type_name)
+        if build is not None and index == len(filters) - 1:
+            found = build(config, context)
         else:
             config.accept(*(field.name for field, _ in config.message.ListFields()))
             entry.error(
-                "nothing may follow the HTTP connection manager"
-                if config.type_name == HTTP_CONNECTION_MANAGER
-                else f"the network filter {config.type_name} is not supported"
-                + (" yet" if config.type_name == _TCP_PROXY else ""),
-                f"FastProxy has {HTTP_CONNECTION_MANAGER}",
+                f"the network filter {config.type_name} is not supported"
+                if build is None
+                else f"nothing may follow {config.type_name}",
+                f"FastProxy has {' and '.join(_BUILDERS)}",
             )
     return found
