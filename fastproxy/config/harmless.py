@@ -111,6 +111,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "tracing": _TRACING,
         "stat_prefix": _STATS,
     },
+    "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": {"trace_sampled": _TRACING},
     "envoy.extensions.filters.http.router.v3.Router": {
         "dynamic_stats": _STATS,
         "start_child_span": _TRACING,

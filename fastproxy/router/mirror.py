@@ -8,6 +8,7 @@ cannot be sent as fast as its request is dropped, and there are never more of th
 from collections.abc import Callable, Mapping
 
 from fastproxy import clock
+from fastproxy.format.header_rules import build_header_rules
 from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.fraction import build_fraction_matcher
@@ -194,7 +195,7 @@ class MirrorPlan:
 
 
 class _CompiledPolicy:
-    __slots__ = ("_cluster", "_cluster_header", "_host", "_keeps_host", "_wanted", "route")
+    __slots__ = ("_cluster", "_cluster_header", "_host", "_keeps_host", "_rules", "_wanted", "route")
 
     def __init__(self, policy: MirrorPolicy, route: Route) -> None:
         self.route = route
@@ -202,6 +203,7 @@ class _CompiledPolicy:
         self._cluster_header = policy.cluster_header.encode()
         self._host = policy.host_rewrite_literal.encode()
         self._keeps_host = policy.keeps_host
+        self._rules = build_header_rules(policy.request_headers)
         self._wanted: Callable[[Request], bool] | None = (
             None if policy.fraction is None else build_fraction_matcher(policy.fraction)
         )
@@ -229,10 +231,28 @@ class _CompiledPolicy:
         copy.direct_remote_address = request.direct_remote_address
         copy.remote_address = request.remote_address
         copy.downstream_local_address = request.downstream_local_address
+        if self._rules is not None:
+            self._apply_rules(copy, request)
         # Envoy marks a copy as its own request, and itself as one more hop.
         headers[b"x-envoy-internal"] = b"true"
         append(headers, b"x-forwarded-for", request.downstream_local_address[0].encode())
         return copy
+
+    def _apply_rules(self, copy: Request, request: Request) -> None:
+        """Change the copy's headers; a format says the same of a copy as of its request, its host included (Envoy)."""
+        assert self._rules is not None
+        copy.version = request.version
+        copy.scheme = request.scheme
+        copy.original_path = request.original_path
+        copy.dynamic_metadata = request.dynamic_metadata
+        copy.route_name = request.route_name
+        copy.upstream_cluster = request.upstream_cluster
+        copy.start_unix = request.start_unix
+        copy.start_monotonic = request.start_monotonic
+        host = copy.authority
+        copy.authority = request.authority
+        self._rules.apply_to_request(copy)
+        copy.authority = host
 
 
 def shadow_host(host: bytes) -> bytes:

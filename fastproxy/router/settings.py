@@ -61,6 +61,8 @@ class MirrorPolicy:
     keeps_host: bool = False
     """`disable_shadow_host_suffix_append`: without it the host gets `-shadow` appended."""
     host_rewrite_literal: str = ""
+    request_headers: tuple[HeaderRuleSettings, ...] = ()
+    """`request_headers_mutations`: what is done to the headers of the copy alone."""
 
 
 class RetryOn(IntFlag):

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
 from fastproxy.match.settings import (
     AnyMatch,
     Fraction,
@@ -446,7 +447,7 @@ def test_mirrors_of_the_most_specific_level_apply() -> None:
     [
         ("{cluster: bakend}", "unknown cluster"),
         ("{}", "one of cluster and cluster_header"),
-        ("{cluster: backend, request_headers_mutations: [{remove: a}]}", "not supported"),
+        ("{cluster: backend, request_headers_mutations: [{remove: Host}]}", "part of the request line"),
     ],
 )
 def test_mirrors_that_cannot_work(policy: str, words: str) -> None:
@@ -454,6 +455,18 @@ def test_mirrors_that_cannot_work(policy: str, words: str) -> None:
     fields = f"request_mirror_policies: [{policy}]"
     text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{cluster: backend, {fields}}}")
     assert words in problem(text).problem
+
+
+def test_copies_can_have_header_rules_of_their_own() -> None:
+    """Each mutation is a level of its own, in the order of the file."""
+    mutations = "[{append: {header: {key: X-Copy, value: '1'}}}, {remove: Cookie}]"
+    policy = f"{{cluster: backend, trace_sampled: false, request_headers_mutations: {mutations}}}"
+    found = action(f"route: {{cluster: backend, request_mirror_policies: [{policy}]}}")
+    added = HeaderRuleSettings((HeaderValueSettings("x-copy", "1"),))
+    assert isinstance(found, ForwardAction)
+    assert found.mirrors == (
+        MirrorPolicy("backend", request_headers=(added, HeaderRuleSettings(remove=("cookie",)))),
+    )
 
 
 def test_a_cluster_can_be_named_by_a_header() -> None:

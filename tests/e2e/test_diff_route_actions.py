@@ -204,6 +204,7 @@ def _view(seen: SeenRequest) -> tuple[bytes, list[tuple[bytes, bytes]], bytes]:
         req("GET", "/rewritten/x", host="mirror.test"),
         req("GET", "/by-header", ("x-copy-to", "copies"), host="mirror.test"),
         req("GET", "/other-host", host="mirror.test"),
+        req("GET", "/changed?y", ("x-test", "1"), ("x-drop", "2"), host="mirror.test:81"),
     ],
     ids=lambda wire: re.sub(rb"[^a-z0-9/:]+", b"-", wire[:40]).decode(),
 )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fastproxy.format.settings import AppendAction, HeaderRuleSettings, HeaderValueSettings
 from fastproxy.match.settings import Fraction
 from fastproxy.router.mirror import shadow_host
 from fastproxy.router.settings import MirrorPolicy
@@ -57,6 +58,24 @@ def test_the_request_itself_is_not_changed() -> None:
         assert copied.pop(b"x-forwarded-for") == b"203.0.113.9"
         assert sent.pop(b"host") == b"a"
         assert copied == sent
+
+
+def test_rules_change_the_copy_alone() -> None:
+    """A copy can go without credentials, and say what it is; what marks it as a copy cannot be overwritten."""
+    overwrite = AppendAction.OVERWRITE
+    rules = (
+        HeaderRuleSettings(remove=("cookie",)),
+        HeaderRuleSettings((HeaderValueSettings("x-of", "%REQ(:authority)%%REQ(:path)% %PROTOCOL%"),)),
+        HeaderRuleSettings((HeaderValueSettings("x-envoy-internal", "no", overwrite),)),
+    )
+    with MirroringProxy(MirrorPolicy(CLUSTER, request_headers=rules)) as proxy:
+        proxy.send(b"GET /x?y HTTP/1.1\r\nhost: a\r\ncookie: s=1\r\n\r\n")
+        copied, sent = head_of(proxy.copy.take())[1], head_of(proxy.upstream.take())[1]
+        assert (copied[b"x-of"], copied[b"x-envoy-internal"]) == (b"a/x?y HTTP/1.1", b"true")
+        assert b"cookie" not in copied
+        assert copied[b"host"] == b"a-shadow"
+        assert sent[b"cookie"] == b"s=1"
+        assert b"x-of" not in sent
 
 
 @pytest.mark.parametrize(

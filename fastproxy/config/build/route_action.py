@@ -7,7 +7,7 @@ from fastproxy.config.build.cluster_reference import check_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.fraction import build_fraction
 from fastproxy.config.build.hash_policy import build_hash_policies
-from fastproxy.config.build.header_rules import HeaderLevels
+from fastproxy.config.build.header_rules import HeaderLevels, build_header_mutations
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.retry_policy import build_retry_policy
@@ -163,6 +163,7 @@ def _build_mirror(view: View, context: BuildContext, *, checks_clusters: bool) -
         fraction=None if fraction is None else build_fraction(fraction, context),
         keeps_host=view.flag("disable_shadow_host_suffix_append"),
         host_rewrite_literal=view.text("host_rewrite_literal"),
+        request_headers=tuple(build_header_mutations(view, "request_headers_mutations")),
     )
 
 

@@ -353,7 +353,20 @@ def _mirrors() -> list[Config]:
         return forward({"prefix": prefix}, request_mirror_policies=policies)
 
     never = {"default_value": {"numerator": 0}}
+    changes = [
+        {"append": {"header": {"key": "x-of", "value": "%REQ(:authority)%%REQ(:path)% %REQ(x-test)%"}}},
+        {"remove": "x-drop"},
+        {"append": {"header": {"key": "x-first", "value": "%REQ(x-second)%"}}},
+        {"append": {"header": {"key": "x-second", "value": "%REQ(x-of)%"}}},
+        {
+            "append": {
+                "header": {"key": "x-envoy-internal", "value": "no"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        },
+    ]
     return [
+        mirrored("/changed", request_headers_mutations=changes),
         mirrored("/keep-host", disable_shadow_host_suffix_append=True),
         mirrored("/never", runtime_fraction=never),
         mirrored("/by-header", cluster_header="x-copy-to"),
