@@ -24,7 +24,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled lint format compiled bench bench-path bench-core bench-memory lock system-deps npm-peers clean
+.PHONY: help demo test test-compiled lint format compiled bench bench-path bench-tcp bench-core bench-memory lock system-deps npm-peers clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
@@ -67,6 +67,9 @@ bench: compiled ## load FastProxy and Envoy with the same file, side by side; th
 bench-path: compiled ## measure the Python part of a request, in both forms
 	@$(PY) bench/data_path.py $(ARGS)
 	@test ! -e $(COMPILED) || $(COMPILED_PY) -P bench/data_path.py $(ARGS)
+
+bench-tcp: $(DEV) ## move a large transfer and small messages through a TCP proxy, beside HAProxy
+	@$(PY) bench/tcp_throughput.py $(ARGS)
 
 bench-core: $(DEV) ## measure the verification core beside PyJWT and joserfc
 	$(PY) -m pytest -o addopts="--import-mode=importlib" bench/test_jwt_core.py $(ARGS)

@@ -117,12 +117,12 @@ class TcpSession:
         """Try endpoints until one is connected, then open."""
         proxy = self._proxy
         target = proxy.select_cluster()
-        self.upstream_cluster = target.name
         cluster = self._cluster = proxy.clusters.get(target.name)
         if cluster is None:
             proxy.stats.downstream_cx_no_route += 1
             self._refuse("NC")
             return
+        self.upstream_cluster = target.name
         hash_value = proxy.hash_of(self.info) if cluster.uses_hash else None
         for attempt in range(1, proxy.settings.max_connect_attempts + 1):
             endpoint = cluster.select_endpoint(hash_value, target.subset)
