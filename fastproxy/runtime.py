@@ -293,6 +293,8 @@ class Runtime:
             update = rebuild_tls(self._bootstrap, files)
             for (position, chain), tls in update.chains.items():
                 self.listeners[position].replace_tls(chain, tls)
+            for name, upstream in update.clusters.items():
+                self.clusters[name].replace_tls(upstream)
         except (ConfigError, OSError, ValueError) as error:
             _log.error("certificates of epoch %d cannot be used: %s", message.epoch, type(error).__name__)
 

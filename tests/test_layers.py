@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastproxy"
 #: Base modules: the standard library and each other, nothing else.
 BASE = {"build_info", "errors", "clock", "tasks", "stats", "timers", "logs", "shared_counts"}
 
-_DATA_PLANE = {"jwt", "http", "format", "match", "upstream", "router", "filters", "listener"}
+_DATA_PLANE = {"jwt", "http", "format", "match", "tls", "upstream", "router", "filters", "listener"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +43,23 @@ LAYERS: dict[str, Layer] = {
     "http": _layer("base", "httptools"),
     "format": _layer("base http", "orjson"),
     "match": _layer("base http", "re2"),
-    "upstream": _layer("base http", "httptools xxhash"),
+    "tls": _layer("base http match", "cryptography"),
+    "upstream": _layer("base http tls", "httptools xxhash"),
     "router": _layer("base http format match upstream"),
     "filters": _layer("base http format match jwt", "orjson cachetools"),
-    "listener": _layer("base http format match upstream filters router", "httptools orjson cryptography"),
+    "listener": _layer("base http format match upstream filters router tls", "httptools orjson"),
     "config": _layer(
         " ".join(["base", *sorted(_DATA_PLANE)]),
         "google yaml envoy xds udpa validate re2 cryptography orjson",
     ),
-    "lint": _layer("base config jwt match", "click re2", settings_of="filters router upstream listener"),
+    "lint": _layer("base config jwt match", "click re2", settings_of="filters router upstream listener tls"),
     "ipc": _layer("base config", "orjson"),
     "runtime": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)])),
     "worker": _layer("base config ipc runtime", "uvloop"),
     "control": _layer(
         "base jwt config ipc",
         "aiohttp cryptography grpc multidict orjson prometheus_client pycares re2 uvloop yarl",
-        settings_of="upstream router filters listener",
+        settings_of="upstream router filters listener tls",
     ),
     "demo": _layer("base jwt", "aiohttp click cryptography orjson rich yarl"),
     "advice": _layer("jwt"),

@@ -1,37 +1,45 @@
-"""TLS on listeners, built again from a running configuration when one of its files has changed."""
+"""TLS of listeners and clusters, built again from a running configuration when one of its files has changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, TlsSources, build_downstream_tls
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstream_tls
 from fastproxy.config.build.secrets import Secrets
 from fastproxy.config.build.tls_files import TlsFiles
+from fastproxy.config.build.tls_parts import TlsSources
+from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
+from fastproxy.config.build.upstream_tls import UPSTREAM_TLS, build_upstream_tls
 from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog
 from fastproxy.config.schema import Bootstrap
 from fastproxy.config.view import View
-from fastproxy.listener.tls.certificates import read_authorities, read_own_certificate
-from fastproxy.listener.tls.settings import DownstreamTlsSettings, OwnCertificate
+from fastproxy.listener.tls.settings import DownstreamTlsSettings
+from fastproxy.tls.certificates import read_authorities, read_own_certificate
+from fastproxy.tls.settings import OwnCertificate
+from fastproxy.upstream.settings import UpstreamTlsSettings
 
 
 @dataclass(frozen=True, slots=True)
 class TlsUpdate:
-    """The TLS of every listener as it is now."""
+    """The TLS of every listener and cluster as it is now."""
 
     chains: dict[tuple[int, int], DownstreamTlsSettings]
     """By listener and filter chain, both as positions: in `ProxySettings.listeners` and `ListenerSettings.chains()`."""
+    clusters: dict[str, UpstreamTlsSettings]
+    """By name; those alone that something can change."""
     files: dict[str, bytes] = field(repr=False)
     """What was read, by file name; keys are among it."""
 
 
 def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> TlsUpdate:
-    """Build the TLS settings of all listeners from a `Bootstrap` that was loaded before.
+    """Build the TLS settings of all listeners and clusters from a `Bootstrap` that was loaded before.
 
     Args:
         bootstrap: serialised.
         files: the content of every file that they name; None: read and try them. A chain that needs a file which is
-            not among them comes back without certificates.
+            not among them comes back without certificates, and a cluster with trust in nobody.
 
     Raises:
         ConfigError: a file cannot be read, or does not fit the others. No message quotes what a file holds.
@@ -56,8 +64,16 @@ def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> T
             config = None if socket is None else socket.typed("typed_config")
             if config is not None and config.type_name == DOWNSTREAM_TLS:
                 found[position, index] = build_downstream_tls(config, sources)
+    context = BuildContext(tls=sources)
+    clusters = {}
+    for cluster in static.children("clusters"):
+        _, owner = unwrap_proxy_protocol(cluster)
+        socket = owner.child("transport_socket")
+        config = None if socket is None else socket.typed("typed_config")
+        if config is not None and config.type_name == UPSTREAM_TLS and config.has("common_tls_context"):
+            clusters[cluster.text("name")] = build_upstream_tls(config, context)
     problems.raise_if_failed()
-    return TlsUpdate(found, reader.contents)
+    return TlsUpdate(found, clusters, reader.contents)
 
 
 @dataclass(frozen=True, slots=True)

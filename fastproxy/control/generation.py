@@ -9,7 +9,9 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import ref
 
+from fastproxy.config import TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.health.cluster import HealthListener
@@ -23,6 +25,7 @@ from fastproxy.control.sockets import ListenerSockets, close_all_but
 from fastproxy.control.tls_watcher import TlsWatcher
 from fastproxy.ipc.messages import ClusterEndpoints, ListenerSocket, Prepare, ToWorker, WorkerInit
 from fastproxy.stats import StatsSink
+from fastproxy.upstream.settings import ClusterSettings, UpstreamTlsSettings
 
 _log = logging.getLogger("fastproxy")
 
@@ -100,7 +103,32 @@ class Generation:
             previous=None if previous is None else previous.keys,
         )
 
-        self.tls = TlsWatcher(self.bootstrap, self.settings.tls_files, services.broadcast)
+        self._upstream_tls: dict[str, list[ref[UpstreamTlsSettings]]] = {}
+        """Of every cluster, those of earlier generations included that something shared may still hold."""
+        for one in self.settings.clusters:
+            if one.tls is not None:
+                earlier = [] if previous is None else previous.upstream_tls(one)
+                self._upstream_tls[one.name] = [ref(one.tls), *earlier]
+        self.tls = TlsWatcher(
+            self.bootstrap,
+            self.settings.tls_files,
+            services.broadcast,
+            on_update=self._renew,
+        )
+
+    def upstream_tls(self, cluster: ClusterSettings) -> "list[ref[UpstreamTlsSettings]]":
+        """TLS settings of a cluster that is the same here; none if it is not."""
+        if cluster not in self.settings.clusters:
+            return []
+        return [one for one in self._upstream_tls.get(cluster.name, ()) if one() is not None]
+
+    def _renew(self, update: TlsUpdate) -> None:
+        """Key fetches and health checks follow changed certificates."""
+        for name, changed in update.clusters.items():
+            for one in self._upstream_tls.get(name, ()):
+                known = one()
+                if known is not None:
+                    known.renew(changed.context)
 
     async def warm_up(self) -> bool:
         """Get the first addresses and the keys that listeners wait for; both are bounded in time."""

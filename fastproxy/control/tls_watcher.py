@@ -1,4 +1,4 @@
-"""Certificates, keys and authorities of listeners, watched by content: good ones get to all workers, bad ones to none.
+"""TLS files of listeners and clusters, watched by content: good ones get to all workers, bad ones to none.
 
 Files are read again every few seconds by their names, so every way of replacing one is seen: written in place, renamed
 over, or swapped as a symlink anywhere on the path. A certificate and its key are two files, and between their changes
@@ -36,12 +36,13 @@ class TlsState:
 
 
 class TlsWatcher:
-    """Keeps the TLS files of listeners current.
+    """Keeps the TLS files of listeners and clusters current.
 
     Args:
         bootstrap: the configuration that names them, serialised.
         files: what they held when it was loaded.
         broadcast: tells all workers.
+        on_update: the control plane's own use of certificates follows.
         pause: waits until the files are to be read again, for tests.
     """
 
@@ -51,10 +52,12 @@ class TlsWatcher:
         files: Mapping[str, bytes],
         broadcast: Callable[[TlsFilesUpdate], None],
         *,
+        on_update: Callable[[TlsUpdate], None] | None = None,
         pause: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._bootstrap = bootstrap
         self._broadcast = broadcast
+        self._on_update = on_update
         self._pause = pause or _pause
         self._files = dict(files)
         self._state: TlsState | None = None
@@ -119,9 +122,9 @@ class TlsWatcher:
         self.epoch += 1
         self.reloads_good += 1
         self.last_error = ""
-        _log.info(
-            "certificates of listeners were read again (epoch %d): %s", self.epoch, ", ".join(update.files)
-        )
+        _log.info("certificates were read again (epoch %d): %s", self.epoch, ", ".join(update.files))
+        if self._on_update is not None:
+            self._on_update(update)
         self._broadcast(self._message())
 
     def _on_bad(self, seen: bytes, error: ConfigError) -> None:

@@ -33,10 +33,10 @@ from fastproxy.listener.stats import ListenerStats
 from fastproxy.listener.tcp_proxy.proxy import TcpProxy
 from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
-from fastproxy.listener.tls.stats import TlsStats
 from fastproxy.listener.tls.termination import TlsTermination
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
+from fastproxy.tls.stats import TlsStats
 
 _log = logging.getLogger("fastproxy.listener")
 

@@ -5,6 +5,7 @@ from random import Random
 
 from fastproxy import clock
 from fastproxy.stats import StatsSink
+from fastproxy.tls.stats import TlsStats
 from fastproxy.upstream.balancer.balancer import Balancer
 from fastproxy.upstream.balancer.picker import Picker, Tools
 from fastproxy.upstream.balancer.settings import SubsetMatch
@@ -20,6 +21,7 @@ from fastproxy.upstream.settings import (
     DiscoveredEndpoint,
     DiscoveryType,
     HealthFlag,
+    UpstreamTlsSettings,
 )
 from fastproxy.upstream.stats import ClusterStats
 
@@ -48,6 +50,8 @@ class Cluster:
         self.settings = settings
         self.name = settings.name
         self.stats = ClusterStats()
+        if settings.tls is not None:
+            self.stats.tls = TlsStats()
         self.breakers = build_breakers(settings.thresholds, row_of, worker_id)
         """Circuit breakers for routes of priority DEFAULT (0) and HIGH (1)."""
         self._report = report
@@ -207,6 +211,11 @@ class Cluster:
             self._balancer.update(self._endpoints)
         else:
             self._subsets.update(self._endpoints)
+
+    def replace_tls(self, tls: UpstreamTlsSettings) -> None:
+        """Certificates or authorities have changed: new connections go by them, those that are open stay."""
+        if self.settings.tls is not None:
+            self.settings.tls.renew(tls.context)
 
     def _update_logical(self, found: DiscoveredEndpoint, now: float) -> None:
         """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""

@@ -13,6 +13,7 @@ that cannot be followed by another (close-delimited, `connection: close`, early,
 """
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Protocol
 
 import httptools
@@ -127,6 +128,14 @@ class UpstreamConnection:
     def is_usable(self) -> bool:
         """Whether a request can be started: open, and not being closed by either side."""
         return not self._closed and self._transport is not None
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """Its TLS, once the handshake is done; None without."""
+        found: ssl.SSLObject | None = None
+        if self._transport is not None:
+            found = self._transport.get_extra_info("ssl_object")
+        return found
 
     @property
     def is_blocked(self) -> bool:

@@ -77,7 +77,7 @@ async def open_transport(
             factory,
             sock=sock,
             ssl=None if tls is None else tls.context,
-            server_hostname=None if tls is None else tls.sni or address.hostname or address.host,
+            server_hostname=None if tls is None else tls.server_name(address),
         )
     except BaseException:
         sock.close()

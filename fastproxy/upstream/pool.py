@@ -234,7 +234,7 @@ class ConnectionPool:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 options: dict[str, Any] = {
                     "ssl": None if tls is None else tls.context,
-                    "server_hostname": None if tls is None else tls.sni or address.hostname or address.host,
+                    "server_hostname": None if tls is None else tls.server_name(address),
                 }
                 if address.is_pipe:
                     # `@` stands for the NUL byte that begins a name in Linux's abstract namespace (Envoy).
@@ -247,9 +247,13 @@ class ConnectionPool:
                         address.port,
                         **options,
                     )
+            if self._stats.tls is not None and connection.ssl_object is not None:
+                self._stats.tls.on_handshake(connection.ssl_object)
         except TimeoutError:
             raise ConnectTimeout from None
         except ssl.SSLError as error:
+            if self._stats.tls is not None:
+                self._stats.tls.on_server_refused(error)
             raise ConnectFailed(f"TLS_error: {_tls_reason(error)}") from None
         except OSError as error:
             raise ConnectFailed(f"delayed connect error: {error.strerror or error}") from None

@@ -207,7 +207,7 @@ class DiscoveredEndpoint:
     """What the control plane's checks and ejections found, without those of `traits.health`; None: no word of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class UpstreamTlsSettings:
     """TLS towards the endpoints of one cluster (Envoy `UpstreamTlsContext`)."""
 
@@ -216,8 +216,26 @@ class UpstreamTlsSettings:
     sni: str = ""
     """Name to send and to verify; empty means the endpoint's host name."""
     verifies_name: bool = True
+    """Only certificates of this upstream are accepted, not any of its authority."""
+    verifies_peer: bool = True
+    """False: anybody's certificate is accepted (`ACCEPT_UNTRUSTED`)."""
+    host_sni: bool = False
+    """`auto_host_sni`: the endpoint's host name is sent instead of `sni`, if it has one."""
     fingerprint: str = ""
     """Stands for `context` in comparisons: contexts cannot be compared, and a reload keeps clusters that are equal."""
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Certificates or authorities have changed: whoever holds these settings uses this context from now on.
+
+        The one thing here that changes, so that nobody who has got hold of the settings can go on with old trust.
+        """
+        object.__setattr__(self, "context", context)
+
+    def server_name(self, address: Address) -> str:
+        """The name to send to an address, and to verify if one is."""
+        if self.host_sni and address.hostname:
+            return address.hostname
+        return self.sni or address.hostname or address.host
 
 
 @dataclass(frozen=True, slots=True)

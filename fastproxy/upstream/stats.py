@@ -1,6 +1,7 @@
 """Counters of a cluster and of its endpoints (spec/clusters.md section 9)."""
 
 from fastproxy.stats import Histogram, StatsSink
+from fastproxy.tls.stats import TlsStats
 
 _CLUSTER_COUNTERS = (
     "upstream_cx_total",
@@ -42,7 +43,7 @@ _CLUSTER_COUNTERS = (
 class ClusterStats:
     """Numbers of one cluster in one worker; plain integers, added to in place."""
 
-    __slots__ = (*_CLUSTER_COUNTERS, "retried_statuses", "rq_time", "statuses", "upstream_rq_ended")
+    __slots__ = (*_CLUSTER_COUNTERS, "retried_statuses", "rq_time", "statuses", "tls", "upstream_rq_ended")
 
     def __init__(self) -> None:
         self.upstream_cx_total = 0
@@ -84,6 +85,8 @@ class ClusterStats:
         self.retried_statuses: dict[int, int] = {}
         """Of responses that no downstream saw, for the request was tried again."""
         self.rq_time = Histogram()
+        self.tls: TlsStats | None = None
+        """Of its handshakes; None without TLS."""
 
     def count_response(self, status: int) -> None:
         """Count a response, local ones on behalf of the cluster included. Hot path: once per request."""
@@ -103,6 +106,8 @@ class ClusterStats:
         sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
         sink.gauge(prefix + "lb_subsets_active", self.lb_subsets_created - self.lb_subsets_removed)
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
+        if self.tls is not None:
+            self.tls.write(sink, prefix + "ssl.")
 
 
 def _write_statuses(sink: StatsSink, prefix: str, statuses: dict[int, int]) -> None:

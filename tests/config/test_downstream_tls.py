@@ -8,9 +8,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from fastproxy.config import config_dump
-from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings, SanKind
+from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings
+from fastproxy.tls.settings import SanKind
 from tests.config.support import block, load, minimal, problem, problems, warnings
-from tests.listener.tls.pki import Authority
+from tests.tls.pki import Authority
 
 KIND = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 CA = Authority()

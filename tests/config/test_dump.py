@@ -7,7 +7,7 @@ import pytest
 
 from fastproxy.config import config_dump, load_config
 from tests.config.support import TLS, cluster, jwt_filter, load, minimal
-from tests.config.test_tls import make_pair
+from tests.config.test_upstream_tls import make_pair
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import pytest
 
 from fastproxy.config.settings import ProxySettings
 from tests.config.support import TLS, cluster, load, minimal
-from tests.config.test_tls import make_pair
+from tests.config.test_upstream_tls import make_pair
 
 
 def settings_with_ca(ca: str) -> ProxySettings:

@@ -18,6 +18,7 @@ from fastproxy.config.rules import unpack
 from fastproxy.config.schema import Bootstrap
 from fastproxy.config.settings import ProxySettings
 from fastproxy.config.view import View
+from fastproxy.upstream.settings import UpstreamTlsSettings
 from tests.config.support import TLS, cluster, jwt_filter, load, minimal
 
 #: Read, and rightly without any consequence.
@@ -41,10 +42,14 @@ LABELS = {
     ("envoy.config.route.v3.RouteConfiguration", "max_direct_response_body_size_bytes"),
     ("envoy.config.route.v3.RouteConfiguration", "validate_clusters"),
 }
-#: Fields whose effect is inside an SSL context, where it cannot be compared; tests/config/test_tls.py has them.
+#: Fields whose effect is inside an SSL context, where it cannot be compared; test_upstream_tls.py has them.
 IN_THE_CONTEXT = {
     ("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", "alpn_protocols"),
     ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "system_root_certs"),
+    ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "watched_directory"),
+    ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "allow_expired_certificate"),
+    ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "only_verify_leaf_cert_crl"),
+    ("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "auto_sni_san_validation"),
     ("envoy.extensions.transport_sockets.tls.v3.TlsParameters", "tls_minimum_protocol_version"),
     ("envoy.extensions.transport_sockets.tls.v3.TlsParameters", "tls_maximum_protocol_version"),
 }
@@ -120,10 +125,14 @@ transport_socket:
 )
 
 
+def _comparable(tls: UpstreamTlsSettings) -> tuple[object, ...]:
+    return (tls.sni, tls.verifies_name, tls.verifies_peer, tls.host_sni)
+
+
 def without_contexts(settings: ProxySettings) -> ProxySettings:
     """SSL contexts are equal only to themselves."""
     clusters = [
-        entry if entry.tls is None else replace(entry, tls=(entry.tls.sni, entry.tls.verifies_name))  # type: ignore[arg-type]
+        entry if entry.tls is None else replace(entry, tls=_comparable(entry.tls))  # type: ignore[arg-type]
         for entry in settings.clusters
     ]
     return replace(settings, clusters=tuple(clusters))

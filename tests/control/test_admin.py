@@ -83,7 +83,7 @@ class FakeView:
         )
 
     def tls(self) -> TlsState:
-        return TlsState(TlsUpdate({}, {}), 1, "")
+        return TlsState(TlsUpdate({}, {}, {}), 1, "")
 
     def config_dump(self) -> dict[str, Any]:
         return {"configs": [{"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump"}]}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.test_tls import make_pair
+from tests.config.test_upstream_tls import make_pair
 from tests.e2e.conftest import StartFastProxy
 from tests.e2e.support.load import LoadClient
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, resident_bytes, workers_of, write_config

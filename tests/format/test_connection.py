@@ -4,8 +4,8 @@ from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_addr
 from fastproxy.format.context import FormatContext
 from fastproxy.http.connection_info import ConnectionInfo, TlsInfo
 from fastproxy.http.messages import Request
-from fastproxy.listener.tls.certificates import read_peer_certificate
-from tests.listener.tls.pki import Authority
+from fastproxy.tls.certificates import read_peer_certificate
+from tests.tls.pki import Authority
 
 
 def context(*, tls: bool) -> FormatContext:

@@ -4,13 +4,13 @@ from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_resolver
-from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.key_sources import check_provider_keys
 from fastproxy.config.build.listeners import build_listener
 from fastproxy.config.build.overload import build_connection_limit
 from fastproxy.config.build.runtime_keys import build_runtime_keys
 from fastproxy.config.build.secrets import Secrets
 from fastproxy.config.build.tls_files import TlsFiles
+from fastproxy.config.build.tls_parts import TlsSources
 from fastproxy.config.problems import quote
 from fastproxy.config.settings import AdminSettings, NodeSettings, ProxySettings
 from fastproxy.config.view import View

@@ -6,8 +6,8 @@ from fastproxy.config.build.dns import build_dns, build_family
 from fastproxy.config.build.health_checks import build_health
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
-from fastproxy.config.build.tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
 from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
+from fastproxy.config.build.upstream_tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import (

@@ -3,8 +3,8 @@
 import ssl
 from dataclasses import dataclass, field
 
-from fastproxy.config.build.downstream_tls import TlsSources
 from fastproxy.config.build.runtime_keys import RuntimeKeys
+from fastproxy.config.build.tls_parts import TlsSources
 from fastproxy.upstream.settings import DnsResolverSettings
 
 

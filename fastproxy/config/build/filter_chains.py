@@ -7,7 +7,7 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstream_tls
 from fastproxy.config.build.http_manager import HTTP_CONNECTION_MANAGER, build_http_manager
 from fastproxy.config.build.tcp_proxy import TCP_PROXY, build_tcp_proxy
-from fastproxy.config.build.tls import RAW_BUFFER
+from fastproxy.config.build.upstream_tls import RAW_BUFFER
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.listener.chain_match import AmbiguousChains, FilterChainMatcher

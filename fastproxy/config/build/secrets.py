@@ -7,6 +7,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.decode import Decoder
+from fastproxy.config.fingerprint import fingerprint
 from fastproxy.config.json_text import parse_json
 from fastproxy.config.nodes import SyntaxProblem
 from fastproxy.config.problems import Place, quote
@@ -64,6 +65,16 @@ class Secrets:
             secret.accept(*(field.name for field, _ in secret.message.ListFields()))
             config.error(f"the secret {quote(name)} has no {kind}", field="name")
         return found
+
+    def digest(self, common: Any) -> str:
+        """What the secrets of the configuration say that a `CommonTlsContext` names; changes when they do."""
+        named = [
+            *common.tls_certificate_sds_secret_configs,
+            common.validation_context_sds_secret_config,
+            common.combined_validation_context.validation_context_sds_secret_config,
+        ]
+        found = (self._static.get(one.name) for one in named if not one.HasField("sds_config"))
+        return "".join(fingerprint(secret.message) for secret in found if secret is not None)
 
     def sweep(self) -> None:
         """Report what nobody read in the files, and secrets nobody uses; `static_resources` is swept with the rest."""

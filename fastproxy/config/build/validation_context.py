@@ -1,48 +1,60 @@
-"""`CertificateValidationContext` of a listener: what a client's certificate must be like."""
+"""`CertificateValidationContext`: what a peer's certificate must be like."""
 
 import re
 import ssl
 from base64 import b64decode
 from binascii import Error as BinasciiError
+from dataclasses import replace
 
 from fastproxy.config.build.data_source import describe_data_source
 from fastproxy.config.build.matchers import build_string_match
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.listener.tls.openssl import load_trust
-from fastproxy.listener.tls.settings import ClientValidation, SanKind, SanMatch
+from fastproxy.tls.openssl import load_trust
+from fastproxy.tls.settings import PeerValidation, SanKind, SanMatch
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def build_client_validation(view: View, files: TlsFiles) -> ClientValidation:
+def build_client_validation(view: View, files: TlsFiles) -> PeerValidation:
     """Build what client certificates are checked against; problems are reported."""
-    # Files are watched by content, wherever they come from.
-    view.accept("watched_directory")
     view.only(
         "trust_chain_verification",
         ("VERIFY_TRUST_CHAIN",),
         "A client certificate that is not verified proves nothing; leave the field out",
     )
-    source, roots = view.child("trusted_ca"), None
-    if source is not None:
-        roots = files.read(source)
-        _check_trust(source, roots, files)
-    elif view.child("system_root_certs") is None:
+    if view.child("trusted_ca") is None and view.child("system_root_certs") is None:
         view.error(
             "client certificates are verified against authorities, and none is given",
             "Add trusted_ca; hashes and names are checked in addition",
         )
+    return _build(view, files)
+
+
+def build_server_validation(view: View, files: TlsFiles) -> PeerValidation:
+    """Build what an upstream's certificate is checked against; problems are reported."""
+    accept_untrusted = view.choice("trust_chain_verification") == "ACCEPT_UNTRUSTED"
+    return replace(_build(view, files), accept_untrusted=accept_untrusted)
+
+
+def _build(view: View, files: TlsFiles) -> PeerValidation:
+    # Files are watched by content, wherever they come from.
+    view.accept("watched_directory")
+    source, roots = view.child("trusted_ca"), None
+    if source is not None:
+        roots = files.read(source)
+        _check_trust(source, roots, files)
     revoked, crl = view.child("crl"), None
     if revoked is not None:
         crl = files.read(revoked)
         _check_trust(revoked, crl, files)
-    return ClientValidation(
+    return PeerValidation(
         trusted_ca=roots,
         crl=crl,
         crl_for_leaf_only=view.flag("only_verify_leaf_cert_crl"),
         allow_expired=view.flag("allow_expired_certificate"),
+        system_roots=view.child("system_root_certs") is not None,
         sans=_build_sans(view),
         certificate_hashes=_build_hashes(view),
         spki_hashes=_build_spki(view),

@@ -6,7 +6,8 @@ from typing import Any
 from fastproxy import clock
 from fastproxy.config.tls_update import read_certificates
 from fastproxy.control.admin.view import AdminView
-from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings, OwnCertificate
+from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings
+from fastproxy.tls.settings import OwnCertificate
 
 _DAY_S = 86400.0
 _SAN_FIELDS = {"DNS": "dns", "URI": "uri", "EMAIL": "email", "IP_ADDRESS": "ip_address"}

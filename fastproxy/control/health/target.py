@@ -25,4 +25,4 @@ class Target:
         """The name that TLS sends and verifies."""
         if self.tls is None:
             return None
-        return self.tls.sni or self.address.hostname or self.address.host
+        return self.tls.server_name(self.address)

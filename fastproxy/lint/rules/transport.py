@@ -1,7 +1,6 @@
 """What travels without protection: keys, upstream traffic, forwarded tokens."""
 
 from collections.abc import Iterator
-from ssl import CERT_NONE
 from urllib.parse import urlsplit
 
 from fastproxy.config.problems import quote
@@ -50,7 +49,7 @@ def _jwks_problem(survey: Survey, provider: ProviderSettings) -> str:
     # The cluster decides, not the scheme of the address.
     if cluster.tls is None:
         return f"in clear: the cluster {quote(cluster.name)} has no transport_socket with TLS"
-    if cluster.tls.context.verify_mode == CERT_NONE:
+    if not cluster.tls.verifies_peer:
         return f"from anybody: the cluster {quote(cluster.name)} does not verify certificates"
     if not cluster.tls.verifies_name:
         return (
@@ -62,7 +61,7 @@ def _jwks_problem(survey: Survey, provider: ProviderSettings) -> str:
 
 def _check_tls(survey: Survey) -> Iterator[Finding]:
     for cluster in survey.settings.clusters:
-        if cluster.tls is not None and cluster.tls.context.verify_mode == CERT_NONE:
+        if cluster.tls is not None and not cluster.tls.verifies_peer:
             yield Finding(
                 f"{cluster.config_path}.transport_socket",
                 f"certificates of the cluster {quote(cluster.name)} are not verified",

@@ -7,22 +7,16 @@ the same policy, so that a name selects a certificate and nothing else.
 
 import ssl
 
-from fastproxy.listener.tls.certificates import read_own_certificate
-from fastproxy.listener.tls.openssl import load_pair, load_trust
-from fastproxy.listener.tls.settings import (
-    ClientCertificates,
-    ClientValidation,
-    DownstreamTlsSettings,
-    OwnCertificate,
-)
+from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings
+from fastproxy.tls.certificates import read_own_certificate
+from fastproxy.tls.openssl import load_pair, load_validation
+from fastproxy.tls.settings import OwnCertificate
 
 #: Envoy's default suites for TLS 1.2 (spec/filters.md section 8).
 _DEFAULT_CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES128-GCM-SHA256:"
     "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
 )
-#: `X509_V_FLAG_NO_CHECK_TIME` of OpenSSL, for which Python has no name.
-_NO_CHECK_TIME = 0x200000
 _MODES = {
     ClientCertificates.IGNORED: ssl.CERT_NONE,
     ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
@@ -133,21 +127,5 @@ def _new_context(settings: DownstreamTlsSettings) -> ssl.SSLContext:
         ctx.num_tickets = 0
     ctx.verify_mode = _MODES[settings.client_certificates]
     if settings.client_certificates is not ClientCertificates.IGNORED:
-        _load_validation(ctx, settings.validation)
+        load_validation(ctx, settings.validation, ssl.Purpose.CLIENT_AUTH)
     return ctx
-
-
-def _load_validation(ctx: ssl.SSLContext, validation: ClientValidation) -> None:
-    if validation.trusted_ca is None:
-        ctx.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-    else:
-        load_trust(ctx, validation.trusted_ca)
-        # As in Envoy, an intermediate or self-signed certificate in trusted_ca is trusted as it stands.
-        ctx.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if validation.crl is not None:
-        load_trust(ctx, validation.crl)
-        ctx.verify_flags |= (
-            ssl.VERIFY_CRL_CHECK_LEAF if validation.crl_for_leaf_only else ssl.VERIFY_CRL_CHECK_CHAIN
-        )
-    if validation.allow_expired:
-        ctx.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)

@@ -11,11 +11,11 @@ from typing import Any
 
 from fastproxy.http.connection_info import ConnectionInfo, TlsInfo
 from fastproxy.listener.network_filter import ConnectionProtocol
-from fastproxy.listener.tls.certificates import read_peer_certificate
-from fastproxy.listener.tls.client_check import ClientCheck
 from fastproxy.listener.tls.contexts import ServerContexts
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
-from fastproxy.listener.tls.stats import TlsStats
+from fastproxy.tls.certificates import read_peer_certificate
+from fastproxy.tls.peer_check import PeerCheck
+from fastproxy.tls.stats import TlsStats
 
 
 class TlsTermination:
@@ -28,7 +28,7 @@ class TlsTermination:
         self.stats = stats
         self.settings = settings
         self._contexts: ServerContexts | None = None
-        self._check = ClientCheck(settings.validation)
+        self._check = PeerCheck(settings.validation)
         if settings.certificates:
             self.replace(settings)
 
@@ -38,7 +38,7 @@ class TlsTermination:
         Raises:
             ssl.SSLError, OSError, ValueError: they cannot be used; those in force stay.
         """
-        contexts, check = ServerContexts(settings), ClientCheck(settings.validation)
+        contexts, check = ServerContexts(settings), PeerCheck(settings.validation)
         self._contexts, self._check, self.settings = contexts, check, settings
 
     @property
@@ -76,10 +76,7 @@ class TlsTermination:
             stats.no_certificate += 1
         if self._contexts is not None:
             tls.local_uri_sans = self._contexts.own_uri_sans(ssl_object.context)
-        stats.handshake += 1
-        stats.session_reused += tls.resumed
-        stats.versions[tls.version] = stats.versions.get(tls.version, 0) + 1
-        stats.ciphers[tls.cipher] = stats.ciphers.get(tls.cipher, 0) + 1
+        stats.on_handshake(ssl_object)
         info.tls = tls
         return True
 

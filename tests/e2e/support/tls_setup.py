@@ -18,7 +18,7 @@ from tests.e2e.support.templates import (
     virtual_host,
 )
 from tests.e2e.support.upstream import ScriptedUpstream
-from tests.listener.tls.pki import Authority, Issued
+from tests.tls.pki import Authority, Issued
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _TLS = f"{_TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"

@@ -200,7 +200,7 @@ def info(host: str = "192.0.2.1") -> ConnectionInfo:
 
 def server_context(chain: bytes, key: bytes) -> ssl.SSLContext:
     """TLS of an upstream."""
-    from fastproxy.listener.tls.openssl import load_pair
+    from fastproxy.tls.openssl import load_pair
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     load_pair(context, chain, key, "")

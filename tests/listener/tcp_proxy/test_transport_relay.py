@@ -9,8 +9,8 @@ import pytest
 
 from fastproxy.upstream.settings import UpstreamTlsSettings
 from tests.listener.tcp_proxy.support import End, World, running, server_context
-from tests.listener.tls.pki import Authority
 from tests.listener.tls.test_contexts import settings as downstream_tls
+from tests.tls.pki import Authority
 
 CA = Authority()
 OWN = CA.issue("a.test")

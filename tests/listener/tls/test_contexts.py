@@ -5,13 +5,9 @@ import ssl
 import pytest
 
 from fastproxy.listener.tls.contexts import ServerContexts
-from fastproxy.listener.tls.settings import (
-    CertificateSettings,
-    ClientCertificates,
-    ClientValidation,
-    DownstreamTlsSettings,
-)
-from tests.listener.tls.pki import Authority, Issued
+from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings
+from fastproxy.tls.settings import CertificateSettings, PeerValidation
+from tests.tls.pki import Authority, Issued
 
 CA = Authority()
 
@@ -93,7 +89,7 @@ def test_every_name_demands_the_client_certificate(name: str) -> None:
             FIRST,
             SECOND,
             client_certificates=ClientCertificates.REQUIRED,
-            validation=ClientValidation(trusted_ca=CA.pem),
+            validation=PeerValidation(trusted_ca=CA.pem),
         )
     )
     with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
@@ -110,7 +106,7 @@ def test_revoked_and_expired_clients_are_refused_unless_allowed() -> None:
     strict = settings(
         FIRST,
         client_certificates=ClientCertificates.REQUIRED,
-        validation=ClientValidation(trusted_ca=CA.pem, crl=CA.revoke(revoked)),
+        validation=PeerValidation(trusted_ca=CA.pem, crl=CA.revoke(revoked)),
     )
     Handshake(ServerContexts(strict), CA.client_context(good))
     for one in (revoked, expired):
@@ -119,7 +115,7 @@ def test_revoked_and_expired_clients_are_refused_unless_allowed() -> None:
     lenient = settings(
         FIRST,
         client_certificates=ClientCertificates.REQUIRED,
-        validation=ClientValidation(trusted_ca=CA.pem, allow_expired=True, crl_for_leaf_only=True),
+        validation=PeerValidation(trusted_ca=CA.pem, allow_expired=True, crl_for_leaf_only=True),
     )
     Handshake(ServerContexts(lenient), CA.client_context(expired))
 

@@ -21,14 +21,15 @@ from fastproxy.listener.settings import (
     ListenerSettings,
     TlsInspectorSettings,
 )
-from fastproxy.listener.tls.settings import ClientCertificates, ClientValidation, SanKind, SanMatch
+from fastproxy.listener.tls.settings import ClientCertificates
 from fastproxy.match.settings import StringKind, StringMatch
 from fastproxy.router.router import Router
 from fastproxy.router.settings import DirectResponseAction, RouteConfigurationSettings, VirtualHostSettings
 from fastproxy.stats import StatsSink
+from fastproxy.tls.settings import PeerValidation, SanKind, SanMatch
 from tests.listener.support import GET, route
-from tests.listener.tls.pki import Authority, Issued
 from tests.listener.tls.test_contexts import settings
+from tests.tls.pki import Authority, Issued
 
 CA = Authority()
 OWN = CA.issue("a.test")
@@ -118,7 +119,7 @@ async def test_plain_http_is_cut_and_counted() -> None:
 async def test_clients_are_judged_before_a_byte_is_served() -> None:
     """Names and pins are checked after the handshake, and the answer to a refused one is silence."""
     wanted = SanMatch(SanKind.DNS, StringMatch(StringKind.EXACT, "c.test"))
-    validation = ClientValidation(
+    validation = PeerValidation(
         trusted_ca=CA.pem, sans=(wanted,), certificate_hashes=frozenset((CLIENT.sha256,))
     )
     async with running(OWN, client_certificates=ClientCertificates.REQUIRED, validation=validation) as proxy:

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 
 from fastproxy.http.connection_info import PeerCertificate
-from fastproxy.listener.tls.certificates import spki_hash
-from fastproxy.listener.tls.settings import ClientValidation, SanKind, SanMatch
 from fastproxy.match.settings import StringKind
 from fastproxy.match.string import build_string_matcher
+from fastproxy.tls.certificates import spki_hash
+from fastproxy.tls.settings import PeerValidation, SanKind, SanMatch
 
 _SanCheck = tuple[SanKind, Callable[[str], bool]]
 
 
-class ClientCheck:
+class PeerCheck:
     """Compiled `match_typed_subject_alt_names`, `verify_certificate_hash` and `verify_certificate_spki`."""
 
     __slots__ = ("_hashes", "_sans", "_spki_hashes")
 
-    def __init__(self, validation: ClientValidation) -> None:
+    def __init__(self, validation: PeerValidation) -> None:
         """Compile; ValueError: a regular expression is not valid."""
         self._sans: tuple[_SanCheck, ...] = tuple((one.kind, _build(one)) for one in validation.sans)
         self._hashes = validation.certificate_hashes

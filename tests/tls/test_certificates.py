@@ -4,14 +4,14 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from fastproxy.listener.tls.certificates import (
+from fastproxy.tls.certificates import (
     distinguished_name,
     read_authorities,
     read_own_certificate,
     read_peer_certificate,
     spki_hash,
 )
-from tests.listener.tls.pki import Authority
+from tests.tls.pki import Authority
 
 CA = Authority()
 

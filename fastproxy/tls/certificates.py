@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from fastproxy.http.connection_info import PeerCertificate
-from fastproxy.listener.tls.settings import OwnCertificate
+from fastproxy.tls.settings import OwnCertificate
 
 #: OpenSSL's short names, which cryptography writes as numbers (RFC 2253 leaves the choice).
 _SHORT_NAMES = {

@@ -112,7 +112,7 @@ class Authority:
 
     def client_context(self, shown: Issued | None = None, **options: Any) -> ssl.SSLContext:
         """TLS of a client that trusts this authority and checks no name; `shown` is its own certificate."""
-        from fastproxy.listener.tls.openssl import load_pair
+        from fastproxy.tls.openssl import load_pair
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False

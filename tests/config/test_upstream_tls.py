@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from fastproxy.upstream.settings import UpstreamTlsSettings
+from fastproxy.config import rebuild_tls, settings_from_bootstrap
+from fastproxy.upstream.settings import Address, UpstreamTlsSettings
 from tests.config.support import TLS, cluster, load, minimal, problem, problems, warnings
+from tests.tls.pki import Authority
 
 SPKI = "NvqYIYSbgK2vCJpQhObf77vv+bQWtc5ek5RIOwPiC9A="
 
@@ -121,7 +123,7 @@ def test_unusable_client_certificates_are_reported_without_their_content(tmp_pat
         )
     )
 
-    assert "client certificate" in found.problem
+    assert "certificate" in found.problem
     assert "NONSENSE" not in str(found)
 
 
@@ -137,40 +139,132 @@ def test_tls_versions_and_ciphers_are_honoured() -> None:
     assert names == {"ECDHE-RSA-AES128-GCM-SHA256"}
 
 
-def test_an_equal_name_to_match_is_what_sni_verifies_anyway(tmp_path: Path) -> None:
-    """The usual pairing of `sni` with one exact DNS name."""
+def test_an_exact_name_to_match_is_sent_too(tmp_path: Path) -> None:
+    """It is what the upstream is called. Other names are matched, and say nothing about what to send."""
     ca, _ = make_pair(tmp_path)
     match = "match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: %s}}]"
     text = f"common_tls_context: {{validation_context: {{trusted_ca: {{filename: {ca}}}, {match}}}}}"
 
     assert (build(text % "a.example").sni, build(text % "a.example").verifies_name) == ("a.example", True)
-    assert "exact DNS name" in problem(config("sni: a.example, " + text % "b.example")).problem
+    other = build("sni: a.example, " + text % "b.example")
+    assert (other.sni, other.verifies_name) == ("a.example", True)
+    assert not other.context.check_hostname
+    assert other.context.sslobject_class is not ssl.SSLObject
+
+
+def test_pins_are_enough_where_no_authority_is_named(tmp_path: Path) -> None:
+    """As in Envoy: nobody else has the key. With an authority both count."""
+    ca, _ = make_pair(tmp_path)
+    pin = f"verify_certificate_spki: [{SPKI}]"
+    alone = build(f"common_tls_context: {{validation_context: {{{pin}}}}}")
+    both = build(f"common_tls_context: {{validation_context: {{{pin}, trusted_ca: {{filename: {ca}}}}}}}")
+    system = build(f"common_tls_context: {{validation_context: {{{pin}, system_root_certs: {{}}}}}}")
+
+    modes = [one.context.verify_mode for one in (alone, both, system)]
+    assert modes == [ssl.CERT_NONE, ssl.CERT_REQUIRED, ssl.CERT_REQUIRED]
+    assert all(one.context.sslobject_class is not ssl.SSLObject for one in (alone, both, system))
+    assert all(one.verifies_peer and (one is both or one.verifies_name) for one in (alone, both, system))
+
+
+def test_the_name_that_is_sent_can_be_the_one_that_is_verified(tmp_path: Path) -> None:
+    """`auto_host_sni`, `auto_sni_san_validation`: for an authority that signs for more than this upstream."""
+    ca, _ = make_pair(tmp_path)
+    match = "match_typed_subject_alt_names: [{san_type: DNS, matcher: {exact: other.example}}]"
+    trusted = f"common_tls_context: {{validation_context: {{trusted_ca: {{filename: {ca}}}, {match}}}}}"
+    found = build(f"auto_host_sni: true, auto_sni_san_validation: true, {trusted}")
+
+    assert (found.host_sni, found.verifies_name, found.context.check_hostname) == (True, True, True)
+    assert found.context.sslobject_class is ssl.SSLObject, "the name that is sent counts instead"
+    assert not found.context.hostname_checks_common_name
+    assert found.server_name(Address("10.0.0.1", 443, "host.example")) == "host.example"
+    assert build("sni: a.example").server_name(Address("10.0.0.1", 443, "host.example")) == "a.example"
+
+
+def test_revocation_lists_and_time_are_honoured(tmp_path: Path) -> None:
+    """`crl`, `only_verify_leaf_cert_crl`, `allow_expired_certificate`."""
+    authority = Authority()
+    ca, crl = tmp_path / "ca.pem", tmp_path / "crl.pem"
+    ca.write_bytes(authority.pem)
+    crl.write_bytes(authority.revoke(authority.issue("a.example")))
+    text = "common_tls_context: {validation_context: {trusted_ca: {filename: %s}, crl: {filename: %s}%s}}"
+    strict = build(text % (ca, crl, "")).context
+    loose = build(
+        text % (ca, crl, ", only_verify_leaf_cert_crl: true, allow_expired_certificate: true")
+    ).context
+
+    assert strict.verify_flags & ssl.VERIFY_CRL_CHECK_CHAIN == ssl.VERIFY_CRL_CHECK_CHAIN
+    assert loose.verify_flags & ssl.VERIFY_CRL_CHECK_CHAIN == ssl.VERIFY_CRL_CHECK_LEAF
+    assert loose.verify_flags & 0x200000
+
+
+def test_secrets_by_name_and_from_files(tmp_path: Path) -> None:
+    """SDS, static and by file; what changes in one changes the cluster."""
+    cert, key = make_pair(tmp_path)
+    sds = tmp_path / "sds.yaml"
+    secret = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    sds.write_text(
+        f"resources:\n- '@type': {secret}\n  name: ca\n"
+        f"  validation_context: {{trusted_ca: {{filename: {cert}}}}}\n"
+    )
+    fields = (
+        "sni: a.example, common_tls_context: {tls_certificate_sds_secret_configs: [{name: own}], "
+        f"validation_context_sds_secret_config: {{name: ca, sds_config: {{path_config_source: {{path: {sds}}}}}}}}}"
+    )
+    pair = f"certificate_chain: {{filename: {cert}}}, private_key: {{filename: {key}}}"
+    text = config(fields) + f"\n  secrets: [{{name: own, tls_certificate: {{{pair}}}}}]\n"
+    loaded = load(text)
+    tls = loaded.settings.clusters[0].tls
+
+    assert tls is not None
+    assert tls.context.cert_store_stats()["x509"] == 1
+    assert set(loaded.settings.tls_files) == {str(sds), str(cert), str(key)}
+    password = "password: {inline_string: x}"
+    changed = load(text.replace(pair, f"{pair}, {password}")).settings.clusters[0].tls
+    assert changed is not None
+    assert changed != tls
+
+
+def test_s39_a_worker_trusts_nobody_until_it_is_told_what_the_files_hold(tmp_path: Path) -> None:
+    """Half a configuration must not be half the verification."""
+    cert, key = make_pair(tmp_path)
+    pair = f"{{certificate_chain: {{filename: {cert}}}, private_key: {{filename: {key}}}}}"
+    trusted = f"trusted_ca: {{filename: {cert}}}, trust_chain_verification: ACCEPT_UNTRUSTED"
+    loaded = load(
+        config(f"common_tls_context: {{tls_certificates: [{pair}], validation_context: {{{trusted}}}}}")
+    )
+    early = settings_from_bootstrap(loaded.bootstrap).clusters[0].tls
+    told = rebuild_tls(loaded.bootstrap, loaded.settings.tls_files).clusters["backend"]
+
+    assert early is not None
+    assert (early.context.verify_mode, early.context.cert_store_stats()["x509"]) == (ssl.CERT_REQUIRED, 0)
+    assert told.context.verify_mode is ssl.CERT_NONE
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ("auto_host_sni: true", "not supported"),
         ("common_tls_context: {alpn_protocols: [h2, http/1.1]}", "HTTP/2"),
         ("common_tls_context: {tls_params: {tls_maximum_protocol_version: TLSv1_1}}", "below 1.2"),
         ("common_tls_context: {tls_params: {cipher_suites: [NO-SUCH]}}", "no usable cipher"),
-        ("common_tls_context: {tls_params: {ecdh_curves: [P-256]}}", "not supported"),
+        ("common_tls_context: {tls_params: {ecdh_curves: [P-999]}}", "not supported"),
+        ("common_tls_context: {validation_context: {max_verify_depth: 3}}", "not supported"),
+        ("common_tls_context: {validation_context_sds_secret_config: {name: a}}", "there is no secret"),
         (
             "common_tls_context: {validation_context: {trusted_ca: {inline_string: nonsense}}}",
-            "no certificate",
+            "nothing to verify certificates with",
         ),
         (
             "common_tls_context: {validation_context: {trusted_ca: {filename: /does/not/exist}}}",
             "Invalid path",
         ),
-        ("common_tls_context: {validation_context: {crl: {inline_string: a}}}", "not supported"),
         (
-            "common_tls_context: {validation_context: {verify_certificate_spki: [SPKI]}}".replace(
-                "SPKI", SPKI
-            ),
-            "not supported",
+            "common_tls_context: {validation_context: {crl: {inline_string: a}}}",
+            "nothing to verify certificates with",
         ),
-        ("common_tls_context: {validation_context_sds_secret_config: {name: a}}", "not supported"),
+        (
+            "common_tls_context: {validation_context: {verify_certificate_spki: ['%s']}}" % ("!" * 44),
+            "no base64 SHA-256",
+        ),
     ],
 )
 def test_s39_tls_settings_that_cannot_be_honoured_are_refused(fields: str, words: str) -> None:

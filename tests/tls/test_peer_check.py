@@ -3,11 +3,11 @@
 import pytest
 
 from fastproxy.http.connection_info import PeerCertificate
-from fastproxy.listener.tls.certificates import read_peer_certificate, spki_hash
-from fastproxy.listener.tls.client_check import ClientCheck
-from fastproxy.listener.tls.settings import ClientValidation, SanKind, SanMatch
 from fastproxy.match.settings import StringKind, StringMatch
-from tests.listener.tls.pki import Authority
+from fastproxy.tls.certificates import read_peer_certificate, spki_hash
+from fastproxy.tls.peer_check import PeerCheck
+from fastproxy.tls.settings import PeerValidation, SanKind, SanMatch
+from tests.tls.pki import Authority
 
 CA = Authority()
 
@@ -39,16 +39,16 @@ def names(*dns: str, uri: tuple[str, ...] = ()) -> PeerCertificate:
 )
 def test_one_name_must_match(match: SanMatch, peer: PeerCertificate, refusal: str) -> None:
     """Of the kind that was asked for."""
-    assert ClientCheck(ClientValidation(sans=(match,))).refusal(peer) == refusal
+    assert PeerCheck(PeerValidation(sans=(match,))).refusal(peer) == refusal
 
 
 def test_any_pin_is_enough_and_none_is_not() -> None:
     """By certificate or by key, as in Envoy."""
     pinned, other = (read_peer_certificate(CA.issue("a.test").der) for _ in range(2))
-    by_hash = ClientCheck(ClientValidation(certificate_hashes=frozenset((pinned.sha256,))))
+    by_hash = PeerCheck(PeerValidation(certificate_hashes=frozenset((pinned.sha256,))))
     assert (by_hash.refusal(pinned), by_hash.refusal(other)) == ("", "cert_hash")
-    both = ClientCheck(
-        ClientValidation(
+    both = PeerCheck(
+        PeerValidation(
             certificate_hashes=frozenset((pinned.sha256,)), spki_hashes=frozenset((spki_hash(other.der),))
         )
     )
@@ -58,4 +58,4 @@ def test_any_pin_is_enough_and_none_is_not() -> None:
 
 def test_without_conditions_a_verified_certificate_is_fine() -> None:
     """The authority has vouched for it."""
-    assert ClientCheck(ClientValidation()).refusal(names()) == ""
+    assert PeerCheck(PeerValidation()).refusal(names()) == ""

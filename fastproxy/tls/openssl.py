@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastproxy.tls.settings import PeerValidation
+
+#: `X509_V_FLAG_NO_CHECK_TIME` of OpenSSL, for which Python has no name.
+_NO_CHECK_TIME = 0x200000
+
 
 def load_pair(ctx: ssl.SSLContext, chain: bytes, key: bytes, password: str) -> None:
     """Load a certificate chain with its key, without leaving the key on disk.
@@ -27,6 +32,32 @@ def load_trust(ctx: ssl.SSLContext, pem: bytes) -> None:
     """
     with _as_file(pem) as path:
         ctx.load_verify_locations(path)
+
+
+def load_validation(ctx: ssl.SSLContext, validation: PeerValidation, purpose: ssl.Purpose) -> None:
+    """Load what peers' certificates are verified with: authorities, revocation lists, whether time counts.
+
+    Args:
+        ctx: gets it.
+        validation: says it.
+        purpose: which of the system's roots count, where no authority is named.
+
+    Raises:
+        ssl.SSLError: something in it cannot be read. OSError, ValueError: as the library sees fit.
+    """
+    if validation.trusted_ca is None:
+        ctx.load_default_certs(purpose)
+    else:
+        load_trust(ctx, validation.trusted_ca)
+        # As in Envoy, an intermediate or self-signed certificate in trusted_ca is trusted as it stands.
+        ctx.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if validation.crl is not None:
+        load_trust(ctx, validation.crl)
+        ctx.verify_flags |= (
+            ssl.VERIFY_CRL_CHECK_LEAF if validation.crl_for_leaf_only else ssl.VERIFY_CRL_CHECK_CHAIN
+        )
+    if validation.allow_expired:
+        ctx.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
 
 
 @contextmanager

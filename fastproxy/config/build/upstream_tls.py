@@ -1,0 +1,164 @@
+"""`UpstreamTlsContext` to a ready `ssl.SSLContext` (envoy.extensions.transport_sockets.tls.v3).
+
+Stricter than Envoy where it is silent: without `trusted_ca` Envoy verifies nothing, here the system's roots and
+the name are verified. `trust_chain_verification: ACCEPT_UNTRUSTED` is the way out, and warns at every start. Pins
+without `trusted_ca` are enough, as in Envoy: nobody else has the key.
+"""
+
+import ssl
+from dataclasses import replace
+
+from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.tls_parts import (
+    TlsSources,
+    build_alpn,
+    build_certificates,
+    build_parameters,
+    find_validation,
+)
+from fastproxy.config.build.validation_context import build_server_validation
+from fastproxy.config.fingerprint import fingerprint
+from fastproxy.config.view import View
+from fastproxy.match.settings import StringKind
+from fastproxy.tls.enforce import enforce
+from fastproxy.tls.openssl import load_pair, load_validation
+from fastproxy.tls.settings import CertificateSettings, PeerValidation, SanKind
+from fastproxy.upstream.settings import UpstreamTlsSettings
+
+UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+
+
+def default_tls(context: BuildContext) -> UpstreamTlsSettings:
+    """TLS as a bare `transport_socket: {name: envoy.transport_sockets.tls}` means it: all defaults."""
+    if context.default_tls is None:
+        context.default_tls = _new_context()
+        context.default_tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return UpstreamTlsSettings(context.default_tls)
+
+
+def build_upstream_tls(tls: View, context: BuildContext) -> UpstreamTlsSettings:
+    """Build the TLS settings of one cluster; whatever is wrong with them is reported."""
+    sni = tls.text("sni")
+    host_sni, own_san = tls.flag("auto_host_sni"), tls.flag("auto_sni_san_validation")
+    common = tls.child("common_tls_context")
+    if common is None or not common.message.ListFields():
+        plain = default_tls(context)
+        return replace(plain, sni=sni, host_sni=host_sni, fingerprint=fingerprint(tls.message))
+    assert context.tls is not None
+    sources = context.tls
+    sources.files.is_waiting = False
+    validation, is_missing = _build_validation(common, sources, replaces_names=own_san)
+    certificates, lacks_certificate = build_certificates(common, sources)
+    if len(certificates) > 1:
+        common.error("only one client certificate is supported", field="tls_certificates")
+    # What is half there trusts nobody.
+    is_waiting = sources.files.is_waiting or is_missing or lacks_certificate
+    name = sni or _only_name(validation)
+    # A private CA signs for its own services only; Envoy checks no name then, and a name to check must be given.
+    checks_name = own_san or (
+        not validation.sans and (validation.trusted_ca is None or bool(name) or host_sni)
+    )
+    pinned = bool(validation.certificate_hashes or validation.spki_hashes)
+    trusts_pins = pinned and validation.trusted_ca is None and not validation.system_roots
+    verifies_chain = not (validation.accept_untrusted or trusts_pins)
+    ctx = _new_context()
+    ctx.check_hostname = verifies_chain and checks_name
+    if own_san:
+        # A name of the subject is no subject alternative name.
+        ctx.hostname_checks_common_name = False
+    ctx.verify_mode = ssl.CERT_REQUIRED if verifies_chain or is_waiting else ssl.CERT_NONE
+    build_context = _ContextBuilder(ctx, common)
+    if not is_waiting:
+        build_context.load(validation, certificates, verifies_chain=verifies_chain)
+    build_context.apply_parameters()
+    return UpstreamTlsSettings(
+        ctx,
+        name,
+        verifies_name=(verifies_chain and (checks_name or bool(validation.sans))) or trusts_pins,
+        verifies_peer=verifies_chain or trusts_pins,
+        host_sni=host_sni,
+        fingerprint=fingerprint(tls.message) + sources.secrets.digest(common.message),
+    )
+
+
+class _ContextBuilder:
+    """Puts what was built into a context; what the TLS library refuses is reported."""
+
+    def __init__(self, ctx: ssl.SSLContext, common: View) -> None:
+        self._ctx = ctx
+        self._common = common
+
+    def load(
+        self,
+        validation: PeerValidation,
+        certificates: tuple[CertificateSettings, ...],
+        *,
+        verifies_chain: bool,
+    ) -> None:
+        """Load authorities, rules and the client certificate. What cannot be loaded was reported where it is read."""
+        try:
+            if verifies_chain:
+                load_validation(self._ctx, validation, ssl.Purpose.SERVER_AUTH)
+            if not validation.accept_untrusted:
+                enforce(self._ctx, validation)
+            for one in certificates:
+                load_pair(self._ctx, one.chain, one.private_key, one.password)
+        except (ssl.SSLError, OSError, ValueError):
+            self._refuse()
+
+    def apply_parameters(self) -> None:
+        """Versions, ciphers, the curve and ALPN."""
+        ctx = self._ctx
+        ctx.minimum_version, ctx.maximum_version, ciphers, curve = build_parameters(self._common)
+        protocols = list(build_alpn(self._common))
+        if "h2" in protocols:
+            self._common.error(
+                "HTTP/2 to upstreams is not supported yet", "Remove h2", field="alpn_protocols"
+            )
+        try:
+            if ciphers:
+                ctx.set_ciphers(ciphers)
+            if curve:
+                ctx.set_ecdh_curve(curve)
+            if protocols:
+                ctx.set_alpn_protocols(protocols)
+        except (ssl.SSLError, ValueError):
+            self._refuse()
+
+    def _refuse(self) -> None:
+        if not self._common.log.tainted(self._common.path):
+            self._common.error("the TLS library does not accept these settings together")
+
+
+def _new_context() -> ssl.SSLContext:
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ctx.minimum_version = ssl.TLSVersion.TLSv1_2
+    return ctx
+
+
+def _build_validation(
+    common: View, sources: TlsSources, *, replaces_names: bool
+) -> tuple[PeerValidation, bool]:
+    """What the server's certificate must be like, and whether a secret that says it is still to come."""
+    found, is_missing = find_validation(common, sources)
+    if found is None:
+        return PeerValidation(), is_missing
+    validation = build_server_validation(found, sources.files)
+    if validation.accept_untrusted:
+        found.warn(
+            "certificates of this cluster are NOT verified",
+            "Anyone on the network path can read and change its traffic",
+            field="trust_chain_verification",
+        )
+    # `auto_sni_san_validation`: the name that was sent counts, in the place of those that are written.
+    return replace(validation, sans=()) if replaces_names else validation, is_missing
+
+
+def _only_name(validation: PeerValidation) -> str:
+    """The one exact DNS name that must match: it can be sent, too."""
+    if len(validation.sans) != 1:
+        return ""
+    (san,) = validation.sans
+    is_exact = san.kind is SanKind.DNS and san.value.kind is StringKind.EXACT
+    return san.value.value if is_exact else ""
