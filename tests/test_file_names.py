@@ -83,6 +83,7 @@ TESTED_BY = {
     "config/build/listener_filters.py": "config/test_filter_chains.py",
     "config/build/overload.py": "config/test_filter_chains.py",
     "config/build/tls_parts.py": "config/test_downstream_tls.py",
+    "config/build/upstream_http.py": "config/test_clusters.py",
     "config/build/upstream_tls.py": "config/test_upstream_tls.py",
     "config/build/secrets.py": "config/test_downstream_tls.py",
     "config/build/tls_files.py": "config/test_tls_update.py",

@@ -72,7 +72,6 @@ _CLUSTER = {
     "maglev_lb_config": _BALANCING,
     "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
     "cleanup_interval": _NO_RUNTIME,
-    "upstream_connection_options": "connections are tuned by FastProxy",
     "metadata": _LABEL,
     "preconnect_policy": "connections are opened when they are needed",
     "track_timeout_budgets": _STATS,

@@ -10,6 +10,7 @@ from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstre
 from fastproxy.config.build.secrets import Secrets
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.build.tls_parts import TlsSources
+from fastproxy.config.build.upstream_http import build_upstream_http
 from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
 from fastproxy.config.build.upstream_tls import UPSTREAM_TLS, build_upstream_tls
 from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog
@@ -71,7 +72,9 @@ def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> T
         socket = owner.child("transport_socket")
         config = None if socket is None else socket.typed("typed_config")
         if config is not None and config.type_name == UPSTREAM_TLS and config.has("common_tls_context"):
-            clusters[cluster.text("name")] = build_upstream_tls(config, context)
+            clusters[cluster.text("name")] = build_upstream_tls(
+                config, context, build_upstream_http(cluster).names
+            )
     problems.raise_if_failed()
     return TlsUpdate(found, clusters, reader.contents)
 

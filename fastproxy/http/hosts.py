@@ -2,6 +2,7 @@
 
 import re
 
+_IPV4 = re.compile(rb"[0-9.]+")
 _PORT = re.compile(rb":[0-9]*\Z")
 
 
@@ -19,3 +20,11 @@ def strip_trailing_dot(authority: bytes) -> bytes:
     if not colon or not port.isdigit():
         host, colon, port = authority, b"", b""
     return host[:-1] + colon + port if host.endswith(b".") and len(host) > 1 else authority
+
+
+def server_name_of(authority: bytes) -> str:
+    """The name that TLS sends for a host: lower case, without port and closing dot; empty for an IP address."""
+    host = strip_port(authority) if not authority.endswith(b"]") else authority
+    if host.startswith(b"[") or _IPV4.fullmatch(host) or not host.isascii():
+        return ""
+    return host.rstrip(b".").decode("ascii").lower()

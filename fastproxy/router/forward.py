@@ -29,6 +29,7 @@ from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import CircuitBreakerOverflow, UpstreamError, UpstreamReset
+from fastproxy.upstream.pool import ConnectionPool
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
 REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flag="UT")
@@ -75,6 +76,7 @@ class Exchange:
         "_done",
         "_downstream",
         "_endpoint",
+        "_pool",
         "_request_ended",
         "_requests",
         "_response_started",
@@ -96,6 +98,7 @@ class Exchange:
         self._requests = breaker.requests
         self._downstream = downstream
         self._endpoint: Endpoint | None = None
+        self._pool: ConnectionPool | None = None
         self._connection: UpstreamConnection | None = None
         self._waiting_body: list[bytes] = []
         self._request_ended = False
@@ -145,11 +148,14 @@ class Exchange:
             self._rewrite_host(endpoint.address.hostname.encode())
         cluster.stats.upstream_rq_total += 1
         endpoint.stats.rq_total += 1
-        connection = endpoint.pool.take_idle()
+        pool = self._pool = (
+            cluster.pool_for(endpoint, self.request) if cluster.has_named_pools else endpoint.pool
+        )
+        connection = pool.take_idle()
         if connection is None:
-            self._wait_for_connection(endpoint, body)
+            self._wait_for_connection(pool, body)
         elif not self._requests.acquire():
-            endpoint.pool.release(connection)
+            pool.release(connection)
             self._overflow()
         else:
             self._send_request(connection, body)
@@ -163,12 +169,12 @@ class Exchange:
             append_forwarded_host=route.append_forwarded_host,
         )
 
-    def _wait_for_connection(self, endpoint: Endpoint, body: list[bytes]) -> None:
+    def _wait_for_connection(self, pool: ConnectionPool, body: list[bytes]) -> None:
         if body:
             self._waiting_body = body
             if not self._request_ended:
                 self._downstream.pause_request()
-        endpoint.pool.connect(self, self._breaker)
+        pool.connect(self, self._breaker)
 
     def send_body(self, body: list[bytes], *, complete: bool) -> None:
         """Pass on more of the request body, transfer coding removed; `complete`: this was the last of it."""
@@ -348,15 +354,15 @@ class Exchange:
 
         Not if it is new: an upstream that accepts and closes at once would be asked for ever.
         """
-        endpoint = self._endpoint
-        if endpoint is None or not connection.served or self._retried:
+        pool = self._pool
+        if pool is None or not connection.served or self._retried:
             return
         connection.close()
         self._connection = None
         self._requests.release()
         self._retried = True
         self._cluster.stats.upstream_rq_retry += 1
-        self._wait_for_connection(endpoint, body)
+        self._wait_for_connection(pool, body)
 
     def _encode_head(self) -> bytes:
         request = self.request
@@ -397,9 +403,8 @@ class Exchange:
         self._retried = True
         self._sent_at = 0.0
         self._cluster.stats.upstream_rq_retry += 1
-        endpoint = self._endpoint
-        if endpoint is not None:
-            endpoint.pool.connect(self, self._breaker)
+        if self._pool is not None:
+            self._pool.connect(self, self._breaker)
 
     def _overflow(self) -> None:
         """The upstream has as many requests as it may have."""
@@ -411,8 +416,8 @@ class Exchange:
         if connection is not None:
             self._requests.release()
             connection.close()
-        elif self._endpoint is not None:
-            self._endpoint.pool.forget(self)
+        elif self._pool is not None:
+            self._pool.forget(self)
 
     def _complete(self, now: float) -> None:
         """The response is complete, the connection already back in its pool. Hot path: once per request."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from fastproxy import clock
+from fastproxy.http.hosts import server_name_of
+from fastproxy.http.messages import Request
 from fastproxy.stats import StatsSink
 from fastproxy.tls.stats import TlsStats
 from fastproxy.upstream.balancer.balancer import Balancer
@@ -15,6 +17,7 @@ from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import ConnectTimeout, UpstreamError
 from fastproxy.upstream.health.events import FailedImmediately, ReportEvent, report_to_nobody
 from fastproxy.upstream.monitor import EndpointMonitor
+from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
@@ -49,6 +52,8 @@ class Cluster:
         """
         self.settings = settings
         self.name = settings.name
+        self.has_named_pools = settings.tls is not None and settings.tls.auto_sni
+        """Whether `pool_for` has to be asked which connections a request may use."""
         self.stats = ClusterStats()
         if settings.tls is not None:
             self.stats.tls = TlsStats()
@@ -70,6 +75,17 @@ class Cluster:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The current endpoints, in the order of the configuration."""
         return self._endpoints
+
+    def pool_for(self, endpoint: Endpoint, request: Request) -> ConnectionPool:
+        """The connections that a request may use, where `auto_sni` keeps them apart by its host."""
+        tls = self.settings.tls
+        if tls is None or not tls.auto_sni:
+            return endpoint.pool
+        name = b""
+        if tls.auto_sni_header:
+            found = request.headers.get(tls.auto_sni_header, b"")
+            name = found if isinstance(found, bytes) else b""
+        return endpoint.pool_named(server_name_of(name or request.authority))
 
     @property
     def uses_hash(self) -> bool:
@@ -201,7 +217,8 @@ class Cluster:
             and not had_failed
             and HealthFlag.FAILED_ACTIVE_HC in endpoint.health
         ):
-            endpoint.pool.renew()
+            for pool in endpoint.pools:
+                pool.renew()
         return changed
 
     def on_health_changed(self) -> None:
@@ -239,7 +256,8 @@ class Cluster:
             updated.append(endpoint)
         self._endpoints = tuple(updated)
         for endpoint in leaving.values():
-            endpoint.pool.drain()
+            for pool in endpoint.pools:
+                pool.drain()
 
     def _new_endpoint(self, found: DiscoveredEndpoint, now: float) -> Endpoint:
         endpoint = Endpoint(found.address, self.settings, self.stats, found.traits, now=now)
@@ -288,12 +306,13 @@ class Cluster:
     def close_idle(self, now: float) -> None:
         """Close pooled connections that were idle for too long; called every few seconds."""
         for endpoint in self._endpoints:
-            endpoint.pool.close_idle(now)
+            endpoint.close_idle(now)
 
     def drain(self) -> None:
         """Close idle connections and take none back: the worker is about to end."""
         for endpoint in self._endpoints:
-            endpoint.pool.drain()
+            for pool in endpoint.pools:
+                pool.drain()
 
     def write_stats(self, sink: StatsSink) -> None:
         """Add this cluster's numbers to a snapshot."""
@@ -302,7 +321,8 @@ class Cluster:
         for breaker, priority in zip(self.breakers, ("default", "high"), strict=True):
             breaker.write_stats(sink, f"{prefix}circuit_breakers.{priority}.")
         sink.gauge(
-            prefix + "upstream_rq_pending_active", sum(e.pool.waiting_requests for e in self._endpoints)
+            prefix + "upstream_rq_pending_active",
+            sum(p.waiting_requests for e in self._endpoints for p in e.pools),
         )
         sink.gauge(prefix + "upstream_cx_active", sum(e.open_connections for e in self._endpoints))
         sink.hosts[self.name] = {e.text: e.stats.encode(e.open_connections) for e in self._endpoints}

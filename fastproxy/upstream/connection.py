@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
-from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated
+from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
+from fastproxy.upstream.dialing import set_keepalive
 from fastproxy.upstream.errors import UpstreamError, UpstreamInvalidResponse, UpstreamReset
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 #: Bytes of a response that may arrive without completing its head or carrying body: a head, trailers, chunk
 #: extensions. Envoy accepts heads of 70 KB; nothing honest comes near.
 MAX_UNPRODUCTIVE_BYTES = 256 * 1024
-#: Envoy: `max_headers_count` of the cluster's HttpProtocolOptions.
-MAX_RESPONSE_HEADERS = 100
 
 
 class ResponseHandler(Protocol):
@@ -67,6 +66,7 @@ class UpstreamConnection:
         "_body",
         "_close_delimited",
         "_closed",
+        "_closed_here",
         "_done",
         "_fault",
         "_handler",
@@ -86,6 +86,7 @@ class UpstreamConnection:
         "charged_to",
         "epoch",
         "idle_since",
+        "opened_at",
         "served",
     )
 
@@ -112,11 +113,15 @@ class UpstreamConnection:
         self._unproductive_bytes = 0
         # About the connection.
         self._closed = False
+        self._closed_here = False
+        """It was closed by us, not by the upstream."""
         self._blocked = False
         self._reading_paused = False
         self.served = 0
         """Responses completed so far; above 0 the upstream's idle timer may close it under us."""
         self.idle_since = 0.0
+        self.opened_at = 0.0
+        """Monotonic seconds."""
         self.charged_to: CircuitBreaker | None = None
         """Whose connections it counts among; None if it counts no more. The pool's affair."""
         self.epoch = 0
@@ -193,7 +198,10 @@ class UpstreamConnection:
         """Called by the event loop."""
         transport.set_write_buffer_limits(high=self._pool.buffer_limit_bytes)
         self._transport = transport
-        self._pool.on_opened()
+        keepalive = self._pool.keepalive
+        if keepalive is not None:
+            set_keepalive(transport.get_extra_info("socket"), keepalive)
+        self._pool.on_opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Called by the event loop. Hot path: about once per request."""
@@ -235,9 +243,9 @@ class UpstreamConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         handler, self._handler = self._handler, None
-        self._closed = True
+        was_closed, self._closed = self._closed_here, True
         self._transport = None
-        self._pool.on_closed(self, idle=handler is None)
+        self._pool.on_closed(self, idle=handler is None, local=was_closed)
         if handler is None:
             return
         if self._close_delimited and exc is None:
@@ -333,7 +341,10 @@ class UpstreamConnection:
             return False
         if status == 204 and (coding is not None or length not in (None, b"0")):
             return False
-        return len(headers) + self._repeated <= MAX_RESPONSE_HEADERS
+        limit = self._pool.max_head_bytes
+        if limit and len(encode_headers(headers)) > limit:
+            return False
+        return len(headers) + self._repeated <= self._pool.max_headers
 
     def _finish(self) -> None:
         """The response has ended: back to the pool, or close. Hot path: once per response."""
@@ -362,6 +373,6 @@ class UpstreamConnection:
 
     def _discard(self) -> None:
         if not self._closed:
-            self._closed = True
+            self._closed = self._closed_here = True
             if self._transport is not None:
                 self._transport.abort()

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+from fastproxy.upstream.dialing import select_source, set_keepalive
 from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout, UpstreamError
 from fastproxy.upstream.proxy_header import Origin, encode_proxy_header
 from fastproxy.upstream.settings import Address, ClusterSettings
@@ -40,6 +41,11 @@ async def open_socket(
         sock.setblocking(False)
         if not address.is_pipe:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if settings.connections.keepalive is not None:
+                set_keepalive(sock, settings.connections.keepalive)
+            source = select_source(address.host, settings.connections.sources)
+            if source is not None:
+                sock.bind(source)
         await loop.sock_connect(sock, target)
         if settings.proxy_protocol is not None:
             header = encode_proxy_header(

@@ -34,6 +34,9 @@ class Endpoint:
     """One address of a cluster and the connections to it."""
 
     __slots__ = (
+        "_cluster_stats",
+        "_named",
+        "_settings",
         "_traits",
         "address",
         "available_since",
@@ -62,6 +65,10 @@ class Endpoint:
         self.text = str(address)
         self.stats = EndpointStats()
         self.pool = ConnectionPool(address, settings, stats, self.stats)
+        self._settings = settings
+        self._cluster_stats = stats
+        self._named: dict[str, ConnectionPool] = {}
+        """Pools of connections for one server name each (`auto_sni`)."""
         self.health = eds_flags(traits.health)
         """Why it is not simply healthy; changed only through `set_health` and `describe_as`."""
         self.is_healthy = False
@@ -79,6 +86,28 @@ class Endpoint:
         self.metadata: Mapping[str, object] = _lb_metadata(traits.metadata)
         """The values below `envoy.lb`."""
         self._traits = traits
+
+    @property
+    def pools(self) -> list[ConnectionPool]:
+        """All connections to it."""
+        return [self.pool, *self._named.values()]
+
+    def pool_named(self, server_name: str) -> ConnectionPool:
+        """The connections over which TLS was made with a name; empty: with the cluster's own."""
+        if not server_name:
+            return self.pool
+        pool = self._named.get(server_name)
+        if pool is None:
+            pool = ConnectionPool(self.address, self._settings, self._cluster_stats, self.stats, server_name)
+            self._named[server_name] = pool
+        return pool
+
+    def close_idle(self, now: float) -> None:
+        """Close what was idle for too long, and forget names that nothing is left of: downstreams choose them."""
+        for pool in self.pools:
+            pool.close_idle(now)
+        if self._named:
+            self._named = {name: pool for name, pool in self._named.items() if not pool.is_empty}
 
     @property
     def traits(self) -> EndpointTraits:
@@ -115,7 +144,7 @@ class Endpoint:
     @property
     def open_connections(self) -> int:
         """Connections of this worker to it, those of no pool included."""
-        return self.pool.open_connections + self.stats.tcp_open
+        return sum(pool.open_connections for pool in self.pools) + self.stats.tcp_open
 
     def set_health(self, flag: HealthFlag, *, on: bool, now: float) -> bool:
         """Set or clear a flag; call `Cluster.on_health_changed` when all changes of the moment are made.
@@ -147,7 +176,9 @@ class Endpoint:
 
     def move(self, address: Address) -> None:
         """A logical endpoint resolves to another address now: new connections go there, old ones stay."""
-        self.address = self.pool.address = address
+        self.address = address
+        for pool in self.pools:
+            pool.address = address
         self.text = str(address)
 
     def _replace_health(self, health: HealthFlag, now: float) -> bool:

@@ -9,6 +9,7 @@ State changes are synchronous; the only thing awaited is the connect itself.
 """
 
 import asyncio
+import errno
 import ssl
 from collections import deque
 from typing import Any, Protocol
@@ -17,9 +18,13 @@ from fastproxy import clock
 from fastproxy.tasks import spawn
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.connection import UpstreamConnection
+from fastproxy.upstream.dialing import select_source
 from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, ConnectTimeout, UpstreamError
 from fastproxy.upstream.settings import NO_LIMIT, Address, ClusterSettings
 from fastproxy.upstream.stats import ClusterStats, EndpointStats
+
+#: What the system says to an address that is not ours, or a port that is taken.
+_BIND_ERRORS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
 
 
 class ConnectionWaiter(Protocol):
@@ -36,11 +41,25 @@ class ConnectionPool:
     """All connections of one worker to one address."""
 
     def __init__(
-        self, address: Address, settings: ClusterSettings, stats: ClusterStats, endpoint_stats: EndpointStats
+        self,
+        address: Address,
+        settings: ClusterSettings,
+        stats: ClusterStats,
+        endpoint_stats: EndpointStats,
+        server_name: str = "",
     ) -> None:
         self.address = address
         """Where new connections go; a logical endpoint's changes with DNS, its connections stay."""
         self.buffer_limit_bytes = settings.buffer_limit_bytes
+        connections = settings.connections
+        self.max_headers = connections.max_response_headers
+        self.max_head_bytes = connections.max_response_head_bytes
+        self.keepalive = connections.keepalive
+        self._max_requests = connections.max_requests
+        self._max_duration_s = connections.max_duration_s
+        self._wears_out = bool(self._max_requests or self._max_duration_s)
+        self._server_name = server_name
+        """The name that TLS sends instead of the cluster's; connections of this pool are used for no other."""
         self._settings = settings
         self._stats = stats
         self._endpoint_stats = endpoint_stats
@@ -92,7 +111,7 @@ class ConnectionPool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose exchange ended cleanly."""
-        if connection.epoch != self._epoch:
+        if connection.epoch != self._epoch or (self._wears_out and self._is_worn_out(connection)):
             # Whoever waits gets another one when this one is gone.
             connection.close()
             return
@@ -105,16 +124,36 @@ class ConnectionPool:
         connection.idle_since = clock.monotonic()
         self._idle.append(connection)
 
-    def on_opened(self) -> None:
+    def _is_worn_out(self, connection: UpstreamConnection) -> bool:
+        """Whether a connection has served for as long as it may; new ones have not."""
+        if self._max_requests and connection.served >= self._max_requests:
+            self._stats.upstream_cx_max_requests += 1
+            return True
+        if self._max_duration_s and clock.monotonic() - connection.opened_at >= self._max_duration_s:
+            self._stats.upstream_cx_max_duration_reached += 1
+            return True
+        return False
+
+    def on_opened(self, connection: UpstreamConnection) -> None:
         """A connection is there; from now on `on_closed` will come for it."""
+        connection.opened_at = clock.monotonic()
         self._open += 1
+        self._stats.upstream_cx_http1_total += 1
         self._stats.upstream_cx_total += 1
         self._endpoint_stats.cx_total += 1
 
-    def on_closed(self, connection: UpstreamConnection, *, idle: bool) -> None:
-        """A connection was lost; `idle`: no request was on it."""
+    def on_closed(self, connection: UpstreamConnection, *, idle: bool, local: bool) -> None:
+        """A connection was lost; `idle`: no request was on it; `local`: we have closed it."""
         self._open -= 1
-        self._stats.upstream_cx_destroy += 1
+        stats = self._stats
+        stats.upstream_cx_destroy += 1
+        if local:
+            stats.upstream_cx_destroy_local += 1
+        else:
+            stats.upstream_cx_destroy_remote += 1
+        if not idle:
+            stats.upstream_cx_destroy_with_active_rq += 1
+        stats.upstream_cx_length_ms.record((clock.monotonic() - connection.opened_at) * 1000)
         _discharge(connection)
         if idle and connection in self._idle:
             self._idle.remove(connection)
@@ -122,6 +161,11 @@ class ConnectionPool:
 
     def close_idle(self, now: float) -> None:
         """Close connections that were idle for longer than the cluster's idle timeout."""
+        if self._max_duration_s:
+            for connection in [c for c in self._idle if now - c.opened_at >= self._max_duration_s]:
+                self._idle.remove(connection)
+                self._stats.upstream_cx_max_duration_reached += 1
+                connection.close()
         limit = self._settings.idle_timeout_s
         if not limit:
             return
@@ -155,6 +199,11 @@ class ConnectionPool:
     def waiting_requests(self) -> int:
         """Requests that wait for a connection now."""
         return len(self._waiting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no connection, and nobody waits for one."""
+        return not (self._open or self._attempts or self._waiting)
 
     @property
     def is_unused(self) -> bool:
@@ -195,8 +244,10 @@ class ConnectionPool:
         connection = UpstreamConnection(self)
         connection.charged_to = breaker
         connection.epoch = self._epoch
+        began = clock.monotonic()
         try:
             await self._open_connection(connection, self.address)
+            self._stats.upstream_cx_connect_ms.record((clock.monotonic() - began) * 1000)
         except UpstreamError as error:
             self._attempts -= 1
             connection.close()
@@ -234,13 +285,16 @@ class ConnectionPool:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 options: dict[str, Any] = {
                     "ssl": None if tls is None else tls.context,
-                    "server_hostname": None if tls is None else tls.server_name(address),
+                    "server_hostname": None if tls is None else self._server_name or tls.server_name(address),
                 }
                 if address.is_pipe:
                     # `@` stands for the NUL byte that begins a name in Linux's abstract namespace (Envoy).
                     path = "\0" + address.host[1:] if address.host.startswith("@") else address.host
                     await loop.create_unix_connection(lambda: connection, path, **options)  # type: ignore[type-var]
                 else:
+                    source = select_source(address.host, self._settings.connections.sources)
+                    if source is not None:
+                        options["local_addr"] = source
                     await loop.create_connection(
                         lambda: connection,  # type: ignore[type-var]  # a protocol by shape
                         address.host,
@@ -256,6 +310,8 @@ class ConnectionPool:
                 self._stats.tls.on_server_refused(error)
             raise ConnectFailed(f"TLS_error: {_tls_reason(error)}") from None
         except OSError as error:
+            if error.errno in _BIND_ERRORS:
+                self._stats.bind_errors += 1
             raise ConnectFailed(f"delayed connect error: {error.strerror or error}") from None
         except ValueError as error:
             # A name that TLS cannot send or verify. The request must not wait for an attempt that nobody makes.

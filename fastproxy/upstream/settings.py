@@ -207,6 +207,32 @@ class DiscoveredEndpoint:
     """What the control plane's checks and ejections found, without those of `traits.health`; None: no word of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class TcpKeepaliveSettings:
+    """`upstream_connection_options.tcp_keepalive`; 0: what the system has."""
+
+    probes: int = 0
+    time_s: int = 0
+    interval_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """How connections are made and how long they are used (Envoy `HttpProtocolOptions` and neighbours)."""
+
+    max_requests: int = 0
+    """`max_requests_per_connection`; 0 is no limit."""
+    max_duration_s: float = 0.0
+    """`max_connection_duration`: a connection is not used again after it; 0 is no limit."""
+    max_response_headers: int = 100
+    """`max_headers_count`."""
+    max_response_head_bytes: int = 0
+    """`max_response_headers_kb`, in bytes; 0 means that of every connection."""
+    keepalive: TcpKeepaliveSettings | None = None
+    sources: tuple[tuple[str, int], ...] = ()
+    """`upstream_bind_config`: addresses to connect from, one of each family; port 0 is any."""
+
+
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class UpstreamTlsSettings:
     """TLS towards the endpoints of one cluster (Envoy `UpstreamTlsContext`)."""
@@ -221,6 +247,10 @@ class UpstreamTlsSettings:
     """False: anybody's certificate is accepted (`ACCEPT_UNTRUSTED`)."""
     host_sni: bool = False
     """`auto_host_sni`: the endpoint's host name is sent instead of `sni`, if it has one."""
+    auto_sni: bool = False
+    """The name is the host of each request, and connections are kept apart by it."""
+    auto_sni_header: bytes = b""
+    """`override_auto_sni_header`, lower case: this header of the request comes before its host."""
     fingerprint: str = ""
     """Stands for `context` in comparisons: contexts cannot be compared, and a reload keeps clusters that are equal."""
 
@@ -294,6 +324,7 @@ class ClusterSettings:
     """`per_connection_buffer_limit_bytes`: high-water mark of the upstream write buffer."""
     idle_timeout_s: float = 3600.0
     """`common_http_protocol_options.idle_timeout`: an unused pooled connection is closed after it; 0 = never."""
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
     load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)

@@ -10,6 +10,13 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_connect_timeout",
     "upstream_cx_connect_attempts_exceeded",
     "upstream_cx_idle_timeout",
+    "upstream_cx_max_requests",
+    "upstream_cx_max_duration_reached",
+    "upstream_cx_http1_total",
+    "upstream_cx_destroy_local",
+    "upstream_cx_destroy_remote",
+    "upstream_cx_destroy_with_active_rq",
+    "bind_errors",
     "upstream_cx_none_healthy",
     "upstream_cx_overflow",
     "upstream_cx_pool_overflow",
@@ -43,7 +50,16 @@ _CLUSTER_COUNTERS = (
 class ClusterStats:
     """Numbers of one cluster in one worker; plain integers, added to in place."""
 
-    __slots__ = (*_CLUSTER_COUNTERS, "retried_statuses", "rq_time", "statuses", "tls", "upstream_rq_ended")
+    __slots__ = (
+        *_CLUSTER_COUNTERS,
+        "retried_statuses",
+        "rq_time",
+        "statuses",
+        "tls",
+        "upstream_cx_connect_ms",
+        "upstream_cx_length_ms",
+        "upstream_rq_ended",
+    )
 
     def __init__(self) -> None:
         self.upstream_cx_total = 0
@@ -53,6 +69,13 @@ class ClusterStats:
         self.upstream_cx_connect_attempts_exceeded = 0
         """TCP proxies have given up."""
         self.upstream_cx_idle_timeout = 0
+        self.upstream_cx_max_requests = 0
+        self.upstream_cx_max_duration_reached = 0
+        self.upstream_cx_http1_total = 0
+        self.upstream_cx_destroy_local = 0
+        self.upstream_cx_destroy_remote = 0
+        self.upstream_cx_destroy_with_active_rq = 0
+        self.bind_errors = 0
         self.upstream_cx_none_healthy = 0
         self.upstream_cx_overflow = 0
         self.upstream_cx_pool_overflow = 0
@@ -85,6 +108,8 @@ class ClusterStats:
         self.retried_statuses: dict[int, int] = {}
         """Of responses that no downstream saw, for the request was tried again."""
         self.rq_time = Histogram()
+        self.upstream_cx_connect_ms = Histogram()
+        self.upstream_cx_length_ms = Histogram()
         self.tls: TlsStats | None = None
         """Of its handshakes; None without TLS."""
 
@@ -106,6 +131,8 @@ class ClusterStats:
         sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
         sink.gauge(prefix + "lb_subsets_active", self.lb_subsets_created - self.lb_subsets_removed)
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
+        sink.histogram(prefix + "upstream_cx_connect_ms", self.upstream_cx_connect_ms)
+        sink.histogram(prefix + "upstream_cx_length_ms", self.upstream_cx_length_ms)
         if self.tls is not None:
             self.tls.write(sink, prefix + "ssl.")
 

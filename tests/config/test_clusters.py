@@ -4,11 +4,13 @@ import pytest
 
 from fastproxy.upstream.settings import (
     ClusterSettings,
+    ConnectionSettings,
     DiscoveryType,
     EndpointSettings,
     EndpointTraits,
     HealthStatus,
     Locality,
+    TcpKeepaliveSettings,
 )
 from tests.config.support import cluster, load, minimal, problem, problems
 
@@ -146,12 +148,46 @@ def test_idle_timeout_comes_from_either_place() -> None:
     [
         ("explicit_http_config: {http2_protocol_options: {}}", "HTTP/2"),
         ("explicit_http_config: {http_protocol_options: {enable_trailers: true}}", "not supported"),
-        (
-            "explicit_http_config: {http_protocol_options: {}}, upstream_http_protocol_options: {auto_sni: true}",
-            "not supported",
-        ),
     ],
 )
 def test_protocols_that_are_missing_are_refused(text: str, words: str) -> None:
     """An HTTP/2 upstream would not understand a byte of HTTP/1."""
     assert words in problem(http_options(text)).problem
+
+
+def test_options_of_connections_come_from_all_their_places() -> None:
+    """The newest place wins; `upstream_connection_options` and `upstream_bind_config` belong to the cluster."""
+    text = minimal(
+        clusters=cluster(
+            "max_requests_per_connection: 5\ncommon_http_protocol_options: {max_headers_count: 50}\n"
+            "upstream_connection_options: {tcp_keepalive: {keepalive_probes: 3, keepalive_time: 60}}\n"
+            "upstream_bind_config: {source_address: {address: 127.0.0.2, port_value: 0}, "
+            "extra_source_addresses: [{address: {address: '::1', port_value: 0}}]}\n"
+            "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: "
+            f"{{'@type': {OPTIONS}, explicit_http_config: {{http_protocol_options: {{}}}}, "
+            "common_http_protocol_options: {max_requests_per_connection: 7, max_connection_duration: 9s, "
+            "max_response_headers_kb: 10}}}"
+        )
+    )
+    assert first(text).connections == ConnectionSettings(
+        max_requests=7,
+        max_duration_s=9.0,
+        max_response_headers=50,
+        max_response_head_bytes=10240,
+        keepalive=TcpKeepaliveSettings(probes=3, time_s=60),
+        sources=(("127.0.0.2", 0), ("::1", 0)),
+    )
+
+
+def test_the_host_of_requests_can_be_the_name_that_tls_sends() -> None:
+    """`auto_sni`, which means nothing without TLS."""
+    names = (
+        "typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: "
+        f"{{'@type': {OPTIONS}, explicit_http_config: {{http_protocol_options: {{}}}}, "
+        "upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true, "
+        "override_auto_sni_header: X-Name}}}"
+    )
+    tls = first(minimal(clusters=cluster(f"transport_socket: {{name: tls}}\n{names}"))).tls
+    assert tls is not None
+    assert (tls.auto_sni, tls.auto_sni_header, tls.context.check_hostname) == (True, b"x-name", True)
+    assert first(minimal(clusters=cluster(names))).tls is None

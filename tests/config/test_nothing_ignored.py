@@ -45,6 +45,7 @@ LABELS = {
 #: Fields whose effect is inside an SSL context, where it cannot be compared; test_upstream_tls.py has them.
 IN_THE_CONTEXT = {
     ("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", "alpn_protocols"),
+    ("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_san_validation"),
     ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "system_root_certs"),
     ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "watched_directory"),
     ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "allow_expired_certificate"),
@@ -126,7 +127,14 @@ transport_socket:
 
 
 def _comparable(tls: UpstreamTlsSettings) -> tuple[object, ...]:
-    return (tls.sni, tls.verifies_name, tls.verifies_peer, tls.host_sni)
+    return (
+        tls.sni,
+        tls.verifies_name,
+        tls.verifies_peer,
+        tls.host_sni,
+        tls.auto_sni,
+        tls.auto_sni_header,
+    )
 
 
 def without_contexts(settings: ProxySettings) -> ProxySettings:

@@ -27,6 +27,8 @@ from tests.tls.pki import Authority
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
+_HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
 
 class World:
     """Authorities, certificates, and what is asked of them: cluster name -> upstream, TLS context, status."""
@@ -105,6 +107,24 @@ class World:
             ),
         }
 
+    def named(self) -> dict[str, tuple[str, Config, Config, int]]:
+        """Name -> host of the request, `UpstreamTlsContext`, `upstream_http_protocol_options`, status."""
+        context = {"common_tls_context": {"validation_context": self.trust()}}
+        fixed = {**context, "sni": "fixed.test"}
+        verified = {"auto_sni": True, "auto_san_validation": True}
+        return {
+            "auto": ("up.test:80", fixed, {"auto_sni": True}, 200),
+            "auto-other": ("Other.Test", fixed, {"auto_sni": True}, 200),
+            "auto-verified": ("a.wild.test", context, verified, 200),
+            "auto-refused": ("down.test", context, verified, 503),
+            "auto-header": (
+                "up.test",
+                context,
+                {"auto_sni": True, "override_auto_sni_header": "x-name"},
+                200,
+            ),
+        }
+
     def template(self, ports_of: dict[str, int]) -> ConfigTemplate:
         cases = self.cases()
 
@@ -114,7 +134,18 @@ class World:
                 made = cluster(name, ports_of[upstream])
                 made["transport_socket"] = {"name": "tls", "typed_config": {"@type": _TLS, **context}}
                 clusters.append(made)
-            routes = [forward({"path": f"/{name}"}, name) for name in cases]
+            for name, (_, context, options, _) in self.named().items():
+                made = cluster(name, ports_of["good"])
+                made["transport_socket"] = {"name": "tls", "typed_config": {"@type": _TLS, **context}}
+                made["typed_extension_protocol_options"] = {
+                    _HTTP: {
+                        "@type": f"type.googleapis.com/{_HTTP}",
+                        "upstream_http_protocol_options": options,
+                        "explicit_http_config": {"http_protocol_options": {}},
+                    }
+                }
+                clusters.append(made)
+            routes = [forward({"path": f"/{name}"}, name) for name in (*cases, *self.named())]
             config = bootstrap(
                 ports["admin"],
                 [listener("plain", ports["plain"], [virtual_host("all", ["*"], routes)])],
@@ -183,6 +214,19 @@ def test_the_same_certificates_are_accepted(pair: TlsPair, world: World) -> None
             assert envoy[1] == fastproxy[1], name
         else:
             assert pair.upstreams[upstream].requests == before, name
+
+
+def test_the_host_of_a_request_is_the_name_that_is_sent(pair: TlsPair, world: World) -> None:
+    """`auto_sni` and its neighbours; connections with one name are not used for another."""
+    for name, (host, _, _, status) in world.named().items():
+        envoy, fastproxy = ask(pair.envoy, f"/{name}", host), ask(pair.fastproxy, f"/{name}", host)
+        assert (envoy[0], fastproxy[0]) == (status, status), name
+        if status == 200:
+            assert envoy[1].lower() == fastproxy[1], name
+    for host in ("one.test", "two.test", "one.test"):
+        assert ask(pair.fastproxy, "/auto", host)[1] == f"sni={host} peer=".encode()
+    shown = pair.fastproxy.admin("/stats?filter=cluster.auto.upstream_cx_total")[1]
+    assert shown.split() == ["cluster.auto.upstream_cx_total:", "3"]
 
 
 def test_handshakes_are_counted_by_their_end(pair: TlsPair, world: World) -> None:

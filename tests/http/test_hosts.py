@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastproxy.http.hosts import strip_port, strip_trailing_dot
+from fastproxy.http.hosts import server_name_of, strip_port, strip_trailing_dot
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,20 @@ def test_only_the_listeners_port_is_cut_off() -> None:
 def test_one_dot_is_cut_off(host: bytes, stripped: bytes) -> None:
     """`strip_trailing_host_dot`."""
     assert strip_trailing_dot(host) == stripped
+
+
+@pytest.mark.parametrize(
+    ("authority", "name"),
+    [
+        (b"A.example", "a.example"),
+        (b"a.example:8443", "a.example"),
+        (b"a.example.", "a.example"),
+        (b"192.0.2.1:80", ""),
+        (b"[2001:db8::1]:80", ""),
+        (b"[2001:db8::1]", ""),
+        ("ä.example".encode(), ""),
+    ],
+)
+def test_server_name_of_a_host(authority: bytes, name: str) -> None:
+    """What TLS may send (RFC 6066 section 3): a name, never an address."""
+    assert server_name_of(authority) == name

@@ -1,6 +1,7 @@
 """The pool: who gets which connection, and that none is lost or given to two."""
 
 import asyncio
+import errno
 import ssl
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout
-from fastproxy.upstream.settings import UpstreamTlsSettings
+from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout, UpstreamInvalidResponse
+from fastproxy.upstream.settings import ConnectionSettings, UpstreamTlsSettings
 from tests.listener.support import OK
 from tests.upstream.support import ADDRESS, PoolBench, Waiter
 
@@ -238,6 +239,72 @@ async def test_tls_name_is_the_sni_or_the_endpoint_s(
     bench.connect(Waiter())
     await bench.settle()
     assert seen == {"host": ADDRESS.host, "port": 8080, "ssl": tls.context, "server_hostname": expected}
+
+
+async def test_a_connection_is_given_up_when_it_has_served_often_enough() -> None:
+    """`max_requests_per_connection`; who waits gets another one."""
+    bench = PoolBench(connections=ConnectionSettings(max_requests=2))
+    connection = bench.idle()
+    for _ in range(2):
+        assert bench.pool.take_idle() is connection
+        waiter = Waiter()
+        waiter.use(connection)
+        connection.data_received(OK)
+    assert bench.pool.take_idle() is None
+    assert not connection.is_usable
+    assert (bench.stats.upstream_cx_max_requests, bench.stats.upstream_cx_destroy_local) == (1, 0)
+    await bench.settle()
+    assert (bench.stats.upstream_cx_destroy_local, bench.stats.upstream_cx_destroy_remote) == (1, 0)
+
+
+async def test_a_connection_is_given_up_when_it_is_old_enough() -> None:
+    """`max_connection_duration`: after its request, or by the sweep when it is idle."""
+    bench = PoolBench(connections=ConnectionSettings(max_duration_s=100.0))
+    busy, idle, young = bench.idle(), bench.idle(), bench.idle()
+    for old in (busy, idle):
+        old.opened_at -= 100.0
+    bench.pool._idle.remove(busy)
+    waiter = Waiter()
+    waiter.use(busy)
+    busy.data_received(OK)
+    assert not busy.is_usable
+    bench.pool.close_idle(young.opened_at + 1.0)
+    assert bench.pool._idle == [young]
+    assert bench.stats.upstream_cx_max_duration_reached == 2
+
+
+async def test_the_limits_of_a_response_head_are_the_clusters() -> None:
+    """`max_headers_count`, `max_response_headers_kb`: one byte or one header too many is no response."""
+    for limits in (
+        ConnectionSettings(max_response_headers=2),
+        ConnectionSettings(max_response_head_bytes=1024),
+    ):
+        bench = PoolBench(connections=limits)
+        waiter = Waiter()
+        waiter.use(bench.idle())
+        connection = waiter.connection
+        assert connection is not None
+        head = b"HTTP/1.1 200 OK\r\na: 1\r\nb: 2\r\nc: " + b"3" * 1100
+        connection.data_received(head + b"\r\ncontent-length: 0\r\n\r\n")
+        assert isinstance(waiter.events[-1], UpstreamInvalidResponse)
+
+
+async def test_connections_are_made_from_the_source_that_is_configured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`upstream_bind_config`; an address that is not ours is counted."""
+    seen: dict[str, Any] = {}
+
+    async def create_connection(_factory: Any, _host: str, _port: int, **kwargs: Any) -> None:
+        seen.update(kwargs)
+        raise OSError(errno.EADDRNOTAVAIL, "not ours")
+
+    bench = PoolBench(connections=ConnectionSettings(sources=(("127.0.0.9", 0),)))
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", create_connection)
+    bench.connect(Waiter())
+    await bench.settle()
+    assert seen["local_addr"] == ("127.0.0.9", 0)
+    assert bench.stats.bind_errors == 1
 
 
 STEPS = st.lists(

@@ -6,6 +6,7 @@ from fastproxy.config.build.dns import build_dns, build_family
 from fastproxy.config.build.health_checks import build_health
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
+from fastproxy.config.build.upstream_http import NameOptions, build_upstream_http
 from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
 from fastproxy.config.build.upstream_tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
 from fastproxy.config.problems import quote
@@ -16,7 +17,6 @@ from fastproxy.upstream.settings import (
     UpstreamTlsSettings,
 )
 
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS_NAMES = frozenset({"envoy.transport_sockets.tls", "tls"})
 _RAW_NAMES = frozenset({"envoy.transport_sockets.raw_buffer", "raw_buffer"})
 _DNS_CLUSTER = "envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -31,9 +31,7 @@ _DNS_FIELDS = (
     "typed_dns_resolver_config",
     "use_tcp_for_dns_lookups",
 )
-_DEFAULT_IDLE_S = 3600.0
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
-_NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
 
 
 def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
@@ -46,7 +44,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
             "Cannot use hostname for consistent hashing loadbalancing for cluster of type STATIC",
             "Use type: STRICT_DNS, or hash_key in the metadata of the endpoints",
         )
-    cluster.unsupported("http2_protocol_options", _NO_HTTP2)
+    http = build_upstream_http(cluster)
     proxy_protocol, below = unwrap_proxy_protocol(cluster)
     return ClusterSettings(
         name=cluster.text("name"),
@@ -56,10 +54,11 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         dns_lookup_family=build_family(names),
         dns_refresh_rate_s=names.duration_s("dns_refresh_rate", 5.0),
         dns=build_dns(names, context.dns_resolver),
-        tls=_build_transport(below, context),
+        tls=_build_transport(below, context, http.names),
         proxy_protocol=proxy_protocol,
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
-        idle_timeout_s=_build_idle_timeout(cluster),
+        idle_timeout_s=http.idle_timeout_s,
+        connections=http.connections,
         stat_name=cluster.text("alt_stat_name"),
         load_balancing=load_balancing,
         thresholds=build_thresholds(cluster),
@@ -95,7 +94,7 @@ def _build_extension(cluster: View) -> tuple[DiscoveryType, View]:
     return DiscoveryType.LOGICAL_DNS if logical else DiscoveryType.STRICT_DNS, config
 
 
-def _build_transport(owner: View, context: BuildContext) -> UpstreamTlsSettings | None:
+def _build_transport(owner: View, context: BuildContext, names: NameOptions) -> UpstreamTlsSettings | None:
     socket = owner.child("transport_socket")
     if socket is None:
         return None
@@ -103,7 +102,7 @@ def _build_transport(owner: View, context: BuildContext) -> UpstreamTlsSettings 
     config = socket.typed("typed_config")
     if config is not None:
         if config.type_name == UPSTREAM_TLS:
-            return build_upstream_tls(config, context)
+            return build_upstream_tls(config, context, names)
         if config.type_name != RAW_BUFFER:
             fix = f"FastProxy has {UPSTREAM_TLS} and {RAW_BUFFER}"
             socket.error(
@@ -113,53 +112,9 @@ def _build_transport(owner: View, context: BuildContext) -> UpstreamTlsSettings 
     if socket.has("typed_config") or name in _RAW_NAMES:
         return None
     if name in _TLS_NAMES:
-        return default_tls(context)
+        return default_tls(context, names)
     socket.error(
         f"the transport socket {quote(name)} has no typed_config",
         f'Add typed_config: {{"@type": type.googleapis.com/{UPSTREAM_TLS}}} for TLS',
     )
     return None
-
-
-def _build_idle_timeout(cluster: View) -> float:
-    idle_s = _DEFAULT_IDLE_S
-    old = cluster.child("common_http_protocol_options")
-    if old is not None:
-        idle_s = old.duration_s("idle_timeout", idle_s)
-    _check_plain_http1(cluster, "http_protocol_options")
-    for name, options in cluster.typed_entries("typed_extension_protocol_options").items():
-        if name != _HTTP_OPTIONS or options.type_name != _HTTP_OPTIONS:
-            options.error(
-                f"protocol options {quote(name)} are not supported", f"FastProxy has {_HTTP_OPTIONS}"
-            )
-            continue
-        common = options.child("common_http_protocol_options")
-        if common is not None:
-            idle_s = common.duration_s("idle_timeout", idle_s)
-        _check_protocol(options)
-    return idle_s
-
-
-def _check_protocol(options: View) -> None:
-    upstream = options.child("upstream_http_protocol_options")
-    if upstream is not None:
-        upstream.unsupported("auto_sni", fix="Set sni in the cluster's UpstreamTlsContext")
-        upstream.unsupported(
-            "auto_san_validation", fix="Set sni in the cluster's UpstreamTlsContext; it is verified"
-        )
-    explicit = options.child("explicit_http_config")
-    if explicit is not None:
-        explicit.unsupported("http2_protocol_options", _NO_HTTP2, "Use http_protocol_options: {}")
-        _check_plain_http1(explicit, "http_protocol_options")
-    for name in ("use_downstream_protocol_config", "auto_config"):
-        chosen = options.child(name)
-        if chosen is not None:
-            chosen.without_effect("http2_protocol_options", "HTTP/1.1 is spoken to upstreams")
-            chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
-            chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
-            _check_plain_http1(chosen, "http_protocol_options")
-
-
-def _check_plain_http1(owner: View, field: str) -> None:
-    """HTTP/1 with default settings; a setting inside is reported, for nobody reads it."""
-    owner.child(field)

@@ -16,6 +16,7 @@ from fastproxy.config.build.tls_parts import (
     build_parameters,
     find_validation,
 )
+from fastproxy.config.build.upstream_http import NameOptions
 from fastproxy.config.build.validation_context import build_server_validation
 from fastproxy.config.fingerprint import fingerprint
 from fastproxy.config.view import View
@@ -29,21 +30,21 @@ UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
 
-def default_tls(context: BuildContext) -> UpstreamTlsSettings:
+def default_tls(context: BuildContext, names: NameOptions) -> UpstreamTlsSettings:
     """TLS as a bare `transport_socket: {name: envoy.transport_sockets.tls}` means it: all defaults."""
     if context.default_tls is None:
         context.default_tls = _new_context()
         context.default_tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    return UpstreamTlsSettings(context.default_tls)
+    return UpstreamTlsSettings(context.default_tls, auto_sni=names.auto_sni, auto_sni_header=names.header)
 
 
-def build_upstream_tls(tls: View, context: BuildContext) -> UpstreamTlsSettings:
+def build_upstream_tls(tls: View, context: BuildContext, names: NameOptions) -> UpstreamTlsSettings:
     """Build the TLS settings of one cluster; whatever is wrong with them is reported."""
     sni = tls.text("sni")
     host_sni, own_san = tls.flag("auto_host_sni"), tls.flag("auto_sni_san_validation")
     common = tls.child("common_tls_context")
     if common is None or not common.message.ListFields():
-        plain = default_tls(context)
+        plain = default_tls(context, names)
         return replace(plain, sni=sni, host_sni=host_sni, fingerprint=fingerprint(tls.message))
     assert context.tls is not None
     sources = context.tls
@@ -56,15 +57,17 @@ def build_upstream_tls(tls: View, context: BuildContext) -> UpstreamTlsSettings:
     is_waiting = sources.files.is_waiting or is_missing or lacks_certificate
     name = sni or _only_name(validation)
     # A private CA signs for its own services only; Envoy checks no name then, and a name to check must be given.
-    checks_name = own_san or (
-        not validation.sans and (validation.trusted_ca is None or bool(name) or host_sni)
+    # The host of a request is the downstream's to choose: a name that is checked must be asked for (`auto_san`).
+    is_named = (bool(name) or host_sni) and not names.auto_sni
+    checks_name = (
+        own_san or names.auto_san or (not validation.sans and (validation.trusted_ca is None or is_named))
     )
     pinned = bool(validation.certificate_hashes or validation.spki_hashes)
     trusts_pins = pinned and validation.trusted_ca is None and not validation.system_roots
     verifies_chain = not (validation.accept_untrusted or trusts_pins)
     ctx = _new_context()
     ctx.check_hostname = verifies_chain and checks_name
-    if own_san:
+    if own_san or names.auto_san:
         # A name of the subject is no subject alternative name.
         ctx.hostname_checks_common_name = False
     ctx.verify_mode = ssl.CERT_REQUIRED if verifies_chain or is_waiting else ssl.CERT_NONE
@@ -78,6 +81,8 @@ def build_upstream_tls(tls: View, context: BuildContext) -> UpstreamTlsSettings:
         verifies_name=(verifies_chain and (checks_name or bool(validation.sans))) or trusts_pins,
         verifies_peer=verifies_chain or trusts_pins,
         host_sni=host_sni,
+        auto_sni=names.auto_sni,
+        auto_sni_header=names.header,
         fingerprint=fingerprint(tls.message) + sources.secrets.digest(common.message),
     )
 

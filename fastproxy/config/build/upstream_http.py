@@ -1,0 +1,130 @@
+"""`HttpProtocolOptions` of a cluster, the older places of its fields, and the options of its connections."""
+
+from dataclasses import dataclass, field
+
+from fastproxy.config.build.address import check_ip
+from fastproxy.config.problems import quote
+from fastproxy.config.view import View
+from fastproxy.upstream.settings import ConnectionSettings, TcpKeepaliveSettings
+
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_DEFAULT_IDLE_S = 3600.0
+NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
+
+
+@dataclass(frozen=True, slots=True)
+class NameOptions:
+    """`upstream_http_protocol_options`: which name TLS sends."""
+
+    auto_sni: bool = False
+    auto_san: bool = False
+    header: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamHttpOptions:
+    """What a cluster says about HTTP and its connections."""
+
+    idle_timeout_s: float = _DEFAULT_IDLE_S
+    connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    names: NameOptions = field(default_factory=NameOptions)
+
+
+def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
+    """Build the options; whatever is wrong with them is reported."""
+    cluster.unsupported("http2_protocol_options", NO_HTTP2)
+    _check_plain_http1(cluster, "http_protocol_options")
+    # The newest place comes last, and replaces what older ones say.
+    places = [cluster.child("common_http_protocol_options")]
+    names = _build_names(cluster.child("upstream_http_protocol_options"))
+    for name, options in cluster.typed_entries("typed_extension_protocol_options").items():
+        if name != _HTTP_OPTIONS or options.type_name != _HTTP_OPTIONS:
+            options.error(
+                f"protocol options {quote(name)} are not supported", f"FastProxy has {_HTTP_OPTIONS}"
+            )
+            continue
+        places.append(options.child("common_http_protocol_options"))
+        names = _build_names(options.child("upstream_http_protocol_options")) or names
+        _check_protocol(options)
+    idle_s, connections = _DEFAULT_IDLE_S, ConnectionSettings()
+    limit = cluster.integer_or("max_requests_per_connection", 0)
+    duration_s, count, kilobytes = 0.0, connections.max_response_headers, 0
+    for common in places:
+        if common is not None:
+            idle_s = common.duration_s("idle_timeout", idle_s)
+            limit = common.integer_or("max_requests_per_connection", limit)
+            duration_s = common.duration_s("max_connection_duration", duration_s)
+            count = common.integer_or("max_headers_count", count)
+            kilobytes = common.integer_or("max_response_headers_kb", kilobytes)
+    return UpstreamHttpOptions(
+        idle_s,
+        ConnectionSettings(
+            max_requests=limit,
+            max_duration_s=duration_s,
+            max_response_headers=count,
+            max_response_head_bytes=kilobytes * 1024,
+            keepalive=_build_keepalive(cluster),
+            sources=_build_sources(cluster),
+        ),
+        names or NameOptions(),
+    )
+
+
+def _build_names(view: View | None) -> NameOptions | None:
+    if view is None:
+        return None
+    header = view.text("override_auto_sni_header").lower()
+    # `:authority` is what `auto_sni` goes by anyway.
+    header = "" if header == ":authority" else header
+    return NameOptions(
+        view.flag("auto_sni") or bool(header), view.flag("auto_san_validation"), header.encode()
+    )
+
+
+def _build_keepalive(cluster: View) -> TcpKeepaliveSettings | None:
+    options = cluster.child("upstream_connection_options")
+    keepalive = None if options is None else options.child("tcp_keepalive")
+    if keepalive is None:
+        return None
+    return TcpKeepaliveSettings(
+        keepalive.integer_or("keepalive_probes", 0),
+        keepalive.integer_or("keepalive_time", 0),
+        keepalive.integer_or("keepalive_interval", 0),
+    )
+
+
+def _build_sources(cluster: View) -> tuple[tuple[str, int], ...]:
+    bind = cluster.child("upstream_bind_config")
+    if bind is None:
+        return ()
+    found = []
+    addresses = [bind.child("source_address")]
+    addresses += [one.child("address") for one in bind.children("extra_source_addresses")]
+    for address in addresses:
+        if address is None:
+            continue
+        # Connections are made by TCP, whatever is written.
+        address.accept("protocol")
+        host, port = address.text("address"), address.integer("port_value")
+        if check_ip(address, host):
+            found.append((host, port))
+    return tuple(found)
+
+
+def _check_protocol(options: View) -> None:
+    explicit = options.child("explicit_http_config")
+    if explicit is not None:
+        explicit.unsupported("http2_protocol_options", NO_HTTP2, "Use http_protocol_options: {}")
+        _check_plain_http1(explicit, "http_protocol_options")
+    for name in ("use_downstream_protocol_config", "auto_config"):
+        chosen = options.child(name)
+        if chosen is not None:
+            chosen.without_effect("http2_protocol_options", "HTTP/1.1 is spoken to upstreams")
+            chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
+            chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
+            _check_plain_http1(chosen, "http_protocol_options")
+
+
+def _check_plain_http1(owner: View, field: str) -> None:
+    """HTTP/1 with default settings; a setting inside is reported, for nobody reads it."""
+    owner.child(field)
