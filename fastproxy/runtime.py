@@ -15,6 +15,7 @@ import base64
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from itertools import chain as chained
 
 from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
@@ -38,7 +39,12 @@ from fastproxy.listener.access_log import AccessLog, AccessLogFile
 from fastproxy.listener.connection_limit import ConnectionLimit, raise_file_limit, share_of
 from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings, NetworkFilterSettings
+from fastproxy.listener.settings import (
+    HttpConnectionManagerSettings,
+    HttpFilterSettings,
+    ListenerSettings,
+    NetworkFilterSettings,
+)
 from fastproxy.listener.tcp_proxy.pipes import PipePool
 from fastproxy.listener.tcp_proxy.proxy import TcpProxy
 from fastproxy.listener.tcp_proxy.pump import PumpTools
@@ -212,20 +218,18 @@ class Runtime:
     def _build_manager(
         self, listener: ListenerSettings, http: HttpConnectionManagerSettings
     ) -> HttpConnectionManager:
-        filters: list[HttpFilter] = []
+        filters = [self._build_filter(one) for one in http.http_filters]
+        upgrade_filters = {
+            upgrade.type.encode(): [self._build_filter(one) for one in upgrade.filters]
+            for upgrade in http.upgrades
+            if upgrade.filters is not None
+        }
         token_headers: frozenset[bytes] = frozenset()
         identity_headers: frozenset[bytes] = frozenset()
-        for one in http.http_filters:
-            if not isinstance(one.config, JwtAuthnSettings):
-                filters.append(build_filter(one.name, one.config))
-                continue
-            jwt_authn = JwtAuthnFilter(one.config, ask=self._ask)
-            filters.append(jwt_authn)
-            token_headers |= jwt_authn.token_headers
-            identity_headers |= jwt_authn.identity_headers
-            for provider in jwt_authn.providers.values():
-                self._inherit(provider)
-                self.providers.setdefault(provider.keys.source_id, []).append(provider)
+        for one in (*filters, *chained.from_iterable(upgrade_filters.values())):
+            if isinstance(one, JwtAuthnFilter):
+                token_headers |= one.token_headers
+                identity_headers |= one.identity_headers
         router = Router(
             http.route_config,
             self.clusters,
@@ -244,7 +248,20 @@ class Runtime:
                 for one in http.access_logs
             ],
             loop=self._loop,
+            upgrade_filters={
+                kind: FilterChain(own, router.select_route) for kind, own in upgrade_filters.items()
+            },
+            identity_headers=identity_headers,
         )
+
+    def _build_filter(self, settings: HttpFilterSettings) -> HttpFilter:
+        if not isinstance(settings.config, JwtAuthnSettings):
+            return build_filter(settings.name, settings.config)
+        jwt_authn = JwtAuthnFilter(settings.config, ask=self._ask)
+        for provider in jwt_authn.providers.values():
+            self._inherit(provider)
+            self.providers.setdefault(provider.keys.source_id, []).append(provider)
+        return jwt_authn
 
     def _log_file(self, path: str) -> AccessLogFile:
         self.log_paths.add(path)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fastproxy.filters.jwt_authn.settings import LocalJwksSettings, ProviderSettings
+from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, LocalJwksSettings, ProviderSettings
 from fastproxy.listener.settings import ListenerSettings
 from fastproxy.upstream.settings import ClusterSettings
 
@@ -44,8 +44,10 @@ class ProxySettings:
         found: dict[str, ProviderSettings] = {}
         for listener in self.listeners:
             for http in listener.http_managers():
-                for jwt_authn in http.jwt_authn:
-                    for provider in jwt_authn.providers.values():
+                for http_filter in http.all_filters():
+                    if not isinstance(http_filter.config, JwtAuthnSettings):
+                        continue
+                    for provider in http_filter.config.providers.values():
                         found.setdefault(provider.source_id, provider)
         return tuple(found.values())
 

@@ -30,6 +30,11 @@ _ABSOLUTE_FORM = re.compile(rb"(https?)://(?:[^/?#@]*@)?([^/?#]+)([^#]*)\Z", re.
 # Names that a downstream must not be able to have removed by listing them in `Connection` (Envoy).
 _NEVER_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 _NOT_REMOVED = frozenset((b"content-length",))
+# What `connection` of an upgrade request may say without being rewritten.
+_UPGRADE_TOKENS = frozenset((b"upgrade", b"keep-alive"))
+
+#: The upgrade type of a CONNECT request (Envoy: `upgrade_type: CONNECT`).
+CONNECT = b"connect"
 
 
 def check_framing(request: Request) -> None:
@@ -102,20 +107,28 @@ def split_absolute_form(target: bytes) -> tuple[bytes, bytes]:
 def remove_hop_by_hop(request: Request) -> None:
     """Remove what concerns this connection alone (RFC 9110 section 7.6.1), nominated headers included.
 
-    `te: trailers` stays, as in Envoy; `expect: 100-continue` is answered by the proxy and goes.
+    `te: trailers` stays, as in Envoy; `expect: 100-continue` is answered by the proxy and goes. Of an upgrade request
+    `upgrade` stays, and of its `connection` what speaks of the connection alone: any other name there would have the
+    upstream remove a header that a filter adds.
 
     Raises:
         ProtocolError: `connection` names a header that must not be removed.
     """
     headers = request.headers
-    connection = headers.pop(b"connection", None)
+    upgrades = bool(request.upgrade) and request.method != b"CONNECT"
+    connection = headers.get(b"connection")
     if connection is not None:
         value = connection if isinstance(connection, bytes) else b",".join(connection)
-        _remove_nominated(headers, value.lower())
+        _remove_nominated(headers, value.lower(), keeps_upgrade=upgrades)
+        if not upgrades:
+            headers.pop(b"connection", None)
+        elif not _UPGRADE_TOKENS.issuperset(token.strip() for token in value.lower().split(b",")):
+            headers[b"connection"] = b"upgrade"
     headers.pop(b"keep-alive", None)
     headers.pop(b"proxy-connection", None)
     headers.pop(b"transfer-encoding", None)
-    headers.pop(b"upgrade", None)
+    if not upgrades:
+        headers.pop(b"upgrade", None)
     headers.pop(b"http2-settings", None)
     te = headers.pop(b"te", None)
     if isinstance(te, bytes) and b"trailers" in {token.strip().lower() for token in te.split(b",")}:
@@ -125,9 +138,11 @@ def remove_hop_by_hop(request: Request) -> None:
         del headers[b"expect"]
 
 
-def _remove_nominated(headers: HeaderMap, connection: bytes) -> None:
+def _remove_nominated(headers: HeaderMap, connection: bytes, *, keeps_upgrade: bool) -> None:
     for token in connection.split(b","):
         name = token.strip()
+        if keeps_upgrade and name in (b"upgrade", b"connection"):
+            continue
         if name in _NEVER_NOMINATED or name.startswith(b":"):
             body = b"" if name == b"host" else None
             raise ProtocolError("http1.connection_header_rejected", body=body, flag="")
@@ -147,3 +162,18 @@ def is_upgrade(headers: HeaderMap) -> bool:
         and bool(upgrade)
         and b"upgrade" in {token.strip() for token in connection.lower().split(b",")}
     )
+
+
+def requested_upgrade(request: Request) -> bytes:
+    """The protocol that a request asks to switch to, in lower case; empty if it asks for none that is ever honoured.
+
+    `h2c` is never honoured: its headers go, and the request is served as it is (RFC 9113 section 3.1).
+    """
+    if request.method == b"CONNECT":
+        return CONNECT
+    headers = request.headers
+    if not is_upgrade(headers):
+        return b""
+    upgrade = headers[b"upgrade"]
+    assert isinstance(upgrade, bytes)
+    return b"" if upgrade.lower() == b"h2c" else upgrade.lower()

@@ -64,6 +64,7 @@ class Request:
         "start_monotonic",
         "start_unix",
         "target",
+        "upgrade",
         "upstream_cluster",
         "upstream_host",
         "version",
@@ -95,6 +96,8 @@ class Request:
         self.body_source: BodySource | None = None
         """Brings the rest of the body; set for filters that make the request wait."""
         self.expects_continue = False
+        self.upgrade = b""
+        """The protocol that the request asks to switch to, lower case; `connect` for CONNECT, empty for most."""
         self.keep_alive = True
         self.route: object = None
         """The router's: what the request was routed to; None if nothing matched."""

@@ -23,6 +23,7 @@ from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.body_wait import BodyWait
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
+from fastproxy.listener.upgrades import UPGRADE_REFUSED
 from fastproxy.router.forward import STREAM_IDLE_TIMEOUT, Exchange
 from fastproxy.router.limits import StreamLimits
 from fastproxy.tasks import spawn
@@ -279,7 +280,15 @@ class DownstreamConnection(RequestReader):
         if request.expects_continue and request.has_body:
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         manager.select_first_route(request)
-        outcome = manager.filters.on_request(request)
+        filters = manager.filters
+        if request.upgrade:
+            chosen = manager.upgrades.select_filters(request)
+            if isinstance(chosen, LocalReply):
+                self._refuse_upgrade(request, chosen)
+                return
+            manager.stats.downstream_cx_upgrades_total += 1
+            filters = chosen
+        outcome = filters.on_request(request)
         if outcome is None:
             self._forward(request)
         elif isinstance(outcome, LocalReply):
@@ -287,6 +296,13 @@ class DownstreamConnection(RequestReader):
         else:
             request.body_source = self
             self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
+
+    def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
+        """No filter sees a request that asks for a protocol which is not allowed."""
+        if reply is UPGRADE_REFUSED:
+            self._manager.stats.downstream_rq_ws_on_non_ws_route += 1
+        _hide_query(request)
+        self._reply(reply)
 
     def _count_request(self, request: Request) -> None:
         """Close after the last request that the connection may bring, and start `max_stream_duration`."""
@@ -405,7 +421,6 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is None:
             return
-        request.details = "via_upstream"
         if request.response_rules is not None:
             request.response_status = status
             request.response_rules(request, headers)
@@ -445,6 +460,45 @@ class DownstreamConnection(RequestReader):
         if complete:
             self._exchange = None
             self._finish(request)
+
+    def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
+        """The upstream speaks what was asked for: HTTP is over on this connection, and bytes pass as they are."""
+        request = self._request
+        if request is None:
+            return
+        manager = self._manager
+        if request.response_rules is not None:
+            request.response_status = status
+            request.response_rules(request, headers)
+        headers.pop(b"keep-alive", None)
+        headers.pop(b"proxy-connection", None)
+        self._timer.clear()
+        self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
+        self._response_started = True
+        self._response_chunked = False
+        request.response_status = status
+        request.response_headers = headers
+        # Its `connection` is the new protocol's. The connection ends with it, but that is not said here.
+        request.keep_alive = True
+        head = manager.responses.encode(request, status, headers)
+        request.keep_alive = False
+        self.start_tunnel(request)
+        self._write_body(request, early, head, complete=False)
+        self.serve()
+
+    def on_tunnel_closed(self, details: str, flag: str) -> None:
+        """The upstream has closed: close when the downstream has everything."""
+        self._exchange = None
+        request = self._request
+        if request is not None:
+            request.details, request.flags = details, flag
+            self._close_request(request)
+        self._close()
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether the request being served asks, or has asked, for another protocol."""
+        return self._request is not None and bool(self._request.upgrade)
 
     def on_local_reply(self, reply: LocalReply) -> None:
         """Answer instead of the upstream."""

@@ -1,7 +1,7 @@
 """The HTTP connection manager: what all connections of one listener share in one worker."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastproxy import clock
 from fastproxy.filters.chain import FilterChain
@@ -15,6 +15,7 @@ from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats
+from fastproxy.listener.upgrades import Upgrades
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink
 
@@ -34,13 +35,30 @@ class HttpConnectionManager:
         filters: FilterChain,
         access_logs: Sequence[AccessLog],
         loop: asyncio.AbstractEventLoop,
+        upgrade_filters: Mapping[bytes, FilterChain] | None = None,
+        identity_headers: frozenset[bytes] = frozenset(),
     ) -> None:
+        """Put the parts together.
+
+        Args:
+            settings: the listener.
+            http: the connection manager.
+            router: its routes and clusters.
+            filters: its filters.
+            access_logs: where requests are logged.
+            loop: serves the connections.
+            upgrade_filters: the filters of upgrade types that have their own.
+            identity_headers: names that only filters may set.
+        """
         self.loop = loop
         self.filters = filters
         self.on_response = filters.on_response
         self.access_logs = tuple(access_logs)
         self.router = router
         self.select_first_route = router.select_first_route
+        own = upgrade_filters or {}
+        self.upgrades = Upgrades(http.upgrades, filters, own, identity_headers)
+        self._own_filters = tuple(own.values())
         self.stats = HttpStats()
         self.responses = ResponseEncoder(http)
         self.local_replies = None if http.local_replies is None else LocalReplies(http.local_replies)
@@ -163,3 +181,7 @@ class HttpConnectionManager:
         self.stats.write(sink, self._stat_prefix, listener_prefix)
         self.router.stats.write(sink, self._stat_prefix)
         self.filters.write_stats(sink, self._stat_prefix)
+        for own in self._own_filters:
+            own.write_stats(sink, self._stat_prefix)
+        upgraded = sum(connection.is_upgraded for connection in self._connections)
+        sink.gauge(f"{self._stat_prefix}downstream_cx_upgrades_active", upgraded)

@@ -5,6 +5,7 @@ from fastproxy.http.errors import ProtocolError
 from fastproxy.http.forwarding import HeaderTrust, check_target
 from fastproxy.http.framing import (
     HOP_BY_HOP_REQUEST,
+    is_authority,
     is_upgrade,
     remove_hop_by_hop,
     split_absolute_form,
@@ -23,13 +24,13 @@ from fastproxy.listener.settings import (
     StripPort,
     Underscores,
 )
+from fastproxy.listener.upgrades import UPGRADE_REFUSED
 
 #: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set.
 _MAX_KNOWN_HOSTS = 1024
 
 _MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
 _ABSOLUTE_FORM_REFUSED = LocalReply(404, details="absolute_path_rejected")
-_UPGRADE_REFUSED = LocalReply(403, details="upgrade_failed", close=True)
 
 
 class RequestPreparation:
@@ -121,11 +122,13 @@ class RequestPreparation:
             self._check_version(request)
         if self._underscores is not Underscores.ALLOW:
             _check_underscores(headers, self._underscores)
-        if request.method == b"CONNECT":
-            # No route matches it; what follows would be the tunnel's bytes.
+        if request.upgrade:
+            # Whatever the answer: what follows may be another protocol's bytes, so no request is read from them (S51).
             request.keep_alive = False
         authority = take_authority(headers)
         target = request.target
+        if request.method == b"CONNECT":
+            return self._prepare_connect(request)
         if target[:1] != b"/":
             if not self._allow_absolute_url and b"://" in target:
                 request.authority = authority or b""
@@ -146,6 +149,22 @@ class RequestPreparation:
         if self._early_rules is not None:
             self._early_rules.apply_to_request(request)
         return redirect
+
+    def _prepare_connect(self, request: Request) -> LocalReply | None:
+        """CONNECT has an authority for its target, whatever `host` says, and no path (RFC 9110 section 9.3.6)."""
+        if b"transfer-encoding" in request.headers:
+            raise ProtocolError("http1.invalid_transfer_encoding", status=501)
+        if request.has_body:
+            raise ProtocolError("http1.body_disallowed")
+        request.headers.pop(b"content-length", None)
+        if not is_authority(request.target):
+            raise ProtocolError("http1.codec_error")
+        request.authority = self._settle_host(request, request.target)
+        remove_hop_by_hop(request)
+        self._trust.apply(request)
+        if self._early_rules is not None:
+            self._early_rules.apply_to_request(request)
+        return None
 
     def _settle_host(self, request: Request, received: bytes) -> bytes:
         """The host that routes, filters and the upstream see."""
@@ -217,8 +236,7 @@ def _check_underscores(headers: HeaderMap, action: Underscores) -> None:
 def _special_target(request: Request, authority: bytes | None) -> tuple[bytes | None, bytes]:
     """Request targets in another than origin form (RFC 9112 section 3.2)."""
     target = request.target
-    is_special = request.method == b"CONNECT" or (target == b"*" and request.method == b"OPTIONS")
-    if is_special or authority is None:
+    if authority is None or (target == b"*" and request.method == b"OPTIONS"):
         return authority, target
     return split_absolute_form(target)
 
@@ -228,12 +246,9 @@ def _take_connection_headers(request: Request) -> LocalReply | None:
     connection = headers.get(b"connection")
     if connection is not None and request.version == "1.1" and b"close" in _tokens(connection):
         request.keep_alive = False
-    if is_upgrade(headers):
-        upgrade = headers[b"upgrade"]
-        # `h2c` is never honoured, its headers go and the request is served as it is (RFC 9113 section 3.1).
-        # With a body it is refused: llhttp takes what follows for the new protocol.
-        if not isinstance(upgrade, bytes) or upgrade.lower() != b"h2c" or request.has_body:
-            return _UPGRADE_REFUSED
+    if is_upgrade(headers) and request.has_body:
+        # Where the body ends and the new protocol begins is what two parsers can disagree on.
+        return UPGRADE_REFUSED
     expect = headers.get(b"expect")
     # An HTTP/1.0 peer would take the interim response for the answer (RFC 9110 section 10.1.1).
     request.expects_continue = (

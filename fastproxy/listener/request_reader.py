@@ -7,18 +7,20 @@ write, and nothing re-enters the parser.
 
 Always true: what follows a request that waits to be served is parsed only as far as one slice reaches; the rest stays
 as bytes in `_unread` with reading paused, so a pipelining peer cannot make us hold more than one read. Trailers never
-reach a request. After a fault nothing more is parsed.
+reach a request. After a fault nothing more is parsed. Behind a request for another protocol nothing is parsed either:
+what follows it is held as bytes until the protocol is agreed on, and dropped with the connection if it is not (S52).
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import httptools
 
 from fastproxy import clock
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
-from fastproxy.http.framing import check_framing
+from fastproxy.http.framing import check_framing, requested_upgrade
 from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
@@ -27,6 +29,8 @@ from fastproxy.listener.transport import PAUSED_BY_PIPELINE, DownstreamTransport
 #: Reads above this are parsed in slices, so that pipelined requests wait as bytes and not as objects.
 SLICE_BYTES = 4096
 _CHUNKED_BODY_SLICE = 16384
+#: What is left of a body that never ends.
+_ENDLESS = 1 << 62
 
 
 class RequestReader(DownstreamTransport):
@@ -38,6 +42,7 @@ class RequestReader(DownstreamTransport):
     __slots__ = (
         "_body_left",
         "_fault",
+        "_feed",
         "_headers",
         "_in_head",
         "_max_head_bytes",
@@ -64,6 +69,8 @@ class RequestReader(DownstreamTransport):
         self._max_head_bytes = max_head_bytes
         self._max_headers_count = max_headers_count
         self._parser = httptools.HttpRequestParser(self)
+        self._feed: Callable[[bytes | memoryview], None] = self._parser.feed_data
+        """Takes what is read: the parser, or what comes after it on a connection that leaves HTTP."""
         self._target = b""
         self._headers: HeaderMap = {}
         self._repeated = 0
@@ -99,7 +106,7 @@ class RequestReader(DownstreamTransport):
         view = memoryview(data)
         while at < len(data) and self._fault is None:
             if self._queue:
-                self._unread = data[at:]
+                self._unread += data[at:]
                 break
             size = max(SLICE_BYTES, self._body_left)
             self.parse(view[at : at + size])
@@ -119,14 +126,20 @@ class RequestReader(DownstreamTransport):
         try:
             while True:
                 try:
-                    self._parser.feed_data(data)
+                    self._feed(data)
                     break
                 except httptools.HttpParserUpgrade as upgrade:
-                    # llhttp stops at CONNECT and at upgrades. None is ever granted, so what follows is the next
+                    # llhttp stops at CONNECT and at upgrades. Behind one that is never granted (`h2c`) is the next
                     # request. A loop, for one read may hold thousands of them.
                     data = bytes(data[upgrade.args[0] :])
                     if self._queue:
-                        self._queue[-1].is_plain = False
+                        request = self._queue[-1]
+                        request.is_plain = False
+                        request.upgrade = requested_upgrade(request)
+                        if request.upgrade:
+                            self._feed = self._hold
+                            if not data:
+                                break
         except httptools.HttpParserError as error:
             if self._fault is None:
                 self._fault = _fault_of(error)
@@ -143,6 +156,27 @@ class RequestReader(DownstreamTransport):
         self._in_head = False
         self._unread = b""
         self._queue.clear()
+
+    def start_tunnel(self, request: Request) -> None:
+        """From now on whatever comes is body of `request`, as it is; first of all what was held so far."""
+        held, self._unread = self._unread, b""
+        request.has_body = True
+        request.body_complete = request.body_passed = False
+        self._parsing = request
+        self._body_left = _ENDLESS
+        self._feed = self._take_body
+        if held:
+            self._take_body(held)
+        self.resume(PAUSED_BY_PIPELINE)
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        """Keep what follows a request for another protocol; nothing more is read, so it is one read at most."""
+        self._unproductive_bytes = 0
+        self._unread += data
+        self.pause(PAUSED_BY_PIPELINE)
+
+    def _take_body(self, data: bytes | memoryview) -> None:
+        self.on_body(bytes(data))
 
     # -- httptools -----------------------------------------------------------------------------------------
 
@@ -238,6 +272,8 @@ class RequestReader(DownstreamTransport):
         request.version = self._parser.get_http_version()
         if request.version != "1.1":
             request.is_plain = False
+        if b"upgrade" in request.headers:
+            request.upgrade = requested_upgrade(request)
         check_framing(request)
 
 

@@ -135,6 +135,17 @@ class HttpFilterSettings:
     config: FilterSettings
 
 
+@dataclass(frozen=True, slots=True)
+class UpgradeSettings:
+    """One entry of `HttpConnectionManager.upgrade_configs`."""
+
+    type: str
+    """Lower case; `connect` for CONNECT."""
+    enabled: bool = True
+    filters: tuple[HttpFilterSettings, ...] | None = None
+    """Instead of the connection manager's; None keeps those."""
+
+
 class ServerHeader(Enum):
     """What becomes of the `server` header of a response (`server_header_transformation`)."""
 
@@ -237,6 +248,7 @@ class HttpConnectionManagerSettings:
     strip_trailing_host_dot: bool = False
     allow_absolute_url: bool = True
     local_replies: LocalReplySettings | None = None
+    upgrades: tuple[UpgradeSettings, ...] = ()
     max_requests_per_connection: int = 0
     """The answer to the last one closes the connection; 0 is no limit."""
     max_connection_duration_s: float = 0.0
@@ -250,6 +262,13 @@ class HttpConnectionManagerSettings:
     def jwt_authn(self) -> tuple[JwtAuthnSettings, ...]:
         """The `jwt_authn` filters, in order."""
         return tuple(one.config for one in self.http_filters if isinstance(one.config, JwtAuthnSettings))
+
+    def all_filters(self) -> tuple[HttpFilterSettings, ...]:
+        """Those of every request, and those that upgrades have instead."""
+        found = self.http_filters
+        for upgrade in self.upgrades:
+            found += upgrade.filters or ()
+        return found
 
 
 #: What serves the connections of a filter chain: its last network filter.

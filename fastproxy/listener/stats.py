@@ -11,6 +11,7 @@ _COUNTERS = (
     "downstream_cx_drain_close",
     "downstream_cx_max_duration_reached",
     "downstream_cx_max_requests_reached",
+    "downstream_cx_upgrades_total",
     "downstream_cx_rx_bytes_total",
     "downstream_cx_tx_bytes_total",
     "downstream_rq_total",
@@ -20,6 +21,7 @@ _COUNTERS = (
     "downstream_rq_header_timeout",
     "downstream_rq_idle_timeout",
     "downstream_rq_max_duration_reached",
+    "downstream_rq_ws_on_non_ws_route",
     "downstream_rq_response_before_rq_complete",
     "downstream_flow_control_paused_reading_total",
     "downstream_flow_control_resumed_reading_total",
@@ -49,6 +51,8 @@ class HttpStats:
         self.downstream_rq_header_timeout = 0
         self.downstream_rq_idle_timeout = 0
         self.downstream_rq_max_duration_reached = 0
+        self.downstream_cx_upgrades_total = 0
+        self.downstream_rq_ws_on_non_ws_route = 0
         self.downstream_rq_response_before_rq_complete = 0
         self.downstream_flow_control_paused_reading_total = 0
         self.downstream_flow_control_resumed_reading_total = 0

@@ -244,6 +244,7 @@ class Exchange:
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Pass the head on, with what came with it. Hot path: once per request."""
         self._response_started = True
+        self.request.details = "via_upstream"
         self._cluster.stats.count_response(status)
         now = clock.monotonic()
         if self._route.envoy_headers:
@@ -369,7 +370,7 @@ class Exchange:
         headers = request.headers
         if request.content_length is None:
             headers[b"transfer-encoding"] = b"chunked"
-        elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS:
+        elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS and not request.upgrade:
             headers[b"content-length"] = b"0"
         return b"".join(
             (

@@ -1,6 +1,6 @@
 """One compiled route: when it applies, and what it does (Envoy `config.route.v3.Route`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fastproxy.format.header_rules import build_header_rules
@@ -36,6 +36,7 @@ class Route:
         "choose",
         "cluster",
         "conditions",
+        "connects_tcp",
         "edits",
         "envoy_headers",
         "expected_timeout_ms",
@@ -58,9 +59,12 @@ class Route:
         "tells_downstream_attempts",
         "tells_upstream_attempts",
         "timeout_s",
+        "upgrades",
     )
 
-    def __init__(self, settings: RouteSettings, *, envoy_headers: bool = True) -> None:
+    def __init__(  # noqa: PLR0915 - one line a slot
+        self, settings: RouteSettings, *, envoy_headers: bool = True
+    ) -> None:
         """Compile a route; `envoy_headers`: tell both sides with `x-envoy-*` headers what was done.
 
         Raises:
@@ -75,7 +79,7 @@ class Route:
         self.response_rules: ResponseHook | None = (
             None if response_rules is None else response_rules.apply_to_response
         )
-        self.matches: PathMatcher = build_path_matcher(settings.match)
+        self.matches: PathMatcher = _build_matcher(settings)
         self.conditions: RequestMatcher | None = build_request_matcher(settings.conditions)
         """What has to hold besides the path; None if nothing has."""
         self.choose: Callable[[Request], Route] | None = None
@@ -101,6 +105,10 @@ class Route:
         self.tells_downstream_attempts = False
         self.priority = 0
         """Which circuit breakers of the cluster apply: 0 is DEFAULT, 1 is HIGH."""
+        self.upgrades: Mapping[bytes, bool] = {}
+        """What it says about protocols that requests may switch to, by their types in lower case."""
+        self.connects_tcp = False
+        """CONNECT ends here, and the cluster gets the tunnel's bytes alone."""
         self.cluster = ""
         self.auto_host_rewrite = False
         self.append_forwarded_host = False
@@ -135,6 +143,8 @@ class Route:
         self.limits = build_limits(action)
         if action.hash_policy:
             self.hash_policy = RequestHash(action.hash_policy)
+        self.upgrades = {one.type.encode(): one.enabled for one in action.upgrades}
+        self.connects_tcp = any(one.connects_tcp for one in action.upgrades)
         self.subset = action.subset
         self.is_choosy = bool(action.hash_policy) or action.subset is not None
 
@@ -151,6 +161,14 @@ class Route:
     def applies_to(self, request: Request) -> bool:
         """Whether path and conditions hold."""
         return self.matches(request.path) and (self.conditions is None or self.conditions(request))
+
+
+def _build_matcher(settings: RouteSettings) -> PathMatcher:
+    """The path condition; CONNECT has an empty path, and only `connect_matcher` is for it."""
+    matches = build_path_matcher(settings.match)
+    if settings.conditions.connect_only or not matches(b""):
+        return matches
+    return lambda path: bool(path) and matches(path)
 
 
 def _build_choice(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
-from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, IDEMPOTENT, Downstream, Exchange
+from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, IDEMPOTENT, Exchange
 from fastproxy.router.limits import take_alternative_header, take_timeout_header
 from fastproxy.router.mirror import ActiveMirrors, Mirror, MirroredExchange, MirrorPlan
 from fastproxy.router.retry import NO_RETRIES, RetryPolicy, take_retry_headers
@@ -14,6 +14,7 @@ from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
 from fastproxy.router.table import NO_ROUTE, RouteTable
+from fastproxy.router.upgrade import TcpTunnel, UpgradableDownstream, UpgradeExchange
 from fastproxy.upstream.cluster import Cluster
 
 
@@ -81,7 +82,7 @@ class Router:
             request.response_rules = None
         request.route = route
 
-    def forward(self, request: Request, downstream: Downstream) -> LocalReply | Exchange:
+    def forward(self, request: Request, downstream: UpgradableDownstream) -> LocalReply | Exchange:
         """Apply the request's route: a reply of its own, or an exchange that the caller starts. Hot path."""
         route = request.route
         if route is None:
@@ -111,10 +112,15 @@ class Router:
         if not request.is_plain or route.request_rules is not None:
             # A trusted caller may have sent headers about retries, or a rule of the route has added some.
             retry = take_retry_headers(request, retry)
-        if action.mirrors:
+        exchange: Exchange
+        if request.upgrade:
+            # Without copies: nobody would talk to them.
+            kind = TcpTunnel if route.connects_tcp and request.method == b"CONNECT" else UpgradeExchange
+            exchange = kind(request, route, cluster, downstream)
+        elif action.mirrors:
             copies = self._build_copies(request, route)
             plan = self._build_plan(route, retry)
-            exchange: Exchange = MirroredExchange(request, route, cluster, downstream, plan, copies)
+            exchange = MirroredExchange(request, route, cluster, downstream, plan, copies)
         elif route.is_retrying or retry is not None or (request.has_body and request.method in IDEMPOTENT):
             exchange = RetryingExchange(request, route, cluster, downstream, self._build_plan(route, retry))
         else:

@@ -193,6 +193,17 @@ class WeightedClusters:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteUpgrade:
+    """One entry of `RouteAction.upgrade_configs`; comes before what the connection manager says."""
+
+    type: str
+    """Lower case; `connect` for CONNECT."""
+    enabled: bool = True
+    connects_tcp: bool = False
+    """`connect_config`: CONNECT ends here, and the cluster gets the tunnel's bytes alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForwardAction:
     """`route`: send the request to a cluster (Envoy `RouteAction`).
 
@@ -231,6 +242,7 @@ class ForwardAction:
     """`include_request_attempt_count`: say which try it is in `x-envoy-attempt-count`."""
     tells_downstream_attempts: bool = False
     """`include_attempt_count_in_response`: say how many tries it took."""
+    upgrades: tuple[RouteUpgrade, ...] = ()
     idle_timeout_s: float | None = None
     """Instead of the connection manager's `stream_idle_timeout`; 0 switches it off."""
     max_stream_duration_s: float | None = None

@@ -3,6 +3,7 @@
 States, all transitions are in this module:
 
     IDLE --start()--> BUSY --response complete--> IDLE (given back to the pool)
+    BUSY --101 that was asked for, or start_raw()--> SWITCHED (HTTP is over; never given back)
       any --close, error, end of stream--> CLOSED
 
 The parser's callbacks only collect; what a read brought is looked at when it is parsed to its end. So bytes behind a
@@ -14,6 +15,7 @@ that cannot be followed by another (close-delimited, `connection: close`, early,
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import httptools
@@ -58,6 +60,13 @@ class ResponseHandler(Protocol):
         """The write buffer is below its low-water mark again."""
 
 
+class SwitchHandler(ResponseHandler, Protocol):
+    """A handler whose request asks to leave HTTP."""
+
+    def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
+        """The upstream has agreed; all that follows comes as body, as it is, `early` being the first of it."""
+
+
 class UpstreamConnection:
     """An `asyncio.Protocol` by shape only: uvloop and httptools want the methods, not the base class."""
 
@@ -69,6 +78,7 @@ class UpstreamConnection:
         "_closed_here",
         "_done",
         "_fault",
+        "_feed",
         "_handler",
         "_head_only",
         "_headers",
@@ -81,6 +91,8 @@ class UpstreamConnection:
         "_response_headers",
         "_status",
         "_surplus",
+        "_switch_handler",
+        "_switched",
         "_transport",
         "_unproductive_bytes",
         "charged_to",
@@ -94,6 +106,11 @@ class UpstreamConnection:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
+        self._feed: Callable[[bytes], None] = self._parser.feed_data
+        """Takes what is read: the parser, or what comes after it when HTTP is over."""
+        self._switch_handler: SwitchHandler | None = None
+        """The handler, if its request asks to leave HTTP."""
+        self._switched = False
         self._handler: ResponseHandler | None = None
         # Collected by the parser's callbacks during one read.
         self._headers: HeaderMap = {}
@@ -155,6 +172,25 @@ class UpstreamConnection:
         self._close_delimited = False
         self._unproductive_bytes = 0
 
+    def expect_switch(self, handler: SwitchHandler) -> None:
+        """The request that `handler` is about to send asks to leave HTTP: its connection serves no other one."""
+        self._switch_handler = handler
+        self._surplus = True
+
+    def start_raw(self, handler: ResponseHandler) -> None:
+        """Take a fresh connection for bytes that are no HTTP."""
+        self._handler = handler
+        self._close_delimited = True
+        self._become_raw()
+
+    def close_after_flush(self) -> None:
+        """Close without telling the handler, when everything that was written has left."""
+        self._handler = None
+        if not self._closed:
+            self._closed = self._closed_here = True
+            if self._transport is not None:
+                self._transport.close()
+
     def write(self, data: bytes) -> bool:
         """Send request bytes; what cannot be sent at once is buffered, and `on_upstream_blocked` says so.
 
@@ -212,8 +248,11 @@ class UpstreamConnection:
             return
         self._unproductive_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._switched and not self._fault:
+                self._on_switched(data[error.args[0] :])
+                return
             # After a complete response it is what follows that is wrong.
             self._surplus = True
             self._fault |= not self._done
@@ -295,6 +334,10 @@ class UpstreamConnection:
         status: int = self._parser.get_status_code()
         if status < 200:
             # A 1xx head is swallowed; nobody asked for an upgrade. llhttp takes 000 for a status and gives it a body.
+            if status == 101 and self._switch_handler is not None and _is_switch(self._headers):
+                # llhttp stops behind this head.
+                self._switched = True
+                return
             self._fault |= status == 101 or status < 100
             return
         headers = self._headers
@@ -312,6 +355,7 @@ class UpstreamConnection:
             if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
                 # llhttp cannot be told that no body follows; a parser that expects one is replaced.
                 self._parser = httptools.HttpResponseParser(self)
+                self._feed = self._parser.feed_data
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
@@ -327,6 +371,22 @@ class UpstreamConnection:
             self._done = True
 
     # -- transitions ---------------------------------------------------------------------------------------
+
+    def _on_switched(self, early: bytes) -> None:
+        headers, self._headers = self._headers, {}
+        handler, self._switch_handler = self._switch_handler, None
+        self._become_raw()
+        if handler is not None:
+            handler.on_switched(101, headers, [early] if early else [])
+
+    def _become_raw(self) -> None:
+        self._surplus = True
+        self._unproductive_bytes = 0
+        self._feed = self._take_raw
+
+    def _take_raw(self, data: bytes) -> None:
+        self._unproductive_bytes = 0
+        self._body.append(data)
 
     def _check_head(self, status: int, headers: HeaderMap) -> bool:
         """Refuse a head that could be framed in two ways (RFC 9112 section 6.3), and note how the body ends."""
@@ -376,3 +436,15 @@ class UpstreamConnection:
             self._closed = self._closed_here = True
             if self._transport is not None:
                 self._transport.abort()
+
+
+def _is_switch(headers: HeaderMap) -> bool:
+    """Whether a 101 head says what it switches to, and nothing about a body (RFC 9110 sections 7.8 and 15.2.2)."""
+    connection = headers.get(b"connection")
+    return (
+        isinstance(connection, bytes)
+        and b"upgrade" in (token.strip() for token in connection.lower().split(b","))
+        and bool(headers.get(b"upgrade"))
+        and b"content-length" not in headers
+        and b"transfer-encoding" not in headers
+    )

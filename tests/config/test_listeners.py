@@ -145,7 +145,6 @@ def test_tls_without_a_certificate_is_refused_and_not_served_in_the_clear() -> N
     "extra",
     [
         "codec_type: HTTP2",
-        "upgrade_configs: [{upgrade_type: websocket}]",
     ],
 )
 def test_connection_manager_features_that_change_requests_are_refused(extra: str) -> None:

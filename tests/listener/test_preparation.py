@@ -120,7 +120,9 @@ def test_missing_host_and_refused_upgrade_are_replies() -> None:
     missing = prepare(parsed(host=None))
     assert missing is not None
     assert (missing.status, missing.details, missing.close) == (400, "missing_host_header", True)
-    refused = prepare(parsed(connection=b"upgrade", upgrade=b"websocket"))
+    upgrade = parsed(connection=b"upgrade", upgrade=b"websocket")
+    upgrade.has_body = True
+    refused = prepare(upgrade)
     assert refused is not None
     assert (refused.status, refused.details, refused.close) == (403, "upgrade_failed", True)
 

@@ -37,9 +37,9 @@ class HttpFilters:
     """By name; None for one that FastProxy does without. What routes say about filters is checked against it."""
 
 
-def build_http_filters(manager: View, context: BuildContext) -> HttpFilters:
-    """Build all filters of a connection manager."""
-    entries = manager.children("http_filters")
+def build_http_filters(manager: View, context: BuildContext, field: str = "http_filters") -> HttpFilters:
+    """Build all filters of a connection manager, or of an upgrade type that has its own; `field` holds them."""
+    entries = manager.children(field)
     found = HttpFilters()
     last = ""
     for index, entry in enumerate(entries):
@@ -62,14 +62,14 @@ def build_http_filters(manager: View, context: BuildContext) -> HttpFilters:
                 entry.error("the router cannot be disabled", "Remove the field", field="disabled")
             if index != len(entries) - 1:
                 entry.error(
-                    "the router answers every request, so it must be the last of the http_filters",
+                    f"the router answers every request, so it must be the last of the {field}",
                     "Move it to the end of the list",
                 )
     if last != ROUTER and not _mentions_router(entries):
         manager.error(
-            "the last of the http_filters must be the router",
+            f"the last of the {field} must be the router",
             f'Add {{name: envoy.filters.http.router, typed_config: {{"@type": {_URL}{ROUTER}}}}}',
-            field="http_filters",
+            field=field,
         )
     return found
 

@@ -9,6 +9,7 @@ from fastproxy.config.build.http_options import add_http_options
 from fastproxy.config.build.local_reply import build_local_replies
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.routes import build_route_config
+from fastproxy.config.build.upgrades import build_upgrades
 from fastproxy.config.view import View
 from fastproxy.listener.settings import ForwardClientCert, HttpConnectionManagerSettings
 from fastproxy.router.settings import RouteConfigurationSettings
@@ -28,6 +29,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
     logs = [build_access_log(entry, context) for entry in manager.children("access_log")]
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
+    upgrades = build_upgrades(manager, context, filters)
     routes = _build_routes(manager, context, filters.views)
     settings = HttpConnectionManagerSettings(
         stat_prefix=manager.text("stat_prefix"),
@@ -53,6 +55,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         forward_client_cert=ForwardClientCert[manager.choice("forward_client_cert_details")],
         client_cert_details=_build_cert_details(manager),
         suppress_envoy_headers=filters.suppress_envoy_headers,
+        upgrades=upgrades,
         config_path=manager.path,
     )
     settings = replace(

@@ -12,6 +12,7 @@ from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.retry_policy import build_retry_policy
 from fastproxy.config.build.substitution import build_regex_substitution
+from fastproxy.config.build.upgrades import build_route_upgrades
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
 from fastproxy.config.view import View
 from fastproxy.match.settings import RegexSubstitution
@@ -85,6 +86,8 @@ class ActionScope:
     mirrors: tuple[MirrorPolicy, ...] = ()
     """Those of the virtual host, or else of the route table."""
     retries: RetryScope = field(default_factory=RetryScope)
+    matches_connect: bool = False
+    """The route has a `connect_matcher`."""
 
     def check_cluster(self, view: View, field: str, name: str) -> None:
         """Report a cluster that does not exist, if that is to be checked."""
@@ -129,6 +132,7 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
         regex_rewrite=_substitution(regex_rewrite),
         hash_policy=build_hash_policies(view),
         subset=build_subset_match(view),
+        upgrades=build_route_upgrades(view, matches_connect=scope.matches_connect),
         mirrors=build_mirrors(view, scope.context, checks_clusters=scope.checks_clusters) or scope.mirrors,
         retry=build_retry_policy(view) or scope.retries.policy,
         is_high_priority=view.only("priority", ("DEFAULT", "HIGH")) == "HIGH",

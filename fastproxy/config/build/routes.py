@@ -112,6 +112,7 @@ class _RouteBuilder:
             headers,
             mirrors,
             retries.below(view),
+            match is not None and match[1].connect_only,
         )
         action = self._action(view, scope)
         name = view.text("name")

@@ -283,3 +283,29 @@ HOST_HEADER_CHECKED = Difference(
 def all_differences() -> list[Difference]:
     """Every listed difference, in the order of this module."""
     return [value for value in globals().values() if isinstance(value, Difference)]
+
+
+UPGRADE_CONNECTION = Difference(
+    "upgrade-connection",
+    "forwards `connection` of an upgrade request as it came, and the headers that it names",
+    "the headers that it names go; names other than `upgrade` and `keep-alive` go from `connection`",
+    "the upstream obeys it, and would drop the headers that filters add (S46)",
+)
+UPGRADE_WITH_BODY = Difference(
+    "upgrade-with-body",
+    "takes the body of an upgrade request for bytes of the new protocol",
+    "403",
+    "where the body ends and the protocol begins is what two parsers can disagree on (S51)",
+)
+BARE_101 = Difference(
+    "bare-101",
+    "passes on a 101 that does not say what it switches to",
+    "502",
+    "RFC 9110 section 15.2.2 demands `upgrade`; two peers would speak different protocols on one connection (S51)",
+)
+UNASKED_101 = Difference(
+    "unasked-101",
+    "passes on a 101 to a request that asked for no upgrade, without its `upgrade`",
+    "502",
+    "RFC 9110 section 15.2.2; the client would wait for a final answer that never comes (S51)",
+)

@@ -1,12 +1,13 @@
 """The filter: rule order, identity headers, redaction, and the whole path from wire to wire."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 
 from fastproxy.http.messages import LocalReply
-from fastproxy.match.settings import PathKind
-from fastproxy.router.settings import DirectResponseAction, RedirectAction
+from fastproxy.match.settings import PathKind, RequestConditions
+from fastproxy.router.settings import DirectResponseAction, RedirectAction, RouteUpgrade
 from fastproxy.stats import StatsSink
 from tests.filters.jwt_authn.support import (
     PAYLOAD_HEADER,
@@ -223,7 +224,10 @@ def test_the_filter_comes_before_every_route_action() -> None:
 
 def test_connect_is_denied_like_any_other_request_that_a_rule_covers() -> None:
     """spec/jwt_authn.md 4.1; its realm is empty."""
-    with Proxy(filters=[jwt_filter(rule("", "p"))]) as proxy:
+    connect = replace(
+        to_service("", upgrades=(RouteUpgrade("connect"),)), conditions=RequestConditions(connect_only=True)
+    )
+    with Proxy(routes=[connect], filters=[jwt_filter(rule("", "p"))]) as proxy:
         proxy.send(wire(b"h.test:443", method=b"CONNECT"))
         line, headers = head_of(proxy.take())
         assert line == b"HTTP/1.1 401 Unauthorized"
