@@ -7,6 +7,8 @@ A new filter has its settings in `filters.settings`, its place here, and its rea
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.buffer.filter import BufferFilter
 from fastproxy.filters.buffer.settings import BufferSettings
+from fastproxy.filters.compressor.filter import CompressorFilter
+from fastproxy.filters.compressor.settings import CompressorSettings
 from fastproxy.filters.header_mutation.filter import HeaderMutationFilter
 from fastproxy.filters.settings import PlainFilterSettings
 
@@ -19,4 +21,6 @@ def build_filter(name: str, settings: PlainFilterSettings) -> HttpFilter:
     """
     if isinstance(settings, BufferSettings):
         return BufferFilter(name, settings)
+    if isinstance(settings, CompressorSettings):
+        return CompressorFilter(settings)
     return HeaderMutationFilter(name, settings)

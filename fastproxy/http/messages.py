@@ -17,6 +17,13 @@ class BodySource(Protocol):
         """Return when the body is complete, or is longer than `limit_bytes`; until then it is kept."""
 
 
+class BodyTransform(Protocol):
+    """Changes the body of a response on its way, for a filter that has announced it on the head."""
+
+    def transform(self, body: list[bytes], *, complete: bool) -> list[bytes]:
+        """What to send instead of these pieces; `complete`: they are the last."""
+
+
 class Request:
     """A request head and what becomes known about the request on its way. One object per request.
 
@@ -29,8 +36,10 @@ class Request:
         "body_complete",
         "body_passed",
         "body_source",
+        "body_transform",
         "bytes_received",
         "bytes_sent",
+        "compression",
         "connection",
         "content_length",
         "details",
@@ -52,6 +61,7 @@ class Request:
         "query",
         "random_value",
         "remote_address",
+        "response_has_body",
         "response_headers",
         "response_rules",
         "response_status",
@@ -129,6 +139,12 @@ class Request:
         self.details = ""
         self.response_status = 0
         self.response_headers: HeaderMap | None = None
+        self.response_has_body = False
+        """For filters that look at response heads."""
+        self.body_transform: BodyTransform | None = None
+        """Set by such a filter: changes the body of the response, whose `content-length` is gone then."""
+        self.compression: object = None
+        """What compressors remember of the request."""
         self.response_rules: ResponseHook | None = None
         """What the route does to the headers of a response, also of one that the proxy gives itself."""
         self.set_cookies: list[bytes] | None = None

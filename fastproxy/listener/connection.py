@@ -23,7 +23,6 @@ from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.body_wait import BodyWait
 from fastproxy.listener.request_reader import SLICE_BYTES, RequestReader
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, PAUSED_BY_UPSTREAM
-from fastproxy.listener.upgrades import UPGRADE_REFUSED
 from fastproxy.router.forward import STREAM_IDLE_TIMEOUT, Exchange
 from fastproxy.router.limits import StreamLimits
 from fastproxy.tasks import spawn
@@ -299,8 +298,7 @@ class DownstreamConnection(RequestReader):
 
     def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
         """No filter sees a request that asks for a protocol which is not allowed."""
-        if reply is UPGRADE_REFUSED:
-            self._manager.stats.downstream_rq_ws_on_non_ws_route += 1
+        self._manager.stats.downstream_rq_ws_on_non_ws_route += 1
         _hide_query(request)
         self._reply(reply)
 
@@ -425,11 +423,16 @@ class DownstreamConnection(RequestReader):
             request.response_status = status
             request.response_rules(request, headers)
         on_response = self._manager.on_response
+        if request.upgrade:
+            on_response = self._manager.upgrades.response_filters(request)
         if on_response is not None:
             request.response_status = status
+            request.response_has_body = not complete or bool(body)
             if not on_response(request, headers):
                 self._fail_response()
                 return
+            if request.body_transform is not None:
+                body = request.body_transform.transform(body, complete=complete)
         chunked = self._manager.responses.frame(request, status, headers)
         if not request.body_complete:
             # Answered before the request was complete: the rest of it is not worth reading.
@@ -446,6 +449,8 @@ class DownstreamConnection(RequestReader):
         request = self._request
         if request is not None:
             self._idle_deadline = clock.monotonic() + self._stream_idle_timeout_s
+            if request.body_transform is not None:
+                body = request.body_transform.transform(body, complete=complete)
             self._write_body(request, body, b"", complete=complete)
 
     def _write_body(self, request: Request, body: list[bytes], head: bytes, *, complete: bool) -> None:
@@ -470,6 +475,12 @@ class DownstreamConnection(RequestReader):
         if request.response_rules is not None:
             request.response_status = status
             request.response_rules(request, headers)
+        on_response = manager.upgrades.response_filters(request)
+        if on_response is not None:
+            request.response_status = status
+            if not on_response(request, headers):
+                self._fail_response()
+                return
         headers.pop(b"keep-alive", None)
         headers.pop(b"proxy-connection", None)
         self._timer.clear()
@@ -548,10 +559,18 @@ class DownstreamConnection(RequestReader):
         request.flags = reply.flag
         status, headers, body = finish_reply(draft, request)
         on_response = self._manager.on_response
+        if request.upgrade:
+            on_response = self._manager.upgrades.response_filters(request)
         if on_response is not None:
             request.response_status = status
+            request.response_has_body = bool(body) and not request.is_head
             if not on_response(request, headers):
                 self._fail_response()
+                return
+            if request.body_transform is not None:
+                pieces = request.body_transform.transform([body], complete=True)
+                self._response_chunked = self._manager.responses.frame(request, status, headers)
+                self._write_body(request, pieces, self._encode_head(request, status, headers), complete=True)
                 return
         data = self._encode_head(request, status, headers)
         if body and not request.is_head:

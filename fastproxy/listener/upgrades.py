@@ -1,12 +1,12 @@
 """Which requests may leave HTTP, and through which filters (Envoy `upgrade_configs`; spec/http.md section 13)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastproxy.filters.chain import FilterChain
+from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.settings import UpgradeSettings
 from fastproxy.router.route import Route
-from fastproxy.router.table import NO_ROUTE
 
 UPGRADE_REFUSED = LocalReply(403, details="upgrade_failed", close=True)
 
@@ -42,7 +42,8 @@ class Upgrades:
         route = request.route
         asked = request.upgrade
         if route is None and request.method == b"CONNECT":
-            return NO_ROUTE
+            # It ends with 404; until then it is a request like any other (Envoy).
+            return self._filters
         allowed = self._types.get(asked, False)
         if isinstance(route, Route):
             allowed = route.upgrades.get(asked, allowed)
@@ -54,3 +55,7 @@ class Upgrades:
         for name in self._forgeable.intersection(request.headers):
             del request.headers[name]
         return chain
+
+    def response_filters(self, request: Request) -> Callable[[Request, HeaderMap], bool] | None:
+        """What looks at the head of a response to an upgrade request; see `FilterChain.on_response`."""
+        return self._chains.get(request.upgrade, self._filters).on_response

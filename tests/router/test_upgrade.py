@@ -521,6 +521,14 @@ def test_connect_has_no_body(lines: bytes, status: int) -> None:
             assert proxy.upstream.take() == b""
 
 
+def test_connect_without_a_route_is_judged_by_the_filters_first() -> None:
+    """401 comes before 404, as for any request (Envoy)."""
+    with Proxy(filters=[jwt_filter(rule("", "p"))]) as proxy:
+        proxy.send(CONNECT)
+        assert status_of(proxy.take()) == 401
+        assert proxy.is_closed()
+
+
 @pytest.mark.parametrize("of_route", [(), (RouteUpgrade("connect", enabled=False),)])
 def test_connect_needs_more_than_a_route(of_route: tuple[RouteUpgrade, ...]) -> None:
     """403 where the route matches and nobody allows it."""

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastproxy.config.build.buffer import BUFFER, BUFFER_PER_ROUTE, build_buffer, build_buffer_per_route
+from fastproxy.config.build.compressor import (
+    COMPRESSOR,
+    COMPRESSOR_PER_ROUTE,
+    build_compressor,
+    build_compressor_per_route,
+)
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.header_mutation import (
     HEADER_MUTATION,
@@ -19,6 +25,7 @@ from fastproxy.config.build.header_mutation import (
 from fastproxy.config.build.jwt_authn import JWT_AUTHN, PER_ROUTE, build_jwt_authn, build_per_route
 from fastproxy.config.view import View
 from fastproxy.filters.buffer.settings import BufferRouteSettings
+from fastproxy.filters.compressor.settings import CompressorPerRoute
 from fastproxy.filters.header_mutation.settings import HeaderMutationRouteSettings
 from fastproxy.filters.jwt_authn.settings import PerRouteSettings
 from fastproxy.filters.settings import FilterSettings
@@ -79,6 +86,15 @@ FILTER_KINDS = {
             BufferRouteSettings(),
             BufferRouteSettings(is_off=True),
             names=("envoy.filters.http.buffer", "envoy.buffer"),
+        ),
+        FilterKind(
+            COMPRESSOR,
+            build_compressor,
+            COMPRESSOR_PER_ROUTE,
+            build_compressor_per_route,
+            CompressorPerRoute(),
+            CompressorPerRoute(is_skipped=True),
+            names=("envoy.filters.http.compressor",),
         ),
         FilterKind(
             HEADER_MUTATION,

@@ -309,3 +309,9 @@ UNASKED_101 = Difference(
     "502",
     "RFC 9110 section 15.2.2; the client would wait for a final answer that never comes (S51)",
 )
+COMPRESSED_RANGE = Difference(
+    "compressed-range",
+    "compresses a part of a representation",
+    "passes it as it is",
+    "RFC 9110 section 14.4: `content-range` counts bytes of the encoded form; nobody could put the parts together",
+)

@@ -1,0 +1,1 @@
+"""Compression of responses (Envoy `envoy.filters.http.compressor`)."""
