@@ -29,6 +29,7 @@ from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
     EndpointHealth,
+    EndpointOutlier,
     ImmediateFailure,
     JwksFetchFailed,
     JwksUpdate,
@@ -54,7 +55,7 @@ from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.circuit_breaker import RowOf
 from fastproxy.upstream.cluster import Cluster
-from fastproxy.upstream.health.events import EndpointEvent, ReportEvent, report_to_nobody
+from fastproxy.upstream.health.events import EndpointEvent, OutlierDetected, ReportEvent, report_to_nobody
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
@@ -149,7 +150,7 @@ class Runtime:
         shares: "CountShares | None" = None,
         previous: "Runtime | None" = None,
         kept_sources: Collection[str] = (),
-        tell: Callable[[ImmediateFailure], None] | None = None,
+        tell: Callable[[EndpointOutlier | ImmediateFailure], None] | None = None,
     ) -> None:
         self.generation = generation
         self._bootstrap = bootstrap
@@ -289,6 +290,11 @@ class Runtime:
         if cluster is not None:
             cluster.on_control_health(message.address, HealthFlag(message.flags))
 
+    def take_tally(self, cluster: str) -> dict[str, list[int]]:
+        """How requests to the endpoints of a cluster ended since this was asked (`Cluster.take_tally`)."""
+        found = self.clusters.get(cluster)
+        return {} if found is None else found.take_tally()
+
     def take_first_uses(self) -> list[str]:
         """Names of clusters with health checks that were used for the first time since this was asked."""
         return [name for name, cluster in self.clusters.items() if cluster.take_first_use()]
@@ -382,8 +388,11 @@ class Runtime:
                 yield cluster
 
 
-def _report(tell: Callable[[ImmediateFailure], None], event: EndpointEvent) -> None:
-    tell(ImmediateFailure(event.cluster, event.address))
+def _report(tell: Callable[[EndpointOutlier | ImmediateFailure], None], event: EndpointEvent) -> None:
+    if isinstance(event, OutlierDetected):
+        tell(EndpointOutlier(event.cluster, event.address, event.kind.value, event.enforced))
+    else:
+        tell(ImmediateFailure(event.cluster, event.address))
 
 
 def _place(listener: ListenerSettings) -> tuple[str, int, bool, str]:

@@ -33,6 +33,7 @@ from fastproxy.ipc.messages import (
     JwksUpdate,
     ListenerSocket,
     Message,
+    OutlierTally,
     Prepare,
     Prepared,
     PrepareFailed,
@@ -42,6 +43,7 @@ from fastproxy.ipc.messages import (
     StatsRequest,
     StatsSnapshot,
     Switched,
+    TallyRequest,
     TlsFilesUpdate,
     WorkerFailed,
     WorkerInit,
@@ -142,6 +144,9 @@ class Worker:
         match message:
             case ClusterEndpoints() | EndpointHealth() | JwksUpdate() | JwksFetchFailed() | TlsFilesUpdate():
                 self._inform(message)
+            case TallyRequest():
+                if tally := self._runtime.take_tally(message.cluster):
+                    self._channel.send(OutlierTally(message.cluster, tally))
             case StatsRequest():
                 self._channel.send(self._snapshot(message.request_id))
             case SetLogLevel():

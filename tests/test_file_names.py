@@ -57,6 +57,7 @@ TESTED_BY = {
     "control/health/host.py": "control/health/test_cluster.py",
     "control/health/stats.py": "control/health/test_cluster.py",
     "control/health/target.py": "control/health/test_checkers.py",
+    "config/build/outlier_detection.py": "config/test_outlier_detection.py",
     "config/build/health_checks.py": "config/test_health_checks.py",
     "upstream/errors.py": "router/test_forward.py",
     "upstream/balancer/hash_key.py": "upstream/balancer/test_ring_hash.py",

@@ -22,7 +22,7 @@ from fastproxy import clock, logs
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
-from fastproxy.control.admin.view import JwksStatus, ListenerStatus
+from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
 from fastproxy.control.generation import Configuration, ControlServices, Generation
 from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.control.notify import notify, reloading
@@ -47,8 +47,10 @@ from fastproxy.ipc.messages import (
     ClusterEndpoints,
     ClusterUsed,
     EndpointAddress,
+    EndpointOutlier,
     ImmediateFailure,
     JwksRefreshRequest,
+    OutlierTally,
     ReopenAccessLogs,
     SetLogLevel,
     StatsSnapshot,
@@ -305,7 +307,7 @@ class ControlPlane:
             answer = self.generation.keys.on_refresh_request(message.source_id)
             if answer is not None:
                 self._supervisor.send(worker_id, answer)
-        elif isinstance(message, ClusterUsed | ImmediateFailure):
+        elif isinstance(message, ClusterUsed | ImmediateFailure | EndpointOutlier | OutlierTally):
             self.generation.health.on_worker_message(message)
 
     def on_worker_gone(self, worker_id: int) -> None:
@@ -363,6 +365,11 @@ class ControlPlane:
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
         """Current addresses of a cluster."""
         return self.generation.health.endpoints(cluster)
+
+    def outliers(self, cluster: str) -> OutlierStatus | None:
+        """What outlier detection found in a cluster; None if it is not on."""
+        found = self.generation.health.clusters.get(cluster)
+        return None if found is None else found.outlier_status()
 
     def listeners(self) -> Iterable[ListenerStatus]:
         """The listeners as bound."""

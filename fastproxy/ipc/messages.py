@@ -1,12 +1,12 @@
 """The messages. Plain data only; every field is JSON, so that a message can be read and none runs code.
 
 `main -> worker`: WorkerInit (first, once), then the state of the moment, then StartServing; after that
-ClusterEndpoints, EndpointHealth, JwksUpdate, JwksFetchFailed, TlsFilesUpdate, StatsRequest, SetLogLevel,
+ClusterEndpoints, EndpointHealth, TallyRequest, JwksUpdate, JwksFetchFailed, TlsFilesUpdate, StatsRequest, SetLogLevel,
 ReopenAccessLogs, Drain.
 A reload: Prepare to all workers; when each has said Prepared, to all of them Commit, the state for the new
 configuration, and StartServing, which is when they switch; when one has said PrepareFailed, Abort to all.
-`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, ClusterUsed, ImmediateFailure, StatsSnapshot, Prepared,
-PrepareFailed, Switched, Drained.
+`worker -> main`: WorkerReady, WorkerFailed, JwksRefreshRequest, ClusterUsed, ImmediateFailure, EndpointOutlier,
+OutlierTally, StatsSnapshot, Prepared, PrepareFailed, Switched, Drained.
 """
 
 from dataclasses import dataclass, field
@@ -133,6 +133,34 @@ class ImmediateFailure:
 
     cluster: str
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointOutlier:
+    """An endpoint failed too often in a row in one worker; the answer is EndpointHealth to all workers."""
+
+    cluster: str
+    address: str
+    kind: str
+    """`OutlierKind`, by value."""
+    enforced: bool
+    """The enforcing percentage allows an ejection. The worker may have made it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class TallyRequest:
+    """Ask how requests to the endpoints of a cluster ended since the last time; the answer is OutlierTally."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierTally:
+    """Answer to TallyRequest, unless there were no requests."""
+
+    cluster: str
+    hosts: dict[str, list[int]]
+    """`ip:port` -> successes, failures, local successes, local failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +317,7 @@ ToWorker = (
     | StartServing
     | ClusterEndpoints
     | EndpointHealth
+    | TallyRequest
     | JwksUpdate
     | JwksFetchFailed
     | TlsFilesUpdate
@@ -306,6 +335,8 @@ ToMain = (
     | JwksRefreshRequest
     | ClusterUsed
     | ImmediateFailure
+    | EndpointOutlier
+    | OutlierTally
     | StatsSnapshot
     | Prepared
     | PrepareFailed

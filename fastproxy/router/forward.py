@@ -203,6 +203,8 @@ class Exchange:
         self._cluster.stats.upstream_rq_timeout += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_timeout += 1
+            if self._endpoint.monitor is not None:
+                self._endpoint.monitor.on_no_response()
         self._release_upstream()
         self._fail(reply or self.timeout_reply)
 
@@ -288,6 +290,9 @@ class Exchange:
             return
         if self._endpoint is not None:
             self._endpoint.stats.rq_error += 1
+            # That it has enough to do is not its failure.
+            if self._endpoint.monitor is not None and not isinstance(error, CircuitBreakerOverflow):
+                self._endpoint.monitor.on_no_response()
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
         self._on_failure(error, was_sent=was_sent)

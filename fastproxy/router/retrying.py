@@ -127,7 +127,7 @@ class RetryingExchange(Exchange):
         if self._holds_retry and not wanted:
             self._cluster.stats.upstream_rq_retry_success += 1
         if self._decide(wanted=wanted):
-            self._discard_response(status, complete=complete)
+            self._discard_response(status, headers, complete=complete)
             return
         if self.request.retries and self._ended_at:
             # Envoy: the time of all tries together.
@@ -236,11 +236,13 @@ class RetryingExchange(Exchange):
             self._holds_retry = False
             self._breaker.retries.release()
 
-    def _discard_response(self, status: int, *, complete: bool) -> None:
+    def _discard_response(self, status: int, headers: HeaderMap, *, complete: bool) -> None:
         """Nobody is to see this response."""
         self._cluster.stats.count_retried(status)
         if self._endpoint is not None:
             self._endpoint.stats.rq_error += 1
+            if self._endpoint.monitor is not None:
+                self._endpoint.monitor.on_response(status, headers)
         if complete:
             # The connection is back in its pool already.
             self._connection = None
@@ -270,6 +272,8 @@ class RetryingExchange(Exchange):
         """The try takes too long."""
         if self._endpoint is not None:
             self._endpoint.stats.rq_timeout += 1
+            if self._endpoint.monitor is not None:
+                self._endpoint.monitor.on_no_response()
         wanted = self._may_retry() and self._state.wants_error(None, was_sent=True)
         if self._decide(wanted=wanted):
             self._release_upstream()

@@ -15,7 +15,8 @@ from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.circuit_breaker import RowOf, build_breakers
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import ConnectTimeout, UpstreamError
-from fastproxy.upstream.health.events import FailedImmediately, ReportEvent, report_to_nobody
+from fastproxy.upstream.health.events import FailedImmediately, OutlierDetected, ReportEvent, report_to_nobody
+from fastproxy.upstream.health.settings import OutlierKind
 from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
@@ -200,6 +201,28 @@ class Cluster:
         self.on_health_changed()
         self._report(FailedImmediately(self.name, endpoint.text))
 
+    def on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
+        """The endpoint failed too often in a row: eject it here and now, and let the control plane decide for all."""
+        settings, ejected = self.settings.outliers, HealthFlag.FAILED_OUTLIER_CHECK
+        if settings is None or ejected in endpoint.health:
+            return
+        enforced = self._tools.random.random() * 100 < settings.enforcing(kind)
+        active = sum(ejected in one.health for one in self._endpoints)
+        if enforced and settings.allows(active, len(self._endpoints)):
+            endpoint.set_health(ejected, on=True, now=clock.monotonic())
+            self.on_health_changed()
+        self._report(OutlierDetected(self.name, endpoint.text, kind, enforced))
+
+    def take_tally(self) -> dict[str, list[int]]:
+        """For each endpoint what `EndpointMonitor.take_tally` says; endpoints without requests are left out."""
+        found = {}
+        for endpoint in self._endpoints:
+            if endpoint.monitor is not None:
+                tally = endpoint.monitor.take_tally()
+                if any(tally):
+                    found[endpoint.text] = tally
+        return found
+
     def take_first_use(self) -> bool:
         """Whether it has been used for the first time since this was asked; the intervals of checks go by that."""
         if self._use_was_told or not self.stats.upstream_cx_total or not self.settings.health.checks:
@@ -211,7 +234,10 @@ class Cluster:
         if flags is None:
             return False
         had_failed = HealthFlag.FAILED_ACTIVE_HC in endpoint.health
+        was_ejected = HealthFlag.FAILED_OUTLIER_CHECK in endpoint.health
         changed = endpoint.take_over_health(flags, now)
+        if was_ejected and endpoint.monitor is not None and HealthFlag.FAILED_OUTLIER_CHECK not in flags:
+            endpoint.monitor.on_uneject()
         if (
             self.settings.health.close_connections_on_failure
             and not had_failed
@@ -261,8 +287,9 @@ class Cluster:
 
     def _new_endpoint(self, found: DiscoveredEndpoint, now: float) -> Endpoint:
         endpoint = Endpoint(found.address, self.settings, self.stats, found.traits, now=now)
-        if self.settings.health.checks:
-            endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=True)
+        has_checks, outliers = bool(self.settings.health.checks), self.settings.outliers
+        if has_checks or outliers is not None:
+            endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers)
         return endpoint
 
     def admit_tcp(self) -> bool:
@@ -282,6 +309,9 @@ class Cluster:
         endpoint.stats.cx_total += 1
         endpoint.stats.rq_total += 1
         endpoint.stats.tcp_open += 1
+        if endpoint.monitor is not None:
+            # All that can be said about it, as in Envoy.
+            endpoint.monitor.on_response(200, {})
 
     def on_tcp_closed(self, endpoint: Endpoint) -> None:
         """Such a connection has ended."""
@@ -296,6 +326,8 @@ class Cluster:
         self.breakers[0].connections.release()
         self.stats.upstream_cx_connect_fail += 1
         endpoint.stats.cx_connect_fail += 1
+        if endpoint.monitor is not None:
+            endpoint.monitor.on_no_response()
         if isinstance(error, ConnectTimeout):
             self.stats.upstream_cx_connect_timeout += 1
 

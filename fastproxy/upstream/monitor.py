@@ -6,9 +6,13 @@ Only clusters that have something to watch for have monitors; all others pay one
 from typing import TYPE_CHECKING, Protocol, final
 
 from fastproxy.http.headers import HeaderMap
+from fastproxy.upstream.health.settings import OutlierKind, OutlierSettings
 
 if TYPE_CHECKING:
     from fastproxy.upstream.endpoint import Endpoint
+
+_GATEWAY_ERRORS = frozenset((502, 503, 504))
+_NO_OUTLIERS = OutlierSettings()
 
 
 class Watcher(Protocol):
@@ -17,20 +21,107 @@ class Watcher(Protocol):
     def on_immediate_failure(self, endpoint: "Endpoint") -> None:
         """The endpoint asked to be taken out of use."""
 
+    def on_outlier(self, endpoint: "Endpoint", kind: OutlierKind) -> None:
+        """The endpoint failed too often in a row."""
+
 
 @final
 class EndpointMonitor:
-    """Watches one endpoint in one worker."""
+    """Watches one endpoint in one worker.
 
-    __slots__ = ("_endpoint", "_has_checks", "_watcher")
+    Args:
+        endpoint: which.
+        watcher: is told.
+        has_checks: somebody will find out when it works again, so it may be taken out of use when it asks for that.
+        outliers: what counts as an outlier; None: nothing does.
+    """
 
-    def __init__(self, endpoint: "Endpoint", watcher: Watcher, *, has_checks: bool) -> None:
+    __slots__ = (
+        "_consecutive_5xx",
+        "_consecutive_gateway",
+        "_consecutive_local",
+        "_endpoint",
+        "_has_checks",
+        "_settings",
+        "_split",
+        "_watcher",
+        "_watches_outliers",
+        "failures",
+        "local_failures",
+        "local_successes",
+        "successes",
+    )
+
+    def __init__(
+        self,
+        endpoint: "Endpoint",
+        watcher: Watcher,
+        *,
+        has_checks: bool,
+        outliers: OutlierSettings | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._watcher = watcher
         self._has_checks = has_checks
-        """Somebody will find out when it works again, so it may be taken out of use."""
+        self._watches_outliers = outliers is not None
+        self._settings = _NO_OUTLIERS if outliers is None else outliers
+        self._split = self._settings.split_local_origin
+        self._consecutive_5xx = self._consecutive_gateway = self._consecutive_local = 0
+        self.successes = 0
+        """Answers below 500 since `take_tally`."""
+        self.failures = 0
+        """Other answers, and unless they are split off, what follows."""
+        self.local_successes = 0
+        """Answers at all."""
+        self.local_failures = 0
+        """Requests that got none: connect failures, resets, timeouts."""
 
     def on_response(self, status: int, headers: HeaderMap) -> None:
         """A response head came. Hot path: once per request, in clusters with monitors only."""
+        self.local_successes += 1
+        self._consecutive_local = 0
+        if status < 500:
+            self.successes += 1
+            self._consecutive_5xx = self._consecutive_gateway = 0
+        else:
+            self._on_failure(is_gateway_error=status in _GATEWAY_ERRORS)
         if self._has_checks and b"x-envoy-immediate-health-check-fail" in headers:
             self._watcher.on_immediate_failure(self._endpoint)
+
+    def on_no_response(self) -> None:
+        """A request got no answer, or not all of it: connect failure, reset, timeout."""
+        if not self._split:
+            # 503 or 504 to the downstream, and counted like one from the endpoint.
+            self._on_failure(is_gateway_error=True)
+            return
+        self.local_failures += 1
+        self._consecutive_local += 1
+        if self._consecutive_local == self._settings.consecutive_local_origin_failure:
+            self._consecutive_local = 0
+            self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_LOCAL_ORIGIN_FAILURE)
+
+    def on_uneject(self) -> None:
+        """It gets another chance: failures of before do not count any more."""
+        self._consecutive_5xx = self._consecutive_gateway = self._consecutive_local = 0
+
+    def take_tally(self) -> list[int]:
+        """Successes, failures, local successes and local failures since this was asked."""
+        tally = [self.successes, self.failures, self.local_successes, self.local_failures]
+        self.successes = self.failures = self.local_successes = self.local_failures = 0
+        return tally
+
+    def _on_failure(self, *, is_gateway_error: bool) -> None:
+        self.failures += 1
+        if not self._watches_outliers:
+            return
+        if is_gateway_error:
+            self._consecutive_gateway += 1
+            if self._consecutive_gateway == self._settings.consecutive_gateway_failure:
+                self._consecutive_gateway = 0
+                self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_GATEWAY_FAILURE)
+        else:
+            self._consecutive_gateway = 0
+        self._consecutive_5xx += 1
+        if self._consecutive_5xx == self._settings.consecutive_5xx:
+            self._consecutive_5xx = 0
+            self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_5XX)

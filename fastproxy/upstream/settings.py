@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings
-from fastproxy.upstream.health.settings import NO_CHECKS, SAME_TARGET, CheckTarget, HealthSettings
+from fastproxy.upstream.health.settings import (
+    NO_CHECKS,
+    SAME_TARGET,
+    CheckTarget,
+    HealthSettings,
+    OutlierSettings,
+)
 
 #: Envoy's number for a limit that is none.
 NO_LIMIT = 4294967295
@@ -334,5 +340,7 @@ class ClusterSettings:
     """`per_host_thresholds`: connections to one endpoint, per worker."""
     health: HealthSettings = NO_CHECKS
     """Active health checks."""
+    outliers: OutlierSettings | None = None
+    """`outlier_detection`; None: endpoints are not judged by their answers."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

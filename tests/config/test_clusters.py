@@ -72,7 +72,6 @@ def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
         (build("STATIC", endpoint("127.0.0.1", 0)), "must not be 0"),
         ("static_resources: {clusters: [{name: a}, {name: a}]}", "duplicate cluster"),
         ("static_resources: {clusters: [{name: a, http2_protocol_options: {}}]}", "HTTP/2"),
-        ("static_resources: {clusters: [{name: a, outlier_detection: {}}]}", "not supported"),
         (
             "static_resources: {clusters: [{name: a, upstream_bind_config: {freebind: true}}]}",
             "not supported",

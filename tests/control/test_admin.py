@@ -11,7 +11,7 @@ from fastproxy import logs
 from fastproxy.config import TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
-from fastproxy.control.admin.view import JwksStatus, ListenerStatus
+from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
 from fastproxy.control.jwks_report import report_jwks
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
@@ -51,6 +51,10 @@ class FakeView:
 
     async def collect_stats(self) -> MergedStats:
         return self.stats
+
+    def outliers(self, cluster: str) -> OutlierStatus | None:
+        rates = {"127.0.0.1:80": (99.5, -1.0)}
+        return OutlierStatus(97.25, 80.0, -1.0, -1.0, rates) if cluster == "c" else None
 
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
         if cluster != "c":

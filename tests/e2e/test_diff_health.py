@@ -1,5 +1,6 @@
 """Health checks beside Envoy: the same file, the same upstreams, the same verdicts; and over several workers."""
 
+import http.client
 import json
 import os
 import signal
@@ -270,3 +271,91 @@ def test_reload_keeps_what_is_known(tmp_path: Path, change: str) -> None:
             sleep(0.02)
         assert one.flags(proxy, "web") == sick
         assert ask(proxy.ports["plain"], "/web", [{}] * 4) == "bbbb"
+
+
+EJECTING = {
+    "outlier_detection": {
+        "consecutive_5xx": 3,
+        "max_ejection_percent": 50,
+        "interval": "0.2s",
+        "base_ejection_time": "600s",
+    }
+}
+
+
+def test_outliers_are_ejected_as_with_envoy(tmp_path: Path) -> None:
+    """After three failures in a row, and no more than half of them; flags and counters agree."""
+    with world(tmp_path, {"web": EJECTING}, "abcd") as both:
+        both.servers["a"].status = both.servers["b"].status = both.servers["c"].status = 503
+        for proxy in both.proxies:
+            # Each gets enough requests for three failures.
+            statuses(proxy, 60)
+            deadline = monotonic() + PATIENCE_S
+            while stat(proxy, "cluster.web.outlier_detection.ejections_active") < 2:
+                assert monotonic() < deadline
+                sleep(0.02)
+            found = sorted(both.flags(proxy, "web").values())
+            assert found == ["/failed_outlier_check"] * 2 + ["healthy"] * 2
+            assert both.flags(proxy, "web")["d"] == "healthy"
+            assert stat(proxy, "cluster.web.outlier_detection.ejections_enforced_consecutive_5xx") == 2
+            assert stat(proxy, "cluster.web.outlier_detection.ejections_overflow") > 0
+            assert stat(proxy, "cluster.web.membership_healthy") == 2
+
+
+def test_ejected_endpoint_gets_no_requests_and_comes_back(tmp_path: Path) -> None:
+    """After `base_ejection_time`, without any request having reached it."""
+    short = {"outlier_detection": {**EJECTING["outlier_detection"], "base_ejection_time": "1s"}}
+    with world(tmp_path, {"web": short}, "ab") as both:
+        both.servers["a"].status = 500
+        for proxy in both.proxies:
+            wait_for_ejection(proxy)
+            assert set(statuses(proxy, 6)) == {200}
+        both.servers["a"].status = 200
+        for proxy in both.proxies:
+            wait_for_answers(proxy, "/web", "ab")
+
+
+def test_endpoint_that_cannot_be_connected_is_ejected(tmp_path: Path) -> None:
+    """Connect failures count like its own errors."""
+    with world(tmp_path, {"web": EJECTING}, "ab") as both:
+        both.servers["a"].shutdown()
+        both.servers["a"].socket.close()
+        for proxy in both.proxies:
+            wait_for_ejection(proxy)
+            assert both.flags(proxy, "web") == {"a": "/failed_outlier_check", "b": "healthy"}
+            assert set(statuses(proxy, 6)) == {200}
+
+
+def test_ejection_that_one_worker_sees_holds_for_all(tmp_path: Path) -> None:
+    """One connection stays with one worker; the others have seen nothing, and know all the same."""
+    with world(tmp_path, {"web": EJECTING}, "ab", "--concurrency", "2", envoy=False) as one:
+        (proxy,) = one.proxies
+        one.servers["a"].status = 500
+        assert statuses(proxy, 20).count(500) == 3
+        one.wait_for("web", {"a": "/failed_outlier_check", "b": "healthy"})
+        one.servers["a"].status = 200
+        for _ in range(30):
+            wait_for_answers(proxy, "/web", "b")
+
+
+def statuses(proxy: RunningProxy, count: int) -> list[int]:
+    """Of requests over one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.ports["plain"], timeout=20)
+    found = []
+    for _ in range(count):
+        connection.request("GET", "/web")
+        response = connection.getresponse()
+        response.read()
+        found.append(response.status)
+    connection.close()
+    return found
+
+
+def wait_for_ejection(proxy: RunningProxy) -> None:
+    deadline = monotonic() + PATIENCE_S
+    while stat(proxy, "cluster.web.outlier_detection.ejections_active") != 1:
+        statuses(proxy, 6)
+        assert monotonic() < deadline, proxy.log()[-2000:]
+    # Envoy's workers hear of it a moment later.
+    while set(statuses(proxy, 6)) != {200}:
+        assert monotonic() < deadline

@@ -1,14 +1,19 @@
 """What answers to requests say about the health of an endpoint."""
 
+from typing import Any
+
 import pytest
 
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
-from fastproxy.upstream.health.events import EndpointEvent, FailedImmediately
+from fastproxy.upstream.errors import ConnectTimeout
+from fastproxy.upstream.health.events import EndpointEvent, FailedImmediately, OutlierDetected
 from fastproxy.upstream.health.settings import (
     CheckIntervals,
     HealthCheckSettings,
     HealthSettings,
+    OutlierKind,
+    OutlierSettings,
     TcpCheckSettings,
 )
 from fastproxy.upstream.settings import (
@@ -114,3 +119,105 @@ def test_first_use_is_told_once() -> None:
     plain = Cluster(ClusterSettings("c"))
     plain.stats.upstream_cx_total = 1
     assert not plain.take_first_use()
+
+
+def outliers(number: int, **more: Any) -> tuple[Cluster, list[EndpointEvent]]:
+    told: list[EndpointEvent] = []
+    settings = OutlierSettings(**{"max_ejection_percent": 50, "consecutive_5xx": 3, **more})
+    cluster = Cluster(ClusterSettings("c", outliers=settings), report=told.append)
+    cluster.update_endpoints([Address(f"198.51.100.{n}", 80) for n in range(1, number + 1)])
+    return cluster, told
+
+
+def answer(cluster: Cluster, index: int, *statuses: int) -> None:
+    """0: no answer."""
+    monitor = cluster.endpoints[index].monitor
+    assert monitor is not None
+    for status in statuses:
+        if status:
+            monitor.on_response(status, {})
+        else:
+            monitor.on_no_response()
+
+
+def kinds(told: list[EndpointEvent]) -> list[str]:
+    return [one.kind.value for one in told if isinstance(one, OutlierDetected)]
+
+
+def test_failures_in_a_row_eject_at_once_and_are_told() -> None:
+    """The next request of this worker goes elsewhere, before the control plane has said anything."""
+    cluster, told = outliers(2)
+    answer(cluster, 0, 500, 500, 200, 500, 500)
+    assert told == []
+    answer(cluster, 0, 501)
+    assert told == [OutlierDetected("c", "198.51.100.1:80", OutlierKind.CONSECUTIVE_5XX, enforced=True)]
+    assert describe_health(cluster.endpoints[0].health) == "/failed_outlier_check"
+    assert {cluster.select_endpoint() for _ in range(4)} == {cluster.endpoints[1]}
+    answer(cluster, 0, 500, 500, 500)
+    assert len(told) == 1
+
+
+def test_worker_keeps_the_limit_and_leaves_the_decision_to_the_control_plane() -> None:
+    """One of two may go; the other is only told of."""
+    cluster, told = outliers(2)
+    answer(cluster, 0, 500, 500, 500)
+    answer(cluster, 1, 500, 500, 500)
+    assert len(told) == 2
+    assert cluster.endpoints[1].is_healthy
+
+
+def test_connect_failures_and_timeouts_count_as_gateway_errors_unless_split() -> None:
+    """Envoy: 503 or 504."""
+    cluster, told = outliers(2, consecutive_gateway_failure=2, enforcing_consecutive_gateway_failure=100)
+    answer(cluster, 0, 503, 0)
+    assert kinds(told) == ["consecutive_gateway_failure"]
+    split, told = outliers(2, split_local_origin=True, consecutive_local_origin_failure=2)
+    answer(split, 0, 0, 500, 0, 500, 200)
+    assert kinds(told) == []
+    answer(split, 0, 0, 0)
+    assert kinds(told) == ["consecutive_local_origin_failure"]
+
+
+def test_other_errors_end_a_row_of_gateway_errors() -> None:
+    """502, 503 and 504 say that something behind it failed; 500 is its own."""
+    cluster, told = outliers(2, consecutive_gateway_failure=2, consecutive_5xx=9)
+    answer(cluster, 0, 502, 500, 503, 500, 504)
+    assert kinds(told) == []
+    answer(cluster, 0, 502)
+    assert told == [
+        OutlierDetected("c", "198.51.100.1:80", OutlierKind.CONSECUTIVE_GATEWAY_FAILURE, enforced=False)
+    ]
+    assert cluster.endpoints[0].is_healthy
+
+
+def test_end_of_an_ejection_is_a_new_beginning() -> None:
+    """Failures of before do not count."""
+    cluster, told = outliers(2)
+    answer(cluster, 0, 500, 500, 500, 500, 500)
+    cluster.on_control_health("198.51.100.1:80", HealthFlag(0))
+    answer(cluster, 0, 500, 500)
+    assert len(told) == 1
+    answer(cluster, 0, 500)
+    assert len(told) == 2
+
+
+def test_tally_counts_since_the_last_one() -> None:
+    """Successes, failures, local successes, local failures."""
+    cluster, _ = outliers(2, split_local_origin=True)
+    answer(cluster, 0, 200, 404, 500, 0)
+    assert cluster.take_tally() == {"198.51.100.1:80": [2, 1, 3, 1]}
+    assert cluster.take_tally() == {}
+
+
+def test_tcp_connections_count_by_whether_they_can_be_made() -> None:
+    """A TCP proxy sees no statuses."""
+    cluster, told = outliers(2)
+    endpoint = cluster.endpoints[0]
+    for failed in (True, True, False, True, True, True):
+        assert cluster.admit_tcp()
+        if failed:
+            cluster.on_tcp_connect_failed(endpoint, ConnectTimeout())
+        else:
+            cluster.on_tcp_opened(endpoint)
+            assert told == []
+    assert kinds(told) == ["consecutive_5xx"]

@@ -6,6 +6,7 @@ from fastproxy.config.build.dns import build_dns, build_family
 from fastproxy.config.build.health_checks import build_health
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
+from fastproxy.config.build.outlier_detection import build_outlier_detection
 from fastproxy.config.build.upstream_http import NameOptions, build_upstream_http
 from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
 from fastproxy.config.build.upstream_tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
@@ -64,6 +65,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         thresholds=build_thresholds(cluster),
         max_connections_per_endpoint=build_endpoint_limit(cluster),
         health=build_health(cluster),
+        outliers=build_outlier_detection(cluster),
         config_path=cluster.path,
     )
 

@@ -8,7 +8,7 @@ import orjson
 
 import fastproxy
 from fastproxy import build_info, clock
-from fastproxy.control.admin.view import AdminView, JwksStatus
+from fastproxy.control.admin.view import AdminView, JwksStatus, OutlierStatus
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.sockets import format_address
@@ -43,12 +43,17 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
     for cluster in view.settings.clusters:
         name = cluster.name
         lines.append(f"{name}::observability_name::{cluster.stat_name or name}")
+        outliers = view.outliers(name)
+        if outliers is not None:
+            lines += _outlier_lines(name, outliers)
+        rates = {} if outliers is None else outliers.rates
         for priority, limits in zip(("default", "high"), cluster.thresholds, strict=True):
             lines += [f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}" for limit in _LIMITS]
         lines.append(f"{name}::added_via_api::false")
         for endpoint in view.endpoints(name):
             address = str(Address(endpoint.host, endpoint.port))
             numbers = stats.hosts.get(name, {}).get(address, {})
+            success_rate, local_rate = rates.get(address, (-1.0, -1.0))
             facts = [f"{key}::{numbers.get(key, 0)}" for key in _HOST_STATS]
             facts += [
                 f"hostname::{endpoint.hostname}",
@@ -59,11 +64,21 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
                 f"sub_zone::{endpoint.sub_zone}",
                 "canary::false",
                 f"priority::{endpoint.priority}",
-                "success_rate::-1",
-                "local_origin_success_rate::-1",
+                f"success_rate::{success_rate:g}",
+                f"local_origin_success_rate::{local_rate:g}",
             ]
             lines += [f"{name}::{address}::{fact}" for fact in facts]
     return "".join(line + "\n" for line in lines)
+
+
+def _outlier_lines(name: str, outliers: OutlierStatus) -> list[str]:
+    facts = {
+        "success_rate_average": outliers.average,
+        "success_rate_ejection_threshold": outliers.threshold,
+        "local_origin_success_rate_average": outliers.local_average,
+        "local_origin_success_rate_ejection_threshold": outliers.local_threshold,
+    }
+    return [f"{name}::outlier::{key}::{value:g}" for key, value in facts.items()]
 
 
 def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:

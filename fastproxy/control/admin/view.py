@@ -1,6 +1,6 @@
 """What the admin pages may see and do. The control plane implements it; tests use a small fake."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -29,6 +29,18 @@ class ListenerStatus:
     name: str
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierStatus:
+    """Success rates of the last interval in percent; -1 where there were too few requests."""
+
+    average: float
+    threshold: float
+    local_average: float
+    local_threshold: float
+    rates: Mapping[str, tuple[float, float]]
+    """`ip:port` -> success rate, and that of local origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,10 @@ class AdminView(Protocol):
 
     def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
         """Current addresses of a cluster."""
+        ...
+
+    def outliers(self, cluster: str) -> "OutlierStatus | None":
+        """What outlier detection found in a cluster; None if it is not on."""
         ...
 
     def listeners(self) -> Iterable[ListenerStatus]:

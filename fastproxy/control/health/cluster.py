@@ -10,14 +10,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from fastproxy import clock
+from fastproxy.control.admin.view import OutlierStatus
 from fastproxy.control.health.checkers import Checker, CheckerFactory, make_checker
 from fastproxy.control.health.event_log import EventLog
 from fastproxy.control.health.host import CheckedHost, HostCheck
+from fastproxy.control.health.outlier import OutlierDetector
 from fastproxy.control.health.state import Change, CheckResult, FailureKind, pause_s
 from fastproxy.control.health.stats import HealthStats
-from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress, EndpointHealth
+from fastproxy.ipc.messages import (
+    ClusterEndpoints,
+    EndpointAddress,
+    EndpointHealth,
+    EndpointOutlier,
+    OutlierTally,
+    TallyRequest,
+)
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
+from fastproxy.upstream.health.settings import OutlierKind
 from fastproxy.upstream.settings import (
     DEGRADED_FLAGS,
     EXCLUDED_FLAGS,
@@ -30,6 +41,8 @@ from fastproxy.upstream.settings import (
 )
 
 _log = logging.getLogger("fastproxy.control.health")
+#: How long workers have to answer a TallyRequest.
+_ANSWERS_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,7 @@ class HealthTools:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Random = field(default_factory=Random)
     make_checker: CheckerFactory = make_checker
+    now: Callable[[], float] = clock.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +61,8 @@ class HealthListener:
 
     on_endpoints: Callable[[ClusterEndpoints], None]
     """Other endpoints."""
-    on_health: Callable[[EndpointHealth], None]
-    """Other flags of one endpoint."""
+    tell: Callable[[EndpointHealth | TallyRequest], None]
+    """Tells all workers the flags of an endpoint, or asks them how requests ended."""
 
 
 class ClusterHealth:
@@ -81,6 +95,10 @@ class ClusterHealth:
         self._hosts: dict[str, CheckedHost] = {}
         self._event_logs = {check: EventLog(settings.name, check) for check in settings.health.checks}
         self._previous = previous
+        self.outliers = (
+            None if settings.outliers is None else OutlierDetector(settings.outliers, tools.random)
+        )
+        self._watching: asyncio.Task[None] | None = None
         self._stopping: set[asyncio.Task[None]] = set()
 
     # -- what others ask -----------------------------------------------------------------------------------
@@ -103,6 +121,22 @@ class ClusterHealth:
         """The complete list as workers get it."""
         return ClusterEndpoints(self.settings.name, list(self.endpoints))
 
+    def outlier_status(self) -> OutlierStatus | None:
+        """For `/clusters`; None if outlier detection is not on."""
+        if self.outliers is None:
+            return None
+        rates, local = self.outliers.rates, self.outliers.local_rates
+        return OutlierStatus(
+            rates.average,
+            rates.threshold,
+            local.average,
+            local.threshold,
+            {
+                host.address: (host.ejection.success_rate, host.ejection.local_success_rate)
+                for host in self.hosts
+            },
+        )
+
     def write_stats(self, sink: StatsSink) -> None:
         """Add `membership_*` and `health_check.*`."""
         prefix = f"cluster.{self.settings.stat_name or self.settings.name}."
@@ -115,6 +149,9 @@ class ClusterHealth:
         sink.gauge(prefix + "membership_excluded", sum(bool(one & EXCLUDED_FLAGS) for one in flags))
         if self.settings.health.checks:
             self.stats.write(sink, prefix + "health_check.", flags)
+        if self.outliers is not None:
+            ejections = [host.ejection for host in self.hosts]
+            self.outliers.write_stats(sink, prefix + "outlier_detection.", ejections)
 
     # -- what happens to it --------------------------------------------------------------------------------
 
@@ -135,6 +172,32 @@ class ClusterHealth:
             else:
                 self._end(host)
         self._look_for_first_round()
+        if self.outliers is not None and self._watching is None:
+            self._watching = spawn(self._watch(self.outliers), name=f"outliers {self.settings.name}")
+
+    def on_outlier(self, message: EndpointOutlier) -> None:
+        """A worker saw an endpoint fail too often in a row."""
+        host = self._by_address(message.address)
+        if host is None or self.outliers is None:
+            return
+        everybody = [one.ejection for one in self.hosts]
+        kind, now = OutlierKind(message.kind), self._tools.now()
+        if self.outliers.on_detection(host.ejection, everybody, kind, enforced=message.enforced, now=now):
+            _log.warning("cluster '%s': %s is ejected: %s", self.settings.name, host.address, kind.value)
+        # Also if it is not: the worker has ejected it by itself, and must not be alone with that.
+        if message.enforced:
+            self.tell(host)
+
+    def on_tally(self, message: OutlierTally) -> None:
+        """A worker says how requests ended."""
+        for host in self.hosts:
+            counts = message.hosts.get(host.address, [])
+            if len(counts) == 4:
+                ejection = host.ejection
+                ejection.successes += counts[0]
+                ejection.failures += counts[1]
+                ejection.local_successes += counts[2]
+                ejection.local_failures += counts[3]
 
     def forget_previous(self) -> None:
         """The configuration is in force; what was to be taken from the one before has been taken."""
@@ -154,14 +217,40 @@ class ClusterHealth:
     def tell(self, host: CheckedHost) -> None:
         """Tell the workers the flags of an endpoint."""
         if self.is_live:
-            self._listener.on_health(EndpointHealth(self.settings.name, host.address, int(host.flags)))
+            self._listener.tell(EndpointHealth(self.settings.name, host.address, int(host.flags)))
 
     async def stop(self) -> None:
         """Check no longer."""
+        await cancel_and_wait(self._watching)
         await asyncio.gather(*(host.stop() for host in self.hosts))
         await cancel_and_wait(*self._stopping)
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _by_address(self, address: str) -> CheckedHost | None:
+        if self.settings.discovery is DiscoveryType.LOGICAL_DNS:
+            return next(iter(self.hosts), None)
+        return next((host for host in self.hosts if host.address == address), None)
+
+    async def _watch(self, outliers: OutlierDetector) -> None:
+        """Judge every interval."""
+        interval_s = outliers.settings.interval_s
+        # For the answers of the workers; one that is late is counted in the next interval.
+        answers_s = min(_ANSWERS_S, interval_s / 2)
+        while True:
+            await self._tools.sleep(interval_s - answers_s)
+            if self.is_live and len(self._hosts) >= outliers.settings.fewest_rated_hosts:
+                self._listener.tell(TallyRequest(self.settings.name))
+            await self._tools.sleep(answers_s)
+            for ejection in outliers.on_interval([host.ejection for host in self.hosts], self._tools.now()):
+                self._tell_ejection(next(host for host in self.hosts if host.ejection is ejection))
+
+    def _tell_ejection(self, host: CheckedHost) -> None:
+        if host.ejection.is_ejected:
+            _log.warning("cluster '%s': %s is ejected for its rate", self.settings.name, host.address)
+        else:
+            _log.info("cluster '%s': %s is no longer ejected", self.settings.name, host.address)
+        self.tell(host)
 
     def _key(self, endpoint: EndpointAddress) -> str:
         """A logical endpoint is one, whatever its address."""
@@ -171,6 +260,9 @@ class ClusterHealth:
 
     def _new_host(self, endpoint: EndpointAddress, key: str) -> CheckedHost:
         host = CheckedHost(endpoint, self.settings, self._known(key))
+        previous = None if self._previous is None else self._previous.host(key)
+        if previous is not None and self.outliers is not None:
+            host.ejection = replace(previous.ejection)
         self._start(host)
         return host
 
@@ -243,9 +335,19 @@ class ClusterHealth:
             self._look_for_first_round()
         if host.is_leaving and state.is_failed:
             self._remove(host)
-        elif host.flags != before:
-            self.tell(host)
+        else:
+            self._uneject_after_success(host, result)
+            if host.flags != before:
+                self.tell(host)
         return change
+
+    def _uneject_after_success(self, host: CheckedHost, result: CheckResult) -> None:
+        """An endpoint that passes its checks gets another chance (`successful_active_health_check_uneject_host`)."""
+        outliers = self.outliers
+        if outliers is None or result.failure is not None or not outliers.settings.uneject_on_active_success:
+            return
+        if HealthFlag.FAILED_ACTIVE_HC not in host.flags:
+            outliers.uneject(host.ejection)
 
     def _remove(self, host: CheckedHost) -> None:
         """An endpoint that discovery dropped before fails now, too."""

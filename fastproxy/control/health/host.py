@@ -3,6 +3,7 @@
 import asyncio
 
 from fastproxy.control.health.checkers import Checker, CheckerFactory
+from fastproxy.control.health.outlier import Ejection
 from fastproxy.control.health.state import CheckState
 from fastproxy.control.health.target import Target
 from fastproxy.ipc.messages import EndpointAddress
@@ -39,8 +40,8 @@ class CheckedHost:
         self._cluster = cluster
         self.is_leaving = False
         """Discovery no longer names it; it stays in use until a check fails."""
-        self.is_ejected = False
-        """By outlier detection."""
+        self.ejection = Ejection()
+        """What outlier detection knows about it."""
         health = cluster.health
         self.checks: tuple[HostCheck, ...] = ()
         if not endpoint.unchecked:
@@ -63,7 +64,7 @@ class CheckedHost:
             flags |= check.state.flags
         if self.is_leaving:
             flags |= HealthFlag.PENDING_DYNAMIC_REMOVAL
-        if self.is_ejected:
+        if self.ejection.is_ejected:
             flags |= HealthFlag.FAILED_OUTLIER_CHECK
         return flags
 

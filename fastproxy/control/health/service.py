@@ -11,12 +11,14 @@ from fastproxy.ipc.messages import (
     ClusterEndpoints,
     ClusterUsed,
     EndpointAddress,
+    EndpointOutlier,
     ImmediateFailure,
+    OutlierTally,
 )
 from fastproxy.upstream.settings import ClusterSettings
 
 #: What a worker says about endpoints.
-HealthMessage = ClusterUsed | ImmediateFailure
+HealthMessage = ClusterUsed | ImmediateFailure | EndpointOutlier | OutlierTally
 
 
 class HealthService:
@@ -107,6 +109,10 @@ class HealthService:
             return
         if isinstance(message, ClusterUsed):
             cluster.had_traffic = True
+        elif isinstance(message, EndpointOutlier):
+            cluster.on_outlier(message)
+        elif isinstance(message, OutlierTally):
+            cluster.on_tally(message)
         else:
             cluster.fail_immediately(message.address)
 

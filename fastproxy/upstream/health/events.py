@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fastproxy.upstream.health.settings import OutlierKind
+
 
 @dataclass(frozen=True, slots=True)
 class FailedImmediately:
@@ -12,7 +14,19 @@ class FailedImmediately:
     address: str
 
 
-EndpointEvent = FailedImmediately
+@dataclass(frozen=True, slots=True)
+class OutlierDetected:
+    """An endpoint failed too often in a row."""
+
+    cluster: str
+    address: str
+    kind: OutlierKind
+    enforced: bool
+    """The enforcing percentage allows an ejection; if the number of ejected endpoints does as well, it is out of use
+    here already."""
+
+
+EndpointEvent = FailedImmediately | OutlierDetected
 #: Tells the control plane.
 ReportEvent = Callable[[EndpointEvent], None]
 

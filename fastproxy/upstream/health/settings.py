@@ -133,6 +133,18 @@ class HealthSettings:
     """`ignore_new_hosts_until_first_hc`: endpoints are not counted before their first check."""
 
 
+class OutlierKind(Enum):
+    """How an endpoint behaves badly; the value is its name in statistics."""
+
+    CONSECUTIVE_5XX = "consecutive_5xx"
+    CONSECUTIVE_GATEWAY_FAILURE = "consecutive_gateway_failure"
+    CONSECUTIVE_LOCAL_ORIGIN_FAILURE = "consecutive_local_origin_failure"
+    SUCCESS_RATE = "success_rate"
+    LOCAL_ORIGIN_SUCCESS_RATE = "local_origin_success_rate"
+    FAILURE_PERCENTAGE = "failure_percentage"
+    LOCAL_ORIGIN_FAILURE_PERCENTAGE = "local_origin_failure_percentage"
+
+
 @dataclass(frozen=True, slots=True)
 class OutlierSettings:
     """`outlier_detection`. Percentages are whole."""
@@ -163,6 +175,29 @@ class OutlierSettings:
     """`split_external_local_origin_errors`."""
     uneject_on_active_success: bool = True
     """`successful_active_health_check_uneject_host`."""
+
+    def allows(self, ejected: int, total: int) -> bool:
+        """Whether one more of `total` endpoints may be ejected, of which `ejected` are."""
+        if self.always_eject_one_host and not ejected:
+            return True
+        return 100.0 * (ejected + 1) / max(total, 1) <= self.max_ejection_percent
+
+    def enforcing(self, kind: OutlierKind) -> int:
+        """In percent, how often a detection of that kind leads to an ejection."""
+        return {
+            OutlierKind.CONSECUTIVE_5XX: self.enforcing_consecutive_5xx,
+            OutlierKind.CONSECUTIVE_GATEWAY_FAILURE: self.enforcing_consecutive_gateway_failure,
+            OutlierKind.CONSECUTIVE_LOCAL_ORIGIN_FAILURE: self.enforcing_consecutive_local_origin_failure,
+            OutlierKind.SUCCESS_RATE: self.enforcing_success_rate,
+            OutlierKind.LOCAL_ORIGIN_SUCCESS_RATE: self.enforcing_local_origin_success_rate,
+            OutlierKind.FAILURE_PERCENTAGE: self.enforcing_failure_percentage,
+            OutlierKind.LOCAL_ORIGIN_FAILURE_PERCENTAGE: self.enforcing_failure_percentage_local_origin,
+        }[kind]
+
+    @property
+    def fewest_rated_hosts(self) -> int:
+        """With fewer endpoints than this nobody is judged by rates."""
+        return min(self.success_rate_minimum_hosts, self.failure_percentage_minimum_hosts)
 
 
 #: A cluster without active checks.

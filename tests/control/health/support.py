@@ -8,7 +8,7 @@ from typing import Any
 from fastproxy.control.health.cluster import ClusterHealth, HealthListener, HealthTools
 from fastproxy.control.health.state import CheckResult, FailureKind
 from fastproxy.control.health.target import Target
-from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress, EndpointHealth
+from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress, EndpointHealth, TallyRequest
 from fastproxy.upstream.health.settings import (
     CheckIntervals,
     HealthCheckSettings,
@@ -47,6 +47,7 @@ class Script:
         self.results: dict[str, deque[CheckResult | BaseException]] = {}
         """By address; the last one stays."""
         self.targets: list[Target] = []
+        self.now = 1000.0
         self.checked: list[str] = []
         self.closed: list[str] = []
         self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
@@ -56,7 +57,7 @@ class Script:
 
     @property
     def tools(self) -> HealthTools:
-        return HealthTools(self._sleep, Random(1), self._make_checker)
+        return HealthTools(self._sleep, Random(1), self._make_checker, lambda: self.now)
 
     @property
     def pauses(self) -> list[float]:
@@ -108,12 +109,17 @@ class Told:
     def __init__(self) -> None:
         self.lists: list[ClusterEndpoints] = []
         self.health: list[tuple[str, str]] = []
+        self.asked: list[str] = []
+        """Clusters whose tallies were asked for."""
 
     @property
     def listener(self) -> HealthListener:
         return HealthListener(self.lists.append, self._on_health)
 
-    def _on_health(self, message: EndpointHealth) -> None:
+    def _on_health(self, message: EndpointHealth | TallyRequest) -> None:
+        if isinstance(message, TallyRequest):
+            self.asked.append(message.cluster)
+            return
         self.health.append((message.address, describe_health(HealthFlag(message.flags))))
 
 
