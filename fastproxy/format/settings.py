@@ -1,4 +1,4 @@
-"""Header rules as the configuration fixes them (Envoy `HeaderValueOption`, `headers_to_add`, `headers_to_remove`)."""
+"""Header rules and bodies as the configuration fixes them (Envoy `HeaderValueOption`, `SubstitutionFormatString`)."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -32,3 +32,14 @@ class HeaderRuleSettings:
     add: tuple[HeaderValueSettings, ...] = ()
     remove: tuple[str, ...] = ()
     """Lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyFormatSettings:
+    """How the body of a local reply is written (Envoy `SubstitutionFormatString`); text or JSON."""
+
+    text: str = ""
+    json: dict[str, object] | None = None
+    content_type: str = ""
+    """Empty: that of the form."""
+    omit_empty: bool = False

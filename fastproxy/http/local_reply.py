@@ -48,6 +48,8 @@ def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
     """
     draft = ReplyDraft(reply.status, reply.body)
     headers = draft.headers
+    if reply.content_type:
+        draft.content_type = reply.content_type
     if reply.is_of_route:
         _add(headers, reply)
     if request.response_rules is not None:

@@ -179,7 +179,7 @@ class LocalReply:
     Immutable by convention: one object may answer many requests.
     """
 
-    __slots__ = ("body", "close", "details", "flag", "headers", "is_of_route", "status")
+    __slots__ = ("body", "close", "content_type", "details", "flag", "headers", "is_of_route", "status")
 
     def __init__(
         self,
@@ -191,8 +191,12 @@ class LocalReply:
         headers: tuple[tuple[bytes, bytes], ...] = (),
         close: bool = False,
         is_of_route: bool = False,
+        content_type: bytes = b"",
     ) -> None:
-        """`is_of_route`: a route's own answer, whose headers the header rules of that route may change."""
+        """`is_of_route`: a route's own answer, whose headers the header rules of that route may change.
+
+        `content_type`: what the body is, whatever those rules say; empty: text, unless they say something else.
+        """
         self.status = status
         self.body = body
         self.details = details
@@ -200,6 +204,7 @@ class LocalReply:
         self.headers = headers
         self.close = close
         self.is_of_route = is_of_route
+        self.content_type = content_type
 
     def __repr__(self) -> str:
         return f"LocalReply({self.status}, {self.details!r})"

@@ -1,39 +1,13 @@
 """What the configuration makes of local replies (Envoy `local_reply_config`; spec/http.md section 12)."""
 
-from collections.abc import Callable
-
-from fastproxy.format.compile import compile_body, compile_json
+from fastproxy.format.body import BodyFormat
 from fastproxy.format.context import FormatContext
 from fastproxy.format.header_rules import build_header_rules
 from fastproxy.format.settings import HeaderRuleSettings
-from fastproxy.http.local_reply import ReplyDraft, is_grpc
+from fastproxy.http.local_reply import ReplyDraft
 from fastproxy.http.messages import Request
 from fastproxy.listener.log_filter import build_log_filter
-from fastproxy.listener.settings import BodyFormatSettings, LocalReplySettings, ReplyMapperSettings
-
-
-class _BodyFormat:
-    __slots__ = ("_content_type", "_write")
-
-    def __init__(self, settings: BodyFormatSettings) -> None:
-        self._write: Callable[[FormatContext], str]
-        if settings.json is not None:
-            self._write = compile_json(settings.json, omit_empty=settings.omit_empty)
-            content_type = settings.content_type or "application/json"
-        else:
-            self._write = compile_body(settings.text, omit_empty=settings.omit_empty)
-            content_type = settings.content_type or "text/plain"
-        self._content_type = content_type.encode()
-
-    def apply(self, draft: ReplyDraft, request: Request, now: float) -> None:
-        """Write the body anew."""
-        context = FormatContext(request, now, draft.body)
-        body = self._write(context)
-        if self._content_type == b"application/json" and is_grpc(request):
-            # The line end has no place in `grpc-message`.
-            body = body.removesuffix("\n")
-        draft.body = body.encode("utf-8", "backslashreplace")
-        draft.content_type = self._content_type
+from fastproxy.listener.settings import LocalReplySettings, ReplyMapperSettings
 
 
 class _Mapper:
@@ -44,7 +18,7 @@ class _Mapper:
         self._status = settings.status
         self._body = settings.body
         self._rules = build_header_rules([HeaderRuleSettings(settings.headers)])
-        self.body_format = None if settings.body_format is None else _BodyFormat(settings.body_format)
+        self.body_format = None if settings.body_format is None else BodyFormat(settings.body_format)
 
     def apply(self, draft: ReplyDraft, request: Request, now: float) -> bool:
         """Change the reply if it is one of those meant; says whether it was."""
@@ -68,7 +42,7 @@ class LocalReplies:
 
     def __init__(self, settings: LocalReplySettings) -> None:
         self._mappers = tuple(_Mapper(one) for one in settings.mappers)
-        self._body_format = None if settings.body_format is None else _BodyFormat(settings.body_format)
+        self._body_format = None if settings.body_format is None else BodyFormat(settings.body_format)
 
     def apply(self, draft: ReplyDraft, request: Request, now: float) -> None:
         """Change a reply: by the first mapper that is for it, then by the format; `now` is monotonic seconds."""
@@ -80,4 +54,5 @@ class LocalReplies:
                 body_format = mapper.body_format or body_format
                 break
         if body_format is not None:
-            body_format.apply(draft, request, now)
+            draft.body = body_format.write(request, now, draft.body)
+            draft.content_type = body_format.content_type

@@ -5,7 +5,7 @@ from enum import Enum
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.filters.settings import FilterSettings
-from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.format.settings import BodyFormatSettings, HeaderRuleSettings, HeaderValueSettings
 from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
@@ -94,17 +94,6 @@ class AccessLogSettings:
     omit_empty: bool = False
     """Missing values are left out, not written as `-` or null."""
     filter: LogFilterSettings | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BodyFormatSettings:
-    """How the body of a local reply is written (Envoy `SubstitutionFormatString`); text or JSON."""
-
-    text: str = ""
-    json: dict[str, object] | None = None
-    content_type: str = ""
-    """Empty: that of the form."""
-    omit_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

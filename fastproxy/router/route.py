@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from fastproxy import clock
+from fastproxy.format.body import BodyFormat
 from fastproxy.format.header_rules import build_header_rules
 from fastproxy.http.messages import LocalReply, Request, ResponseHook
 from fastproxy.match.path import PathMatcher, build_path_matcher
@@ -230,5 +232,25 @@ def encode_expected_timeout(timeout_s: float, per_try_timeout_s: float) -> bytes
 
 
 def _build_direct_response(action: DirectResponseAction) -> Callable[[Request], LocalReply]:
+    if action.body_format is not None:
+        return _build_formatted_response(action, BodyFormat(action.body_format))
     reply = LocalReply(action.status, action.body, details="direct_response", is_of_route=True)
     return lambda _request: reply
+
+
+def _build_formatted_response(
+    action: DirectResponseAction, body_format: BodyFormat
+) -> Callable[[Request], LocalReply]:
+    # Envoy: plain text gives way to a `content-type` that the route adds, nothing else does.
+    content_type = b"" if body_format.content_type == b"text/plain" else body_format.content_type
+
+    def reply(request: Request) -> LocalReply:
+        return LocalReply(
+            action.status,
+            body_format.write(request, clock.monotonic(), action.body),
+            details="direct_response",
+            is_of_route=True,
+            content_type=content_type,
+        )
+
+    return reply

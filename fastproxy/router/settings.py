@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
-from fastproxy.format.settings import HeaderRuleSettings
+from fastproxy.format.settings import BodyFormatSettings, HeaderRuleSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, PathMatch, RegexSubstitution, RequestConditions
 from fastproxy.upstream.balancer.settings import SubsetMatch
 
@@ -274,6 +274,8 @@ class DirectResponseAction:
 
     status: int
     body: bytes = b""
+    body_format: BodyFormatSettings | None = None
+    """Writes what is sent; the body is what it calls `%LOCAL_REPLY_BODY%`."""
 
 
 RouteActionSettings = ForwardAction | RedirectAction | DirectResponseAction

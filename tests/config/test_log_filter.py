@@ -2,10 +2,9 @@
 
 import pytest
 
-from fastproxy.format.settings import HeaderValueSettings
+from fastproxy.format.settings import BodyFormatSettings, HeaderValueSettings
 from fastproxy.listener.settings import (
     AccessLogSettings,
-    BodyFormatSettings,
     CombinedFilter,
     Compared,
     Comparison,

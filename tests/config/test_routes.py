@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.format.settings import BodyFormatSettings, HeaderRuleSettings, HeaderValueSettings
 from fastproxy.match.settings import (
     AnyMatch,
     Fraction,
@@ -502,3 +502,18 @@ def test_connect_routes_are_for_connect_alone() -> None:
     """`connect_matcher`."""
     text = minimal(routes=f"- match: {{connect_matcher: {{}}}}\n  {FORWARD}")
     assert table(text).virtual_hosts[0].routes[0].conditions == RequestConditions(connect_only=True)
+
+
+def test_direct_responses_can_be_formatted() -> None:
+    """`body_format` of a direct response."""
+    form = "{text_format_source: {inline_string: 'a%%'}, content_type: text/html, omit_empty_values: true}"
+    assert action(f"direct_response: {{status: 403, body: {{inline_string: b}}, body_format: {form}}}") == (
+        DirectResponseAction(403, b"b", BodyFormatSettings("a%%", None, "text/html", omit_empty=True))
+    )
+
+
+def test_a_format_of_a_direct_response_is_checked() -> None:
+    """With its place."""
+    form = "{text_format_source: {inline_string: '%NOPE%'}}"
+    text = minimal(routes=f"- match: {{prefix: /}}\n  direct_response: {{status: 403, body_format: {form}}}")
+    assert "NOPE" in problem(text).problem

@@ -118,6 +118,11 @@ NAMED = [
     case("cluster-header-500", "/500", ("x-cluster", "nobody"), host="named.test", status=500),
 ]
 DIRECT = [
+    *(
+        case(f"direct-formatted-{path}", f"/{path}?q", host="direct.test")
+        for path in ("text", "around", "json", "html", "typed-by-the-route", "nothing")
+    ),
+    case("direct-formatted-grpc", "/around", ("content-type", "application/grpc"), host="direct.test"),
     case("direct-bytes", "/bytes", host="direct.test"),
     case("direct-empty", "/empty", host="direct.test", status=204),
     case("direct-599", "/599", host="direct.test", status=599),

@@ -3,9 +3,8 @@
 import json
 from typing import Any
 
-from fastproxy.format.settings import AppendAction, HeaderValueSettings
+from fastproxy.format.settings import AppendAction, BodyFormatSettings, HeaderValueSettings
 from fastproxy.listener.settings import (
-    BodyFormatSettings,
     CombinedFilter,
     Compared,
     Comparison,

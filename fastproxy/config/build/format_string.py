@@ -3,7 +3,7 @@
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.view import View
 from fastproxy.format.compile import compile_json, compile_text
-from fastproxy.listener.settings import BodyFormatSettings
+from fastproxy.format.settings import BodyFormatSettings
 
 
 def build_format_string(view: View) -> BodyFormatSettings:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.data_source import read_data_source
+from fastproxy.config.build.format_string import build_format_string
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
 from fastproxy.config.build.route_action import (
@@ -149,7 +150,10 @@ class _RouteBuilder:
                 "Raise route_config.max_direct_response_body_size_bytes",
                 field="body",
             )
-        return DirectResponseAction(view.integer("status"), content)
+        body_format = view.child("body_format")
+        return DirectResponseAction(
+            view.integer("status"), content, None if body_format is None else build_format_string(body_format)
+        )
 
 
 def build_route_config(

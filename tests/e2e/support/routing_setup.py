@@ -329,7 +329,27 @@ def _named_clusters() -> list[Config]:
 
 
 def _direct_responses() -> list[Config]:
+    def formatted(prefix: str, body_format: Config, content_type: str = "", **more: Any) -> Config:
+        typed = {"header": {"key": "content-type", "value": content_type}}
+        return {
+            "match": {"prefix": prefix},
+            "direct_response": {"status": 200, "body_format": body_format, **more},
+            "response_headers_to_add": [{**typed, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        }
+
+    def text(format_: str, **more: Any) -> Config:
+        return {"text_format_source": {"inline_string": format_}, **more}
+
+    everything = "%REQ(:path)% %RESPONSE_CODE% [%LOCAL_REPLY_BODY%] %REQ(nope)% %RESPONSE_FLAGS% %PROTOCOL%"
+    json = {"code": "%RESPONSE_CODE%", "body": "%LOCAL_REPLY_BODY%", "missing": "%REQ(nope)%"}
+    body = {"inline_string": "body"}
     return [
+        formatted("/text", text(everything)),
+        formatted("/around", text("<%LOCAL_REPLY_BODY%>"), body=body),
+        formatted("/json", {"json_format": json}, body=body),
+        formatted("/html", text("<p>", content_type="text/html"), "text/css"),
+        formatted("/typed-by-the-route", text("p {}"), "text/css"),
+        formatted("/nothing", text("%REQ(nope)%", omit_empty_values=True)),
         {
             "match": {"prefix": "/bytes"},
             "direct_response": {"status": 200, "body": {"inline_bytes": "AAEC/w=="}},
