@@ -101,6 +101,7 @@ TESTED_BY = {
     "config/build/clusters.py": "config/test_clusters.py",
     "config/build/context.py": "config/test_load.py",
     "config/build/data_source.py": "config/test_jwt_authn.py",
+    "config/build/uri_template.py": "config/test_uri_template.py",
     "config/build/header_rules.py": "config/test_header_rules.py",
     "config/build/format_string.py": "config/test_log_filter.py",
     "config/build/local_reply.py": "config/test_log_filter.py",

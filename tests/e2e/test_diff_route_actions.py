@@ -129,6 +129,54 @@ DIRECT = [
     case("direct-file", "/file", host="direct.test"),
     case("direct-environment", "/environment", host="direct.test"),
 ]
+TEMPLATES = [
+    *(
+        case(f"template-{number}-{target}", target, host="templates.test")
+        for number, target in enumerate(
+            [
+                "/new/1?q=2",
+                "/new/a%2Fb?",
+                "/new/$&",
+                "/swap/1/2/3?q",
+                "/swap/1/",
+                "/regex/1",
+                "/one/1",
+                "/one/a;b=c",
+                "/one/%zz",
+                "/lit/x/b",
+                "/rest/",
+                "/rest/a//b",
+                "/ts/a/b.ts",
+                "/ts/.ts",
+                "/dot/a.json",
+                "/in/a/2/z",
+                "/v/1/",
+                "/p/v1",
+            ]
+        )
+    ),
+    *(
+        case(f"no-template-{number}-{target}", target, host="templates.test", status=404)
+        for number, target in enumerate(
+            [
+                "/one/",
+                "/one",
+                "/one/1/2",
+                "/one/1/",
+                '/one/"',
+                "/One/1",
+                "/lit//b",
+                "/rest",
+                "/ts/b.tsx",
+                "/dot/.json",
+                "/in/b/2/z",
+                "/v/1",
+                "/p/v",
+                "/swap/1",
+            ]
+        )
+    ),
+]
 SILENT = ("x-script", "no-answer")
 TIMEOUTS = [
     case("idle-timeout", "/idle", SILENT, host="timeouts.test", status=504),
@@ -150,6 +198,12 @@ TIMEOUTS = [
 @parametrize_cases(REWRITES)
 def test_rewrites(routing_pair: Pair, case: Case) -> None:
     """Path and host, and what tells of the old ones."""
+    routing_pair.check(case)
+
+
+@parametrize_cases(TEMPLATES)
+def test_templates(routing_pair: Pair, case: Case) -> None:
+    """Which paths URI templates match, and what they make of them."""
     routing_pair.check(case)
 
 

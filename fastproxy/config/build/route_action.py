@@ -13,6 +13,7 @@ from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.retry_policy import build_retry_policy
 from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.upgrades import build_route_upgrades
+from fastproxy.config.build.uri_template import build_template_rewrite, check_prefix_rewrite
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
 from fastproxy.config.view import View
 from fastproxy.match.settings import RegexSubstitution
@@ -25,6 +26,7 @@ from fastproxy.router.settings import (
 )
 
 _DEFAULT_TIMEOUT_S = 15.0
+_PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy")
 _REDIRECT_STATUS = {
     "MOVED_PERMANENTLY": 301,
     "FOUND": 302,
@@ -95,8 +97,11 @@ class ActionScope:
             check_cluster(view, field, name, self.context)
 
 
-def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
-    """Build a `RouteAction`; None when it says in no supported way where to send requests (reported)."""
+def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction | None:
+    """Build a `RouteAction`; None when it says in no supported way where to send requests (reported).
+
+    `match`: the condition of its route; what it does to the path depends on that.
+    """
     kind = view.selected("cluster_specifier")
     cluster = cluster_header = ""
     weighted: WeightedClusters | None = None
@@ -112,8 +117,10 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
     else:
         return None
     host_regex, regex_rewrite = view.child("host_rewrite_path_regex"), view.child("regex_rewrite")
-    if regex_rewrite is not None and view.has("prefix_rewrite"):
-        view.error("only one of prefix_rewrite and regex_rewrite may be given", field="regex_rewrite")
+    rewrites = [one for one in _PATH_REWRITES if view.has(one)]
+    if len(rewrites) > 1:
+        view.error(f"only one of {' and '.join(rewrites)} may be given", field=rewrites[-1])
+    check_prefix_rewrite(view, match)
     duration = view.child("max_stream_duration")
     if duration is not None and view.has("timeout"):
         view.without_effect("timeout", "Envoy ignores it beside max_stream_duration")
@@ -129,7 +136,7 @@ def build_forward(view: View, scope: ActionScope) -> ForwardAction | None:
         host_rewrite_header=view.text("host_rewrite_header").lower(),
         host_rewrite_path_regex=_substitution(host_regex),
         append_x_forwarded_host=view.flag("append_x_forwarded_host"),
-        regex_rewrite=_substitution(regex_rewrite),
+        regex_rewrite=_substitution(regex_rewrite) or build_template_rewrite(view, match),
         hash_policy=build_hash_policies(view),
         subset=build_subset_match(view),
         upgrades=build_route_upgrades(view, matches_connect=scope.matches_connect),
@@ -171,8 +178,9 @@ def _build_mirror(view: View, context: BuildContext, *, checks_clusters: bool) -
     )
 
 
-def build_redirect(view: View) -> RedirectAction:
-    """Build a `RedirectAction`."""
+def build_redirect(view: View, match: View) -> RedirectAction:
+    """Build a `RedirectAction`; `match`: the condition of its route."""
+    check_prefix_rewrite(view, match)
     regex_rewrite = view.child("regex_rewrite")
     return RedirectAction(
         status=_REDIRECT_STATUS.get(view.choice("response_code"), 301),

@@ -7,6 +7,7 @@ from fastproxy.config.build.fraction import build_fraction
 from fastproxy.config.build.matchers import build_conditions
 from fastproxy.config.build.metadata_match import build_metadata_match
 from fastproxy.config.build.path_match import build_path_match
+from fastproxy.config.build.uri_template import build_template_match
 from fastproxy.config.view import View
 from fastproxy.match.settings import PathKind, PathMatch, RequestConditions
 
@@ -21,6 +22,8 @@ def build_route_match(view: View, context: BuildContext) -> tuple[PathMatch, Req
         view.accept("connect_matcher")
         # CONNECT has no path.
         path: PathMatch | None = PathMatch(PathKind.PREFIX, "")
+    elif view.has("path_match_policy"):
+        path = build_template_match(view)
     else:
         path = build_path_match(view)
     conditions = build_conditions(view)

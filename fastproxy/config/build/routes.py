@@ -134,9 +134,9 @@ class _RouteBuilder:
     def _action(self, view: View, scope: ActionScope) -> RouteActionSettings | None:
         kind = view.selected("action")
         if kind == "route":
-            return build_forward(view.child_or_empty("route"), scope)
+            return build_forward(view.child_or_empty("route"), view.child_or_empty("match"), scope)
         if kind == "redirect":
-            return build_redirect(view.child_or_empty("redirect"))
+            return build_redirect(view.child_or_empty("redirect"), view.child_or_empty("match"))
         if kind == "direct_response":
             return self._direct_response(view.child_or_empty("direct_response"))
         return None

@@ -89,6 +89,7 @@ def routing_template(upstream_port: int, mirror_port: int, tokens: TenantTokens)
                 "typed_per_filter_config": _needs("never"),
             },
             virtual_host("hashed", ["hashed.test"], _hashed()),
+            virtual_host("templates", ["templates.test"], _templates()),
         ]
         filters = [_jwt(tokens)]
         edge = {"use_remote_address": True}
@@ -476,6 +477,35 @@ def _levels() -> list[Config]:
 
 def _hashed() -> list[Config]:
     return [forward({"prefix": "/"}, hash_policy=[{"cookie": {"name": "sid", "ttl": "60s"}}])]
+
+
+def _templates() -> list[Config]:
+    def template(text: str) -> Config:
+        typed = f"{_TYPES}extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
+        return {"path_match_policy": {"name": "t", "typed_config": {"@type": typed, "path_template": text}}}
+
+    def rewritten(text: str, rewrite: str) -> Config:
+        typed = f"{_TYPES}extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig"
+        config = {"@type": typed, "path_template_rewrite": rewrite}
+        return forward(template(text), path_rewrite_policy={"name": "t", "typed_config": config})
+
+    matched = [
+        "/one/{x}",
+        "/lit/*/b",
+        "/rest/**",
+        "/ts/**.ts",
+        "/dot/{x}.json",
+        "/in/{x=a/*}/z",
+        "/v/{x}/",
+        "/p/v{x}",
+    ]
+    return [
+        rewritten("/new/{x}", "/other/{x}"),
+        rewritten("/swap/{x=*}/{y=**}", "/{y}/{x}"),
+        forward(template("/regex/{x}"), regex_rewrite=_regex("e", "E")),
+        *(direct(template(text), 200, text) for text in matched),
+        direct({"prefix": "/"}, 404, "rest"),
+    ]
 
 
 def _jwt(tokens: TenantTokens) -> Config:
