@@ -231,6 +231,41 @@ def test_timeouts(routing_pair: Pair, case: Case) -> None:
     routing_pair.check(case)
 
 
+# -- cookies -----------------------------------------------------------------------------------------------
+
+_COOKIE = re.compile(rb'sid="?([0-9a-f]+)"?(.*)')
+
+
+def _cookie_of(proxy: RunningProxy, target: str, *headers: Header) -> tuple[str, bytes]:
+    """The value of the cookie that the answer makes, and its attributes; empty if it makes none."""
+    with Downstream(proxy.ports["plain"]) as downstream:
+        downstream.send(req("GET", target, *headers, host="hashed.test"))
+        (response,) = downstream.read_responses([b"GET"])
+    assert response.status == 200
+    cookies = response.values(b"set-cookie")
+    if not cookies:
+        return "", b""
+    (cookie,) = cookies
+    found = _COOKIE.fullmatch(cookie)
+    assert found is not None, cookie
+    return found[1].decode(), found[2]
+
+
+@pytest.mark.parametrize(
+    ("target", "is_made"),
+    [("/", True), ("/path/x", True), ("/session", True), ("/none", False), ("/unhashed", False)],
+)
+def test_a_hash_cookie_is_made_for_who_has_none(routing_pair: Pair, target: str, is_made: bool) -> None:
+    """With the same attributes; who brings it back gets no other one."""
+    attributes = []
+    for proxy in (routing_pair.envoy, routing_pair.contender):
+        value, rest = _cookie_of(proxy, target)
+        assert bool(value) is is_made
+        attributes.append(rest)
+        assert _cookie_of(proxy, target, ("cookie", f"a=b; sid={value or 'mine'}")) == ("", b"")
+    assert attributes[0] == attributes[1]
+
+
 # -- copies ------------------------------------------------------------------------------------------------
 
 

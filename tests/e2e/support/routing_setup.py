@@ -101,6 +101,7 @@ def routing_template(upstream_port: int, mirror_port: int, tokens: TenantTokens)
             cluster("echo", upstream_port),
             cluster("other", upstream_port),
             cluster("copies", mirror_port),
+            cluster("ring", upstream_port, lb_policy="RING_HASH"),
             cluster("refused", ports["closed"]),
         ]
         config = bootstrap(ports["admin"], listeners, clusters)
@@ -476,7 +477,17 @@ def _levels() -> list[Config]:
 
 
 def _hashed() -> list[Config]:
-    return [forward({"prefix": "/"}, hash_policy=[{"cookie": {"name": "sid", "ttl": "60s"}}])]
+    def by_cookie(prefix: str, cluster_name: str = "ring", **cookie: Any) -> Config:
+        policy = [{"cookie": {"name": "sid", **cookie}}]
+        return forward({"prefix": prefix}, cluster_name, hash_policy=policy)
+
+    return [
+        by_cookie("/path", ttl="60s", path="/path"),
+        by_cookie("/session", ttl="0s"),
+        by_cookie("/none"),
+        by_cookie("/unhashed", "echo", ttl="60s"),
+        by_cookie("/", ttl="60s"),
+    ]
 
 
 def _templates() -> list[Config]:
