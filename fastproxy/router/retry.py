@@ -198,8 +198,6 @@ class RetryState:
         if b"x-envoy-ratelimited" in headers:
             # Another proxy's rate limit: more requests are the last thing that helps, unless they are asked for.
             return bool(conditions & _ENVOY_RATELIMITED)
-        if b"x-envoy-overloaded" in headers:
-            return False
         if 500 <= status <= 599 and conditions & _SERVER_ERROR:
             return True
         if status in (502, 503, 504) and conditions & _GATEWAY_ERROR:

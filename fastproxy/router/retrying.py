@@ -237,12 +237,13 @@ class RetryingExchange(Exchange):
             self._breaker.retries.release()
 
     def _discard_response(self, status: int, headers: HeaderMap, *, complete: bool) -> None:
-        """Nobody is to see this response."""
+        """No downstream is to see this response; who watches the endpoint is."""
         self._cluster.stats.count_retried(status)
-        if self._endpoint is not None:
-            self._endpoint.stats.rq_error += 1
-            if self._endpoint.monitor is not None:
-                self._endpoint.monitor.on_response(status, headers)
+        endpoint = self._endpoint
+        if endpoint is not None:
+            endpoint.stats.rq_error += 1
+            if endpoint.monitor is not None:
+                endpoint.monitor.on_response(status, headers)
         if complete:
             # The connection is back in its pool already.
             self._connection = None
@@ -260,15 +261,15 @@ class RetryingExchange(Exchange):
         self._try_timer = None
         stats = self._cluster.stats
         stats.upstream_rq_per_try_timeout += 1
-        self._give_up_try("UT", "upstream_per_try_timeout")
+        self._give_up_try("upstream_per_try_timeout")
 
     def _on_idle_timeout(self) -> None:
         self._idle_timer = None
         stats = self._cluster.stats
         stats.upstream_rq_per_try_idle_timeout += 1
-        self._give_up_try("SI", "upstream_per_try_idle_timeout")
+        self._give_up_try("upstream_per_try_idle_timeout")
 
-    def _give_up_try(self, flag: str, details: str) -> None:
+    def _give_up_try(self, details: str) -> None:
         """The try takes too long."""
         if self._endpoint is not None:
             self._endpoint.stats.rq_timeout += 1
@@ -281,7 +282,7 @@ class RetryingExchange(Exchange):
         else:
             self._release_upstream()
             reply = self.timeout_reply
-            self._fail(LocalReply(reply.status, reply.body, details=details, flag=flag))
+            self._fail(LocalReply(reply.status, reply.body, details=details, flag=self._flagged(reply.flag)))
 
     def _try_later(self) -> None:
         """End this try, and have another one after a pause."""
@@ -345,8 +346,12 @@ class RetryingExchange(Exchange):
 
     def _build_reply(self, error: UpstreamError) -> LocalReply:
         reply = super()._build_reply(error)
-        flag = f"{self._flag},{reply.flag}" if self._flag else reply.flag
+        flag = self._flagged(reply.flag)
         return LocalReply(reply.status, reply.body, details=reply.details, flag=flag, headers=reply.headers)
+
+    def _flagged(self, flag: str) -> str:
+        """What ended the last try, behind why there is no other."""
+        return f"{self._flag},{flag}" if self._flag else flag
 
     def _fail(self, reply: LocalReply) -> None:
         self._stop_timers()

@@ -7,7 +7,9 @@ import pytest
 
 from fastproxy.router.settings import ResetHeader, RetryOn, RetrySettings
 from fastproxy.upstream.balancer.settings import subset_match
+from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import ConnectFailed
+from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
@@ -427,7 +429,7 @@ async def test_a_try_that_stands_still_is_given_up() -> None:
         proxy.loop.advance(0.6)
         assert proxy.is_closed()
         assert counters(proxy)["upstream_rq_per_try_idle_timeout"] == 2
-        assert proxy.log.lines == ["200 SI upstream_per_try_idle_timeout"]
+        assert proxy.log.lines == ["200 UT upstream_per_try_idle_timeout"]
         assert second.is_closed()
 
 
@@ -614,6 +616,31 @@ async def test_an_unhealthy_endpoint_is_no_choice_for_a_retry() -> None:
         proxy.cluster.endpoints[1].set_health(HealthFlag.FAILED_ACTIVE_HC, on=True, now=0.0)
         proxy.cluster.on_health_changed()
         assert await tried_hosts(proxy, 4) == [str(A)] * 4
+
+
+class Watcher:
+    """Writes down which endpoint asked to be left alone."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def on_immediate_failure(self, endpoint: Endpoint) -> None:
+        self.told.append(endpoint.text)
+
+
+def test_who_watches_an_endpoint_sees_responses_that_no_downstream_sees() -> None:
+    """`x-envoy-immediate-health-check-fail` in an answer that is retried counts like any other."""
+    with retrying() as proxy:
+        watcher = Watcher()
+        endpoint = proxy.cluster.endpoints[0]
+        endpoint.monitor = EndpointMonitor(endpoint, watcher, has_checks=True)
+        proxy.send(GET)
+        wire = UNAVAILABLE.replace(b"\r\n\r\n", b"\r\nx-envoy-immediate-health-check-fail: true\r\n\r\n")
+        proxy.upstream.respond(wire)
+        assert watcher.told == [str(UPSTREAM)]
+        go_on(proxy)
+        proxy.upstream.respond(OK)
+        assert status_of(proxy.take()) == 200
 
 
 async def test_a_slow_upstream_whose_connection_breaks_gives_the_request_back() -> None:

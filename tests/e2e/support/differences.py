@@ -77,6 +77,13 @@ UNKNOWN_VERSION = Difference(
     "400 for a version that does not exist, 426 for 1.0",
     "426 would tell the peer to upgrade to what it already speaks",
 )
+STALE_CONNECTION = Difference(
+    "stale-connection",
+    "503, when the upstream closes a reused connection without answering a byte",
+    "sends the request once more on a new connection, if the method is idempotent and the body was kept, "
+    "or if nothing of it was written",
+    "it was the upstream's idle timer, and the downstream need not know",
+)
 EARLY_REPLY = Difference(
     "early-reply",
     "closes the connection after a local reply to a request with a body, also when the whole body is there",
