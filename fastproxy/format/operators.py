@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
 from fastproxy.format.context import FormatContext, Operator
+from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text
 from fastproxy.format.message import (
     build_path,
     build_query_parameter,
@@ -18,12 +19,6 @@ from fastproxy.http.headers import first
 from fastproxy.http.request_id import new_request_id
 
 _HOSTNAME = os.uname().nodename
-
-
-def _address(address: tuple[str, int]) -> str | None:
-    if not address[0]:
-        return None
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 #: Envoy's long names (spec/http.md section 14).
@@ -83,17 +78,20 @@ _SIMPLE: dict[str, Operator] = {
     "UPSTREAM_CLUSTER": lambda c: c.request.upstream_cluster or None,
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda c: c.request.retries + 1 if c.request.upstream_cluster else 0,
     "ROUTE_NAME": lambda c: c.request.route_name or None,
-    "DOWNSTREAM_REMOTE_ADDRESS": lambda c: _address(c.request.remote_address),
+    "DOWNSTREAM_REMOTE_ADDRESS": lambda c: address_text(c.request.remote_address),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.remote_address[0] or None,
     "DOWNSTREAM_REMOTE_PORT": lambda c: c.request.remote_address[1],
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: _address(direct_remote_address(c)),
+    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: address_text(direct_remote_address(c)),
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: direct_remote_address(c)[0] or None,
     "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: direct_remote_address(c)[1],
-    "DOWNSTREAM_LOCAL_ADDRESS": lambda c: _address(c.request.downstream_local_address),
+    "DOWNSTREAM_LOCAL_ADDRESS": lambda c: address_text(c.request.downstream_local_address),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda c: c.request.downstream_local_address[0] or None,
     "DOWNSTREAM_LOCAL_PORT": lambda c: c.request.downstream_local_address[1],
+    "CONNECTION_ID": lambda c: c.request.connection.number,
+    "FILTER_CHAIN_NAME": lambda c: c.request.connection.filter_chain_name or None,
     **CONNECTION_OPERATORS,
     "ACCESS_LOG_TYPE": lambda c: c.log_type or None,
+    **EXCHANGE_OPERATORS,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
     "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,

@@ -4,6 +4,11 @@ One object per connection, complete before the first byte of a request is looked
 `Request.connection`, network filters get it when they are made.
 """
 
+from itertools import count
+
+#: Numbers for connections, unique in one worker: downstream and upstream ones share them, as in Envoy.
+_numbers = count(1)
+
 
 class PeerCertificate:
     """A client certificate that was verified (RFC 5280); None where the certificate does not say."""
@@ -90,7 +95,9 @@ class ConnectionInfo:
     __slots__ = (
         "application_protocols",
         "direct_remote_address",
+        "filter_chain_name",
         "local_address",
+        "number",
         "remote_address",
         "requested_server_name",
         "tls",
@@ -104,6 +111,10 @@ class ConnectionInfo:
         """The peer that a PROXY header names; the TCP peer without one."""
         self.local_address = local_address
         """The address that the peer connected to; a PROXY header may name another one."""
+        self.number = next(_numbers)
+        """Of this connection in this worker."""
+        self.filter_chain_name = ""
+        """Of the filter chain that serves the connection; empty if it has none."""
         self.requested_server_name = ""
         """The TLS client's server name (SNI), lower case; empty: none, or nobody looked (`tls_inspector`)."""
         self.application_protocols: tuple[str, ...] = ()
@@ -112,6 +123,18 @@ class ConnectionInfo:
         """`tls` or `raw_buffer`; empty: nobody looked."""
         self.tls: TlsInfo | None = None
         """None on a plain connection."""
+
+
+class UpstreamLink:
+    """What is known about a connection to an upstream; it outlives the connection, for the log is written later."""
+
+    __slots__ = ("local_address", "number", "remote_address")
+
+    def __init__(self, local_address: tuple[str, int], remote_address: tuple[str, int]) -> None:
+        self.local_address = local_address
+        """A Unix domain socket has its path for a host, and port 0."""
+        self.remote_address = remote_address
+        self.number = next(_numbers)
 
 
 #: Of a request that came over no connection: a test's, or one that could not be read.

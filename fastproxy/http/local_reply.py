@@ -13,8 +13,8 @@ _TEXT = b"text/plain"
 
 
 def grpc_status_of(status: int) -> int:
-    """The gRPC status that stands for an HTTP status (Envoy's table)."""
-    return 0 if status == 200 else _GRPC_STATUS.get(status, 2)
+    """The gRPC status that stands for an HTTP status (Envoy's table); 200 alone says nothing, and is UNKNOWN."""
+    return _GRPC_STATUS.get(status, 2)
 
 
 def is_grpc(request: Request) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from random import SystemRandom
 from typing import Any, Protocol
 
-from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
+from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo, UpstreamLink
 from fastproxy.http.headers import HeaderMap
 
 _random = SystemRandom()
@@ -39,6 +39,7 @@ class Request:
         "body_transform",
         "bytes_received",
         "bytes_sent",
+        "complete_monotonic",
         "compression",
         "connection",
         "content_length",
@@ -63,6 +64,7 @@ class Request:
         "remote_address",
         "response_has_body",
         "response_headers",
+        "response_monotonic",
         "response_rules",
         "response_status",
         "retries",
@@ -70,13 +72,17 @@ class Request:
         "route_is_stale",
         "route_name",
         "scheme",
+        "sent_monotonic",
         "set_cookies",
         "start_monotonic",
         "start_unix",
         "target",
+        "transport_failure",
         "upgrade",
         "upstream_cluster",
         "upstream_host",
+        "upstream_host_name",
+        "upstream_link",
         "version",
         "waiting_body",
     )
@@ -133,6 +139,12 @@ class Request:
         """What `draw` has drawn; -1 before that."""
         self.start_monotonic = 0.0
         self.start_unix = 0.0
+        self.complete_monotonic = 0.0
+        """When the last byte of its body was read; 0 without a body, or before that."""
+        self.sent_monotonic = 0.0
+        """When the last byte of it was sent upstream; 0 before that."""
+        self.response_monotonic = 0.0
+        """When the head of the upstream's response was read; 0 before that."""
         self.bytes_received = 0
         self.bytes_sent = 0
         self.flags = ""
@@ -153,6 +165,12 @@ class Request:
         """How often it was tried again."""
         self.upstream_cluster = ""
         self.upstream_host = ""
+        self.upstream_host_name = ""
+        """The name by which the endpoint was found; empty if it has none."""
+        self.upstream_link: UpstreamLink | None = None
+        """The connection that it was sent over, the last one if it was tried again."""
+        self.transport_failure = ""
+        """Why the last connection attempt failed, for logs."""
 
     def set_target(self, target: bytes) -> None:
         """Set path and query together: rules, routes, filters and the upstream see one path (S49)."""

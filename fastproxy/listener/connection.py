@@ -108,6 +108,7 @@ class DownstreamConnection(RequestReader):
         """Called by the event loop."""
         self.attach(transport, buffer_limit_bytes=self._manager.buffer_limit_bytes)
         self._idle_deadline = clock.monotonic() + self._manager.idle_timeout_s
+        self.info.filter_chain_name = self._manager.filter_chain_name
         max_age_s = self._manager.max_connection_duration_s
         if max_age_s:
             self._age_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)

@@ -81,6 +81,7 @@ class HttpConnectionManager:
         self.prepare = RequestPreparation(http).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
+        self.filter_chain_name = next((one.name for one in settings.chains() if one.network is http), "")
         self._connections: set[DownstreamConnection] = set()
         self._empty = asyncio.Event()
 

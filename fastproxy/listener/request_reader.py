@@ -254,6 +254,7 @@ class RequestReader(DownstreamTransport):
         request = self._parsing
         if request is not None:
             request.body_complete = True
+            request.complete_monotonic = clock.monotonic()
             self._parsing = None
             self._body_left = 0
             self._unproductive_bytes = 0

@@ -28,7 +28,7 @@ from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.endpoint import Endpoint
-from fastproxy.upstream.errors import CircuitBreakerOverflow, UpstreamError, UpstreamReset
+from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, UpstreamError, UpstreamReset
 from fastproxy.upstream.pool import ConnectionPool
 
 NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
@@ -41,6 +41,7 @@ STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_ti
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 # These may go without a body and without saying so; any other method gets `content-length: 0` (Envoy).
 _NO_LENGTH_METHODS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
+_HOST, _PROPER_HOST = b" HTTP/1.1\r\nhost: ", b" HTTP/1.1\r\nHost: "
 
 
 class Downstream(Protocol):
@@ -144,6 +145,7 @@ class Exchange:
         cluster = self._cluster
         self._endpoint = endpoint
         self.request.upstream_host = endpoint.text
+        self.request.upstream_host_name = endpoint.address.hostname
         if self._route.auto_host_rewrite and endpoint.address.hostname:
             self._rewrite_host(endpoint.address.hostname.encode())
         cluster.stats.upstream_rq_total += 1
@@ -248,7 +250,7 @@ class Exchange:
         self._response_started = True
         self.request.details = "via_upstream"
         self._cluster.stats.count_response(status)
-        now = clock.monotonic()
+        now = self.request.response_monotonic = clock.monotonic()
         if self._route.envoy_headers:
             if self._sent_at:
                 headers[b"x-envoy-upstream-service-time"] = b"%d" % ((now - self._sent_at) * 1000)
@@ -295,6 +297,8 @@ class Exchange:
                 self._endpoint.monitor.on_no_response()
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
+        elif isinstance(error, ConnectFailed):
+            self.request.transport_failure = error.cause
         self._on_failure(error, was_sent=was_sent)
 
     def _on_failure(self, error: UpstreamError, *, was_sent: bool) -> None:
@@ -331,6 +335,7 @@ class Exchange:
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
         """Take the connection and send what is there of the request. Hot path: once per request."""
         self._connection = connection
+        self.request.upstream_link = connection.link
         connection.start(self, head_only=self.request.is_head)
         if self._blocked_response:
             connection.pause_reading()
@@ -339,7 +344,7 @@ class Exchange:
             self._write_body(connection, body, head, complete=self._request_ended)
         elif connection.write(head):
             connection.finish_request()
-            self._sent_at = clock.monotonic()
+            self._sent_at = self.request.sent_monotonic = clock.monotonic()
         else:
             self._leave_unused(connection, body)
 
@@ -353,7 +358,7 @@ class Exchange:
             return
         if complete:
             connection.finish_request()
-            self._sent_at = clock.monotonic()
+            self._sent_at = self.request.sent_monotonic = clock.monotonic()
 
     def _leave_unused(self, connection: UpstreamConnection, body: list[bytes]) -> None:
         """The connection was closing when it was taken, and nothing was written: any request may go elsewhere.
@@ -377,12 +382,16 @@ class Exchange:
             headers[b"transfer-encoding"] = b"chunked"
         elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS and not request.upgrade:
             headers[b"content-length"] = b"0"
+        host = _HOST
+        name_case = self._cluster.name_case
+        if name_case is not None:
+            headers, host = name_case.convert(headers), _PROPER_HOST
         return b"".join(
             (
                 request.method,
                 b" ",
                 request.target,
-                b" HTTP/1.1\r\nhost: ",
+                host,
                 request.authority,
                 b"\r\n" if headers else b"",
                 encode_headers(headers),

@@ -28,6 +28,11 @@ def build_redirect(action: RedirectAction, match: PathMatch) -> Callable[[Reques
     return reply
 
 
+def own_location(request: Request) -> bytes:
+    """The address that was asked for."""
+    return b"".join((request.scheme, b"://", request.authority, request.target))
+
+
 def redirect_to_https(request: Request) -> LocalReply:
     """What a virtual host with `require_tls` answers to a request in the clear: the same, port and all, over TLS."""
     location = b"https://" + request.authority + request.target

@@ -12,7 +12,7 @@ from fastproxy.match.request import RequestMatcher, build_request_matcher
 from fastproxy.match.settings import PathMatch
 from fastproxy.router.hash_policy import RequestHash
 from fastproxy.router.limits import StreamLimits, build_limits
-from fastproxy.router.redirect import build_redirect
+from fastproxy.router.redirect import build_redirect, own_location
 from fastproxy.router.retry import RetryPolicy
 from fastproxy.router.rewrite import Edit, build_edits, build_host_edit
 from fastproxy.router.settings import (
@@ -234,8 +234,21 @@ def encode_expected_timeout(timeout_s: float, per_try_timeout_s: float) -> bytes
 def _build_direct_response(action: DirectResponseAction) -> Callable[[Request], LocalReply]:
     if action.body_format is not None:
         return _build_formatted_response(action, BodyFormat(action.body_format))
+    if _says_where(action):
+        return lambda request: LocalReply(
+            action.status,
+            action.body,
+            details="direct_response",
+            headers=((b"location", own_location(request)),),
+            is_of_route=True,
+        )
     reply = LocalReply(action.status, action.body, details="direct_response", is_of_route=True)
     return lambda _request: reply
+
+
+def _says_where(action: DirectResponseAction) -> bool:
+    """Envoy: such an answer has a `location`, which is what was asked for; a header rule may say otherwise."""
+    return action.status == 201 or 300 <= action.status <= 399
 
 
 def _build_formatted_response(
@@ -243,12 +256,14 @@ def _build_formatted_response(
 ) -> Callable[[Request], LocalReply]:
     # Envoy: plain text gives way to a `content-type` that the route adds, nothing else does.
     content_type = b"" if body_format.content_type == b"text/plain" else body_format.content_type
+    says_where = _says_where(action)
 
     def reply(request: Request) -> LocalReply:
         return LocalReply(
             action.status,
             body_format.write(request, clock.monotonic(), action.body),
             details="direct_response",
+            headers=((b"location", own_location(request)),) if says_where else (),
             is_of_route=True,
             content_type=content_type,
         )

@@ -6,6 +6,7 @@ from random import Random
 from fastproxy import clock
 from fastproxy.http.hosts import server_name_of
 from fastproxy.http.messages import Request
+from fastproxy.http.name_case import ProperCase
 from fastproxy.stats import StatsSink
 from fastproxy.tls.stats import TlsStats
 from fastproxy.upstream.balancer.balancer import Balancer
@@ -55,6 +56,8 @@ class Cluster:
         self.name = settings.name
         self.has_named_pools = settings.tls is not None and settings.tls.auto_sni
         """Whether `pool_for` has to be asked which connections a request may use."""
+        self.name_case = ProperCase() if settings.proper_case_words else None
+        """Writes the names of request headers; None leaves them in lower case."""
         self.stats = ClusterStats()
         if settings.tls is not None:
             self.stats.tls = TlsStats()

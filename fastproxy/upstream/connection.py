@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
+from fastproxy.http.connection_info import UpstreamLink
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.dialing import set_keepalive
@@ -98,6 +99,7 @@ class UpstreamConnection:
         "charged_to",
         "epoch",
         "idle_since",
+        "link",
         "opened_at",
         "served",
     )
@@ -139,6 +141,8 @@ class UpstreamConnection:
         self.idle_since = 0.0
         self.opened_at = 0.0
         """Monotonic seconds."""
+        self.link: UpstreamLink | None = None
+        """Both ends; None until the connection is there."""
         self.charged_to: CircuitBreaker | None = None
         """Whose connections it counts among; None if it counts no more. The pool's affair."""
         self.epoch = 0
@@ -237,6 +241,10 @@ class UpstreamConnection:
         keepalive = self._pool.keepalive
         if keepalive is not None:
             set_keepalive(transport.get_extra_info("socket"), keepalive)
+        self.link = UpstreamLink(
+            _address_of(transport.get_extra_info("sockname")),
+            _address_of(transport.get_extra_info("peername")),
+        )
         self._pool.on_opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -448,3 +456,12 @@ def _is_switch(headers: HeaderMap) -> bool:
         and b"content-length" not in headers
         and b"transfer-encoding" not in headers
     )
+
+
+def _address_of(name: object) -> tuple[str, int]:
+    """A socket's name: host and port, or the path of a Unix domain socket."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        return str(name[0]), int(name[1])
+    if isinstance(name, bytes):
+        return name.decode("utf-8", "backslashreplace"), 0
+    return (name, 0) if isinstance(name, str) else ("", 0)

@@ -331,6 +331,8 @@ class ClusterSettings:
     idle_timeout_s: float = 3600.0
     """`common_http_protocol_options.idle_timeout`: an unused pooled connection is closed after it; 0 = never."""
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    proper_case_words: bool = False
+    """`header_key_format`: names of request headers are written like `Content-Type`."""
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
     load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)

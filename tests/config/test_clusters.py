@@ -190,3 +190,21 @@ def test_the_host_of_requests_can_be_the_name_that_tls_sends() -> None:
     assert tls is not None
     assert (tls.auto_sni, tls.auto_sni_header, tls.context.check_hostname) == (True, b"x-name", True)
     assert first(minimal(clusters=cluster(names))).tls is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http_protocol_options: {header_key_format: {proper_case_words: {}}}",
+        """\
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: {http_protocol_options: {header_key_format: {proper_case_words: {}}}}
+""",
+    ],
+)
+def test_names_of_headers_may_have_capitals(text: str) -> None:
+    """Both ways of saying it."""
+    assert first(minimal(clusters=cluster(text))).proper_case_words
+    assert not first(minimal()).proper_case_words

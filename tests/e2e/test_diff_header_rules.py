@@ -99,6 +99,16 @@ _FORMATS = {
 }
 
 
+def _proper(port: int) -> Config:
+    http1: Config = {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}}
+    options = {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": http1,
+    }
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return cluster("proper", port, typed_extension_protocol_options={name: options})
+
+
 def template(ports: Ports) -> Config:
     """Levels by host, single rules by path, formats by path."""
     single = [
@@ -120,8 +130,11 @@ def template(ports: Ports) -> Config:
         {**forward({"prefix": "/rewritten/"}, prefix_rewrite="/new/"), **requests(add("x-path", "%REQ(:path)% %REQ(x-envoy-original-path)% %PATH(WQ)%"))},
         {**forward({"prefix": "/host"}, host_rewrite_literal="new.test"), **requests(add("x-host", "%REQ(:authority)%"))},
         {**direct({"prefix": "/direct"}, 202, "made"), **responses(add("content-type", "text/html", _ACTIONS[2]), add("x-a", "%REQ(x-a)%"))},
+        *({**direct({"prefix": f"/made-{status}"}, status, "made"), **responses(add("x-a", "%RESP(location)%"))} for status in (201, 202, 300, 303, 307)),
+        {**direct({"prefix": "/else-201"}, 201), **responses(add("location", "/else", _ACTIONS[2]))},
         {**direct({"prefix": "/teapot"}, 418, "tea"), **responses(add("content-type", "text/html"), add("server", "mine", _ACTIONS[2]))},
         {**redirect({"prefix": "/moved"}, path_redirect="/there"), **responses(add("x-a", "moved"), add("location", "/else", _ACTIONS[2]))},
+        {**forward({"prefix": "/proper"}, "proper"), **requests(add("x-made-up", "1"))},
         {**forward({"prefix": "/refused"}, "refused"), **responses(add("x-a", "%RESPONSE_CODE% %RESPONSE_FLAGS%"))},
         {**forward({"prefix": "/short"}, timeout="0.2s"), **responses(add("x-a", "%RESPONSE_CODE% %RESPONSE_FLAGS%"))},
         {**forward({"prefix": "/response"}), **responses(
@@ -153,7 +166,9 @@ def template(ports: Ports) -> Config:
         route_config = one["filter_chains"][0]["filters"][0]["typed_config"]["route_config"]
         route_config |= {**_level("table"), "most_specific_header_mutations_wins": wins}
     return bootstrap(
-        ports["admin"], listeners, [cluster("echo", ports["upstream"]), cluster("refused", ports["closed"])]
+        ports["admin"],
+        listeners,
+        [cluster("echo", ports["upstream"]), cluster("refused", ports["closed"]), _proper(ports["upstream"])],
     )
 
 
@@ -211,7 +226,11 @@ SINGLE = [
     case("response-rules-own-date", "/response", script="own-server-date"),
     case("direct", "/direct", ("x-a", "b"), status=202),
     case("teapot", "/teapot", status=418),
+    *(case(f"made-{status}", f"/made-{status}/x?a=b", status=status) for status in (201, 202, 300, 303, 307)),
+    case("made-else", "/else-201", status=201),
+    case("made-host", "/made-201", host="h.test:81", status=201),
     case("denied-by-a-filter", "/denied", status=401),
+    case("proper-case", "/proper", ("x-1st_name", "a"), ("dnt", "1")),
     case("no-route", "/none", host="sparse.test", status=404),
     case("moved", "/moved", status=301),
     case("refused", "/refused", status=503),

@@ -21,6 +21,8 @@ MANAGERS: dict[str, Config] = {
     "short-stream": _common(max_stream_duration="0.3s"),
     "idle": {"stream_idle_timeout": "0.5s"},
     "whole": {"request_timeout": "0.3s"},
+    "heads": {"request_headers_timeout": "0.3s"},
+    "aged": _common(max_connection_duration="0.3s"),
 }
 
 _HOSTS = [
@@ -29,6 +31,7 @@ _HOSTS = [
         ["*"],
         [
             direct({"prefix": "/direct"}, 200, "made"),
+            forward({"prefix": "/slow"}, timeout="0.7s"),
             forward({"prefix": "/longer"}, timeout="0s", max_stream_duration={"max_stream_duration": "0s"}),
             forward({"prefix": "/"}, timeout="0s"),
         ],
@@ -59,6 +62,11 @@ CASES = [
     Case("stream-body-too-long", (_HALF_A_BODY,), (408,), listener="short-stream"),
     Case("idle-without-answer", (_SILENT,), (504,), listener="idle"),
     Case("idle-without-body", (_HALF_A_BODY,), (408,), listener="idle"),
+    Case("half-a-head", (b"GET /x HTTP/1.1\r\nHost: h.t",), (408,), listener="heads"),
+    Case("a-head-in-time", (_GET, _GET), (200, 200), listener="heads"),
+    Case("second-head-too-late", (_GET, b"GET /x HTTP/1.1\r\nHost: h.t"), (200, 408), listener="heads"),
+    Case("aged-meanwhile", (req("GET", "/slow", script="no-answer"), _GET), (504,), listener="aged"),
+    Case("young", (_GET, _GET), (200, 200), listener="aged"),
     Case("whole-request-too-late", (_HALF_A_BODY,), (408,), listener="whole"),
 ]
 

@@ -89,7 +89,14 @@ def test_grpc_status() -> None:
     assert not holds(unavailable, response_status=200)
     assert holds(unavailable, response_status=200, response_headers={b"grpc-status": b"14"})
     assert holds(GrpcStatusFilter(frozenset({0}), exclude=True))
-    assert not holds(GrpcStatusFilter(frozenset({0}), exclude=True), response_status=200)
+    # 200 alone says nothing about gRPC: UNKNOWN, as in Envoy.
+    assert not holds(GrpcStatusFilter(frozenset({0})), response_status=200)
+    assert holds(GrpcStatusFilter(frozenset({2})), response_status=200)
+    assert not holds(
+        GrpcStatusFilter(frozenset({0}), exclude=True),
+        response_status=200,
+        response_headers={b"grpc-status": b"0"},
+    )
 
 
 def test_combinations() -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout
-from tests.listener.support import GET, OK, FakeUpstream, Proxy, head_of, status_of, to_service
+from fastproxy.upstream.settings import ClusterSettings
+from tests.listener.support import CLUSTER, GET, OK, FakeUpstream, Proxy, head_of, status_of, to_service
 
 POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"
 
@@ -214,3 +215,12 @@ async def test_a_slow_downstream_blocks_the_answer_of_a_connection_that_came_lat
         assert upstream.transport.is_reading()
         upstream.respond(OK)
         proxy.check_nothing_left()
+
+
+def test_an_upstream_may_want_names_with_capitals() -> None:
+    """Some old ones do; the host too."""
+    with Proxy(cluster=ClusterSettings(CLUSTER, proper_case_words=True)) as proxy:
+        proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nx-own-NAME: v\r\n\r\n")
+        lines = proxy.upstream.take().split(b"\r\n")
+    assert lines[:2] == [b"GET / HTTP/1.1", b"Host: a"]
+    assert b"X-Own-Name: v" in lines

@@ -7,7 +7,8 @@ import pytest
 from fastproxy.http.messages import Request
 from fastproxy.match.settings import PathKind, PathMatch
 from fastproxy.router.redirect import build_redirect
-from fastproxy.router.settings import RedirectAction
+from fastproxy.router.settings import DirectResponseAction, RedirectAction
+from tests.listener.support import Proxy, route
 
 ROOT = PathMatch(PathKind.PREFIX, "/")
 
@@ -74,3 +75,14 @@ def test_location(action: dict[str, Any], request_: dict[str, bytes], expected: 
 def test_prefix_rewrite_replaces_what_matched(match: PathMatch, expected: bytes) -> None:
     """As the rewrite of a forwarded path."""
     assert location(RedirectAction(prefix_rewrite="/n"), match) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(200, False), (201, True), (204, False), (300, True), (307, True), (404, False)]
+)
+def test_a_direct_response_says_where_if_its_status_asks_for_it(status: int, says: bool) -> None:
+    """The address that was asked for, as Envoy has it; a header rule may say otherwise."""
+    routes = [route("/", DirectResponseAction(status))]
+    with Proxy(routes=routes) as proxy:
+        proxy.send(b"GET /a?b=c HTTP/1.1\r\nhost: h.test:81\r\n\r\n")
+        assert (b"\r\nlocation: http://h.test:81/a?b=c\r\n" in proxy.take()) is says

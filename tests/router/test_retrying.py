@@ -9,6 +9,7 @@ from fastproxy.router.settings import ResetHeader, RetryOn, RetrySettings
 from fastproxy.upstream.balancer.settings import subset_match
 from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import ConnectFailed
+from fastproxy.upstream.health.settings import OutlierKind
 from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.settings import (
     Address,
@@ -626,6 +627,9 @@ class Watcher:
 
     def on_immediate_failure(self, endpoint: Endpoint) -> None:
         self.told.append(endpoint.text)
+
+    def on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
+        self.told.append(f"{endpoint.text} {kind}")
 
 
 def test_who_watches_an_endpoint_sees_responses_that_no_downstream_sees() -> None:

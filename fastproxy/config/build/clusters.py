@@ -59,6 +59,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         proxy_protocol=proxy_protocol,
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=http.idle_timeout_s,
+        proper_case_words=http.proper_case_words,
         connections=http.connections,
         stat_name=cluster.text("alt_stat_name"),
         load_balancing=load_balancing,

@@ -36,7 +36,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         via=_build_via(manager),
         always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
         server_header=ServerHeader(manager.choice("server_header_transformation")),
-        proper_case_words=_build_name_case(http1),
+        proper_case_words=build_name_case(http1),
         underscores=Underscores(common.choice("headers_with_underscores_action")),
         escaped_slashes=EscapedSlashes(slashes),
         strip_port=_build_strip_port(manager),
@@ -118,7 +118,8 @@ def _build_via(manager: View) -> str:
     return via
 
 
-def _build_name_case(http1: View) -> bool:
+def build_name_case(http1: View) -> bool:
+    """`header_key_format` of `Http1ProtocolOptions`: whether names are written like `Content-Type`."""
     case = http1.child("header_key_format")
     if case is None:
         return False

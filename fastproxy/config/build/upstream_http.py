@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastproxy.config.build.address import check_ip
+from fastproxy.config.build.http_options import build_name_case
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import ConnectionSettings, TcpKeepaliveSettings
@@ -28,12 +29,14 @@ class UpstreamHttpOptions:
     idle_timeout_s: float = _DEFAULT_IDLE_S
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     names: NameOptions = field(default_factory=NameOptions)
+    proper_case_words: bool = False
+    """`header_key_format`: names of request headers are written with capitals."""
 
 
 def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
     """Build the options; whatever is wrong with them is reported."""
     cluster.unsupported("http2_protocol_options", NO_HTTP2)
-    _check_plain_http1(cluster, "http_protocol_options")
+    proper_case = _read_http1(cluster)
     # The newest place comes last, and replaces what older ones say.
     places = [cluster.child("common_http_protocol_options")]
     names = _build_names(cluster.child("upstream_http_protocol_options"))
@@ -45,7 +48,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             continue
         places.append(options.child("common_http_protocol_options"))
         names = _build_names(options.child("upstream_http_protocol_options")) or names
-        _check_protocol(options)
+        proper_case |= _read_protocol(options)
     idle_s, connections = _DEFAULT_IDLE_S, ConnectionSettings()
     limit = cluster.integer_or("max_requests_per_connection", 0)
     duration_s, count, kilobytes = 0.0, connections.max_response_headers, 0
@@ -67,6 +70,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             sources=_build_sources(cluster),
         ),
         names or NameOptions(),
+        proper_case,
     )
 
 
@@ -111,20 +115,23 @@ def _build_sources(cluster: View) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _check_protocol(options: View) -> None:
+def _read_protocol(options: View) -> bool:
+    proper_case = False
     explicit = options.child("explicit_http_config")
     if explicit is not None:
         explicit.unsupported("http2_protocol_options", NO_HTTP2, "Use http_protocol_options: {}")
-        _check_plain_http1(explicit, "http_protocol_options")
+        proper_case |= _read_http1(explicit)
     for name in ("use_downstream_protocol_config", "auto_config"):
         chosen = options.child(name)
         if chosen is not None:
             chosen.without_effect("http2_protocol_options", "HTTP/1.1 is spoken to upstreams")
             chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
             chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
-            _check_plain_http1(chosen, "http_protocol_options")
+            proper_case |= _read_http1(chosen)
+    return proper_case
 
 
-def _check_plain_http1(owner: View, field: str) -> None:
-    """HTTP/1 with default settings; a setting inside is reported, for nobody reads it."""
-    owner.child(field)
+def _read_http1(owner: View) -> bool:
+    """`http_protocol_options`; says whether names are written with capitals. Nobody reads its other settings."""
+    http1 = owner.child("http_protocol_options")
+    return http1 is not None and build_name_case(http1)

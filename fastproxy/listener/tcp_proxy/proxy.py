@@ -196,6 +196,7 @@ def _as_request(session: TcpSession) -> Request:
     request.flags = session.flags
     request.upstream_cluster = session.upstream_cluster
     request.upstream_host = session.upstream_host
+    request.transport_failure = session.failure
     if relay is not None:
         request.bytes_received = relay.received_bytes
         request.bytes_sent = relay.sent_bytes

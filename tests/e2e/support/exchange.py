@@ -156,6 +156,7 @@ def _sorted_headers(view: dict[str, object]) -> dict[str, object]:
 
 
 def _normalised_request_value(name: bytes, value: bytes) -> bytes:
+    name = name.lower()
     if name == b"x-request-id" and _UUID4.fullmatch(value):
         return b"<uuid4>"
     if name == b"x-forwarded-port" and _LISTENING_PORT.fullmatch(value):

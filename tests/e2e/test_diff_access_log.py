@@ -1,0 +1,213 @@
+"""What a log line says, and which requests are logged, as in Envoy.
+
+Both proxies are played to, and ended; only then are their files complete.
+"""
+
+# ruff: noqa: E501 - tables of configuration, one entry a line
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support.exchange import Script, perform
+from tests.e2e.support.pairs import running_pair
+from tests.e2e.support.proxies import Config, Ports, RunningProxy
+from tests.e2e.support.templates import bootstrap, cluster, direct, forward, listener, virtual_host
+from tests.e2e.support.wire import encode_request as req
+
+_FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+_OPERATORS = [
+    "UPSTREAM_LOCAL_ADDRESS",
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_PORT",
+    "UPSTREAM_REMOTE_ADDRESS",
+    "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
+    "UPSTREAM_REMOTE_PORT",
+    "UPSTREAM_PROTOCOL",
+    "UPSTREAM_HOST",
+    "UPSTREAM_HOST_NAME",
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT",
+    "UPSTREAM_CLUSTER",
+    "UPSTREAM_CONNECTION_ID",
+    "UPSTREAM_TRANSPORT_FAILURE_REASON",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+    "CONNECTION_ID",
+    "FILTER_CHAIN_NAME",
+    "REQUEST_DURATION",
+    "REQUEST_TX_DURATION",
+    "RESPONSE_DURATION",
+    "RESPONSE_TX_DURATION",
+    "DURATION",
+    "PROTOCOL",
+    "BYTES_RECEIVED",
+    "BYTES_SENT",
+    "RESPONSE_FLAGS",
+    "RESPONSE_CODE",
+    "RESPONSE_CODE_DETAILS",
+    "ROUTE_NAME",
+]
+#: Different at every start, or a time: only whether there is a number is compared.
+_MEASURED = re.compile(r"DURATION|_ID$|LOCAL_PORT$")
+_PORT = re.compile(r"(?<=127\.0\.0\.1:)\d+$")
+
+
+def _status(op: str, number: int) -> Config:
+    return {"status_code_filter": {"comparison": {"op": op, "value": {"default_value": number, "runtime_key": "none"}}}}  # fmt: skip
+
+
+def _header(name: str, **match: object) -> Config:
+    return {"header_filter": {"header": {"name": name, **match}}}
+
+
+_LONG: Config = {"duration_filter": {"comparison": {"op": "GE", "value": {"default_value": 150, "runtime_key": "none"}}}}  # fmt: skip
+FILTERS: dict[str, Config] = {
+    "status-eq": _status("EQ", 404),
+    "status-ge": _status("GE", 400),
+    "status-le": _status("LE", 299),
+    "status-ne": _status("NE", 200),
+    "long": _LONG,
+    "flag": {"response_flag_filter": {"flags": ["UF", "UT"]}},
+    "any-flag": {"response_flag_filter": {}},
+    "header": _header("x-a", string_match={"prefix": "b"}),
+    "no-header": _header("x-a", present_match=True, invert_match=True),
+    "path": _header(":path", string_match={"contains": "dir"}),
+    "and": {"and_filter": {"filters": [_status("GE", 500), _header("x-a", present_match=True)]}},
+    "or": {"or_filter": {"filters": [_status("EQ", 418), _header("x-a", string_match={"exact": "b"})]}},
+    "grpc": {"grpc_status_filter": {"statuses": ["OK", "UNAVAILABLE"]}},
+    "not-grpc": {"grpc_status_filter": {"statuses": ["UNAVAILABLE"], "exclude": True}},
+    "not-ok": {"grpc_status_filter": {"statuses": ["OK"], "exclude": True}},
+    "unknown": {"grpc_status_filter": {"statuses": ["UNKNOWN"]}},
+    "never": {"runtime_filter": {"runtime_key": "none", "percent_sampled": {"numerator": 0}}},
+    "always": {"runtime_filter": {"runtime_key": "none", "percent_sampled": {"numerator": 100}}},
+    "not-health": {"not_health_check_filter": {}},
+    "metadata": {"metadata_filter": {"matcher": {"filter": "a", "path": [{"key": "b"}], "value": {"bool_match": True}}, "match_if_key_not_found": False}},
+}  # fmt: skip
+
+_GRPC = ("content-type", "application/grpc")
+REQUESTS: dict[str, bytes] = {
+    "ok": req("GET", "/x"),
+    "header": req("GET", "/x", ("x-a", "b")),
+    "other-header": req("GET", "/x", ("x-a", "c")),
+    "post": req("POST", "/x", body=b"12345"),
+    "chunked": req("POST", "/x", chunks=(b"12", b"345")),
+    "head": req("HEAD", "/x"),
+    "404": req("GET", "/x", script="404"),
+    "503": req("GET", "/x", ("x-a", "d"), script="503"),
+    "direct": req("GET", "/direct"),
+    "teapot": req("GET", "/teapot"),
+    "no-route": req("GET", "/x", host="sparse.test"),
+    "refused": req("GET", "/refused"),
+    "late": req("GET", "/short", ("x-a", "b"), script="no-answer"),
+    "grpc-refused": req("POST", "/refused", _GRPC),
+    "grpc-no-route": req("POST", "/x", _GRPC, host="sparse.test"),
+    "named": req("GET", "/named"),
+    "named-refused": req("GET", "/none-there"),
+}
+
+
+def _log(path: Path, members: list[str], filter_: Config | None = None) -> Config:
+    template = {"case": "%REQ(x-case)%", **{name: f"%{name}%" for name in members}}
+    return {
+        "name": "file",
+        "typed_config": {"@type": _FILE_LOG, "path": str(path), "log_format": {"json_format": template}},
+        **({} if filter_ is None else {"filter": filter_}),
+    }
+
+
+def _named(name: str, port: int) -> Config:
+    one = cluster(name, port, type="STRICT_DNS", dns_lookup_family="V4_ONLY")
+    endpoint = one["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    endpoint["address"]["socket_address"]["address"] = "localhost"
+    return one
+
+
+def _template(directory: Path) -> Callable[[Ports], Config]:
+    hosts = [
+        virtual_host("sparse", ["sparse.test"], [direct({"path": "/only"}, 200)]),
+        virtual_host(
+            "any",
+            ["*"],
+            [
+                direct({"prefix": "/direct"}, 200, "made"),
+                direct({"prefix": "/teapot"}, 418, "tea"),
+                forward({"prefix": "/refused"}, "refused"),
+                forward({"prefix": "/short"}, timeout="0.2s"),
+                forward({"prefix": "/named"}, "named"),
+                forward({"prefix": "/none-there"}, "named-refused"),
+                {**forward({"prefix": "/"}), "name": "rest"},
+            ],
+        ),
+    ]
+
+    def fill(ports: Ports) -> Config:
+        own = directory / str(ports["admin"])
+        own.mkdir()
+        logs = [_log(own / name, [], filter_) for name, filter_ in FILTERS.items()]
+        logs.append(_log(own / "operators", _OPERATORS))
+        one = listener("plain", ports["plain"], hosts, options={"access_log": logs})
+        one["filter_chains"][0]["name"] = "the-chain"
+        clusters = [
+            cluster("echo", ports["upstream"]),
+            cluster("refused", ports["closed"]),
+            _named("named", ports["upstream"]),
+            _named("named-refused", ports["closed"]),
+        ]
+        return bootstrap(ports["admin"], [one], clusters)
+
+    return fill
+
+
+#: By log file, then by case; None: not logged.
+Lines = dict[str, dict[str, dict[str, object]]]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lines, Lines]:
+    """What Envoy and FastProxy have logged."""
+    directory = tmp_path_factory.mktemp("access-logs")
+    with running_pair(_template(directory), ("plain", "closed"), directory) as pair:
+        for proxy in (pair.envoy, pair.contender):
+            for name, request in REQUESTS.items():
+                head, _, rest = request.partition(b"\r\n")
+                named = head + b"\r\nx-case: " + name.encode() + b"\r\n" + rest
+                perform(Script((named,)), proxy.ports["plain"], pair.upstream, bytes)
+        proxies = (pair.envoy, pair.contender)
+    envoy, contender = (_read(directory, proxy) for proxy in proxies)
+    return envoy, contender
+
+
+def _read(directory: Path, proxy: RunningProxy) -> Lines:
+    found: Lines = {}
+    for name in (*FILTERS, "operators"):
+        text = (directory / str(proxy.ports["admin"]) / name).read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        found[name] = {line["case"]: line for line in lines}
+        assert len(found[name]) == len(lines), "a request is logged once"
+    return found
+
+
+def _comparable(name: str, value: object) -> object:
+    if _MEASURED.search(name) and isinstance(value, int):
+        return "<number>"
+    return _PORT.sub("<port>", value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_operators(logged: tuple[Lines, Lines], case: str) -> None:
+    """Where a request went, over which connection, and how long each part took."""
+    envoy, contender = (
+        {name: _comparable(name, value) for name, value in lines["operators"][case].items()}
+        for lines in logged
+    )
+    assert contender == envoy
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters(logged: tuple[Lines, Lines], name: str) -> None:
+    """Which requests are logged."""
+    envoy, contender = (set(lines[name]) for lines in logged)
+    assert contender == envoy
+    assert name in ("never", "metadata") or envoy, "the case would compare nothing"
