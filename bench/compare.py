@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.certificate import prepare_certificate
 from bench.contenders import Contender, commands, fastproxy_form, pinned, running, running_upstream
 from bench.report import Run, markdown_table
 from bench.scenarios import SCENARIOS, Scenario
@@ -40,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = _plan(arguments)
     proxy_core, load_core = _cores()
     tokens = prepare_tokens(_RESULTS / "tokens", plan.tokens)
+    certificate = prepare_certificate(_RESULTS / "tokens")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastproxy-bench-")))
         upstream_port = stack.enter_context(running_upstream(load_core))
         contenders = [
-            stack.enter_context(running(name, directory, upstream_port, tokens.jwks, proxy_core))
+            stack.enter_context(running(name, directory, upstream_port, tokens.jwks, proxy_core, certificate))
             for name in plan.contenders
         ]
         runs = _measure(plan, contenders, tokens, load_core)
@@ -96,14 +98,15 @@ def _load(
 ) -> dict[str, float]:
     wrk = shutil.which("wrk")
     connections = str(plan.connections)
+    scheme, port = ("https", contender.tls_port) if scenario.tls else ("http", contender.port)
     if wrk is not None:
         script = str(_HERE / "wrk.lua")
-        url = f"http://127.0.0.1:{contender.port}{scenario.path}"
+        url = f"{scheme}://127.0.0.1:{port}{scenario.path}"
         # wrk takes whole seconds only.
         duration = f"{max(1, round(seconds))}s"
         command = [wrk, "-t1", "-c", connections, "-d", duration, "--latency", "-s", script, url]
     else:
-        command = [sys.executable, "-m", "bench.loader", str(contender.port), connections, str(seconds)]
+        command = [sys.executable, "-m", "bench.loader", str(port), connections, str(seconds)]
     environment = {**os.environ, **scenario.environment(tokens)}
     with pinned(core):
         done = subprocess.run(

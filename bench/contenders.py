@@ -1,5 +1,6 @@
 """The proxies that are compared: started with the same file, pinned to a core, their CPU time read from /proc."""
 
+import copy
 import http.client
 import os
 import shutil
@@ -14,10 +15,12 @@ from typing import Any
 
 import yaml
 
+from bench.certificate import CertificateFiles
 from bench.tokens import ISSUER
 from fastproxy.clock import monotonic
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
+_TLS_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _START_S = 30.0
 
 
@@ -27,11 +30,16 @@ class Contender:
 
     name: str
     port: int
+    tls_port: int
     process: subprocess.Popen[bytes]
+
+    def pids(self) -> list[int]:
+        """All its processes."""
+        return [self.process.pid, *_children_of(self.process.pid)]
 
     def cpu_seconds(self) -> float:
         """CPU time of all its processes and threads, user and system, since they started."""
-        return sum(map(_cpu_seconds, [self.process.pid, *_children_of(self.process.pid)]))
+        return sum(map(_cpu_seconds, self.pids()))
 
 
 def envoy_binary() -> Path | None:
@@ -68,18 +76,25 @@ def commands() -> dict[str, list[str]]:
 
 @contextmanager
 def running(
-    name: str, directory: Path, upstream_port: int, jwks: str, core: int | None
+    name: str,
+    directory: Path,
+    upstream_port: int,
+    jwks: str,
+    core: int | None,
+    certificate: CertificateFiles,
 ) -> Iterator[Contender]:
     """Start a contender; it ends with the block."""
-    port, admin_port = free_port(), free_port()
+    port, tls_port, admin_port = free_port(), free_port(), free_port()
     config = directory / f"{name}.yaml"
-    config.write_text(yaml.safe_dump(proxy_config(port, admin_port, upstream_port, jwks), sort_keys=False))
+    document = proxy_config(port, admin_port, upstream_port, jwks)
+    add_tls_listener(document, tls_port, certificate)
+    config.write_text(yaml.safe_dump(document, sort_keys=False))
     log_path = directory / f"{name}.log"
     with log_path.open("wb") as log, pinned(core):
         process = subprocess.Popen([*commands()[name], "-c", str(config)], stdout=log, stderr=log)
     try:
         _wait_until_ready(process, admin_port, log_path)
-        yield Contender(name, port, process)
+        yield Contender(name, port, tls_port, process)
     finally:
         stop(process)
 
@@ -150,6 +165,19 @@ def proxy_config(port: int, admin_port: int, upstream_port: int, jwks: str) -> d
         "admin": {"address": _address(admin_port)},
         "static_resources": {"listeners": [listener], "clusters": [cluster]},
     }
+
+
+def add_tls_listener(config: dict[str, Any], port: int, certificate: CertificateFiles) -> None:
+    """Serve the same by TLS, too."""
+    listeners = config["static_resources"]["listeners"]
+    pair = {
+        "certificate_chain": {"filename": str(certificate.chain)},
+        "private_key": {"filename": str(certificate.key)},
+    }
+    context = {"@type": _TLS_TYPE, "common_tls_context": {"tls_certificates": [pair]}}
+    socket_of_chain = {"name": "envoy.transport_sockets.tls", "typed_config": context}
+    chain = {**copy.deepcopy(listeners[0]["filter_chains"][0]), "transport_socket": socket_of_chain}
+    listeners.append({"name": "bench-tls", "address": _address(port), "filter_chains": [chain]})
 
 
 def free_port() -> int:

@@ -18,6 +18,7 @@ class Scenario:
     algorithm: str = "RS256"
     """Empty: no token."""
     every_token_new: bool = False
+    tls: bool = False
 
     def environment(self, tokens: TokenFiles) -> dict[str, str]:
         """The variables that wrk.lua and the loader read."""
@@ -28,6 +29,7 @@ class Scenario:
             "BENCH_BODY_BYTES": str(self.body_bytes),
             "BENCH_TOKENS": str(files[self.algorithm]),
             "BENCH_ONCE": "1" if self.every_token_new else "0",
+            "BENCH_TLS": "1" if self.tls else "0",
         }
 
 
@@ -39,4 +41,5 @@ SCENARIOS = (
     Scenario("es256", "ES256, each token used once", algorithm="ES256", every_token_new=True),
     Scenario("plain", "no token, no jwt_authn rule: forwarding alone", path="/plain/users", algorithm=""),
     Scenario("post-1k", "the token of `hit`, and a body of 1 KiB", method="POST", body_bytes=1024),
+    Scenario("tls", "the token of `hit`, over connections by TLS that are kept", tls=True),
 )
