@@ -49,6 +49,7 @@ from fastproxy.ipc.messages import (
     WorkerInit,
     WorkerReady,
 )
+from fastproxy.large_reads import keep_large_buffers_apart
 from fastproxy.runtime import AccessLogFiles, CountShares, Runtime
 from fastproxy.shared_counts import SharedCounts
 from fastproxy.stats import StatsSink
@@ -362,6 +363,7 @@ def _reason(error: Exception) -> str:
 
 def main() -> None:
     """Entry point of the worker process."""
+    keep_large_buffers_apart()
     # The terminal sends Ctrl-C to the whole group; `main` decides when and how workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

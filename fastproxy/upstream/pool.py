@@ -15,6 +15,7 @@ from collections import deque
 from typing import Any, Protocol
 
 from fastproxy import clock
+from fastproxy.large_reads import SharedBufferProtocol
 from fastproxy.tasks import spawn
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.connection import UpstreamConnection
@@ -287,16 +288,17 @@ class ConnectionPool:
                     "ssl": None if tls is None else tls.context,
                     "server_hostname": None if tls is None else self._server_name or tls.server_name(address),
                 }
+                protocol = connection if tls is None else SharedBufferProtocol(connection)
                 if address.is_pipe:
                     # `@` stands for the NUL byte that begins a name in Linux's abstract namespace (Envoy).
                     path = "\0" + address.host[1:] if address.host.startswith("@") else address.host
-                    await loop.create_unix_connection(lambda: connection, path, **options)  # type: ignore[type-var]
+                    await loop.create_unix_connection(lambda: protocol, path, **options)  # type: ignore[type-var]
                 else:
                     source = select_source(address.host, self._settings.connections.sources)
                     if source is not None:
                         options["local_addr"] = source
                     await loop.create_connection(
-                        lambda: connection,  # type: ignore[type-var]  # a protocol by shape
+                        lambda: protocol,  # type: ignore[type-var]  # a protocol by shape
                         address.host,
                         address.port,
                         **options,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fastproxy.tasks import spawn
 from tests.config.test_upstream_tls import make_pair
 from tests.e2e.conftest import StartFastProxy
 from tests.e2e.support.load import LoadClient
@@ -204,6 +205,71 @@ async def test_tls_connections_outlive_a_reload_and_other_tls_settings_drain_the
     assert await reader.read() == b""
     writer.close()
     assert "Traceback" not in reloadable.proxy.log()
+
+
+async def test_a_listener_turns_to_tls_and_back_on_the_socket_that_it_has(
+    start_fastproxy: StartFastProxy, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """Plain, the event loop accepts by itself; for TLS we do. No new client may find the port closed meanwhile."""
+    chain, key = make_pair(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(chain)
+    reloadable = Reloadable(start_fastproxy, upstream, "--concurrency", "2")
+    proxy, port = reloadable.proxy, reloadable.ports["plain"]
+    workers, inodes = workers_of(proxy), _listening(port)
+    refused: list[OSError] = []
+    over = asyncio.Event()
+
+    async def knock() -> None:
+        while not over.is_set():
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+            except OSError as error:
+                refused.append(error)
+            await asyncio.sleep(0)
+
+    async def get(tls: ssl.SSLContext | None) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        writer.write(b"GET /number HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        return answer.rpartition(b"\r\n\r\n")[2]
+
+    knocking = spawn(knock(), name="knock")
+    for number in range(1, 7):
+        config = reloadable.config(number)
+        if number % 2:
+            config["static_resources"]["listeners"][0]["filter_chains"][0]["transport_socket"] = {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+                    "common_tls_context": {
+                        "tls_certificates": [
+                            {
+                                "certificate_chain": {"filename": str(chain)},
+                                "private_key": {"filename": str(key)},
+                            }
+                        ]
+                    },
+                },
+            }
+        assert (await reloadable.reload(config))["generation"] == number + 1
+        assert await get(context if number % 2 else None) == str(number).encode()
+        assert _listening(port) == inodes, "the sockets are kept"
+    over.set()
+    await knocking
+
+    assert refused == []
+    assert workers_of(proxy) == workers
+    assert "Traceback" not in proxy.log()
+
+
+def _listening(port: int) -> set[str]:
+    """Inodes of the sockets that listen on a port of 127.0.0.1."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {line[9] for line in lines if line[1] == f"0100007F:{port:04X}" and line[3] == "0A"}
 
 
 async def test_a_worker_that_is_killed_under_load_loses_only_what_it_was_serving(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastproxy.http.connection_info import ConnectionInfo, TlsInfo
+from fastproxy.large_reads import SharedBufferProtocol
 from fastproxy.listener.network_filter import ConnectionProtocol
 from fastproxy.listener.tls.contexts import ServerContexts
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
@@ -115,7 +116,7 @@ class TlsOpening:
             transport.abort()
             return
         protocol = self._make_protocol()
-        transport.set_protocol(protocol)  # type: ignore[arg-type]  # a protocol by shape
+        transport.set_protocol(SharedBufferProtocol(protocol))  # type: ignore[arg-type]  # by shape
         protocol.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
