@@ -90,7 +90,7 @@ class View:
         return bool(self._take(name))
 
     def choice(self, name: str) -> str:
-        """The name of an enum field's value; the number as text when it has no name."""
+        """The name of an enum field's value; a number that has none is an error, and the default comes back."""
         return self._enum_name(name, self._take(name))
 
     def choices(self, name: str) -> tuple[str, ...]:
@@ -260,7 +260,15 @@ class View:
         enum = self._field(name).enum_type
         assert enum is not None
         entry = enum.values_by_number.get(number)
-        return str(number) if entry is None else str(entry.name)
+        if entry is None:
+            # protobuf keeps numbers of other versions; what they mean nobody here knows.
+            self.error(
+                f"{number} is none of its values",
+                f"Use {' or '.join(value.name for value in enum.values)}",
+                field=name,
+            )
+            entry = enum.values[0]
+        return str(entry.name)
 
 
 def _plain_struct(struct: Any) -> dict[str, object]:

@@ -116,3 +116,10 @@ def test_unix_sockets_are_nobody() -> None:
     """There is no way to connect through one."""
     said = warnings(minimal(manager="internal_address_config: {unix_sockets: true}"))
     assert any("nobody connects" in one for one in said)
+
+
+def test_a_number_that_no_value_of_an_enum_has_is_refused() -> None:
+    """protobuf lets it through; nobody here knows what another version means by it."""
+    found = problem(minimal(manager="path_with_escaped_slashes_action: 5"))
+    assert found.problem == "5 is none of its values"
+    assert "REJECT_REQUEST" in found.fix
