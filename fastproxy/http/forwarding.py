@@ -59,10 +59,12 @@ class HeaderTrust:
         via: str = "",
         detects_by_extension: bool = False,
         keeps_client_cert: bool = False,
+        internal_only: Sequence[str] = (),
     ) -> None:
         """`detects_by_extension`: an extension says how to read `x-forwarded-for`, and may append to it.
 
         `internal_networks`: `internal_address_config`; `trusted_networks`: `xff_trusted_cidrs`; both CIDR ranges.
+        `internal_only`: names that are removed from external requests beside Envoy's own (`internal_only_headers`).
         `keeps_client_cert`: somebody else decides about `x-forwarded-client-cert`; else it is always removed.
         """
         self._use_remote_address = use_remote_address
@@ -75,7 +77,8 @@ class HeaderTrust:
         self._generate_request_id = generate_request_id
         self._keep_request_id = preserve_external_request_id or not use_remote_address
         removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
-        self._removed = removed - _NEVER_TRUSTED if keeps_client_cert else removed
+        removed = removed - _NEVER_TRUSTED if keeps_client_cert else removed
+        self._removed = removed | {name.encode() for name in internal_only}
         # A caller inside may send control headers; who showed which certificate is not its to say.
         self._removed_inside: frozenset[bytes] = frozenset() if keeps_client_cert else _NEVER_TRUSTED
 

@@ -82,6 +82,7 @@ class RequestPreparation:
             and self._escaped_slashes is EscapedSlashes.KEEP
             and self._early_rules is None
             and self._client_cert is None
+            and not settings.route_config.internal_only_headers
         )
         self._trust = _build_trust(settings)
 
@@ -221,6 +222,7 @@ def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
         via=settings.via,
         detects_by_extension=detection is not None,
         keeps_client_cert=settings.forward_client_cert is not ForwardClientCert.SANITIZE,
+        internal_only=settings.route_config.internal_only_headers,
     )
 
 

@@ -327,3 +327,5 @@ class RouteConfigurationSettings:
     name: str
     virtual_hosts: tuple[VirtualHostSettings, ...]
     ignore_port_in_host_matching: bool = False
+    internal_only_headers: tuple[str, ...] = ()
+    """Lower case; removed from every request that is not internal, before routes and filters look at it."""

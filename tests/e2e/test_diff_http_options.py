@@ -72,6 +72,10 @@ _HOSTS = [
     ),
 ]
 
+_OWN_NAMES = {"name": "local_route", "virtual_hosts": _HOSTS, "internal_only_headers": ["X-Team", "x-debug"]}
+MANAGERS["internal-only"] = {"route_config": _OWN_NAMES}
+MANAGERS["internal-only-inside"] = {"route_config": _OWN_NAMES, **_INTERNAL}
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
@@ -115,6 +119,21 @@ TRUST = [
     for name, headers in _XFF_FORMS.items()
 ]  # fmt: skip
 
+OWN_NAMES = [
+    case(
+        listener,
+        name,
+        "/",
+        ("x-team", "red"),
+        ("X-Debug", "1"),
+        ("x-debug", "2"),
+        ("x-teams", "kept"),
+        *headers,
+    )
+    for listener in ("internal-only", "internal-only-inside")
+    for name, headers in _XFF_FORMS.items()
+]
+
 RESPONSES = [
     case(listener, f"{target.strip('/') or script}", target, ("x-request-id", "mine"), ("via", "1.0 old"), script=script, status=status)
     for listener in ("via", "request-id", "server-absent", "server-pass", "proper-case")
@@ -152,7 +171,7 @@ PATHS = [
 ]  # fmt: skip
 
 
-@parametrize_cases([*TRUST, *NAMES, *HOSTS])
+@parametrize_cases([*TRUST, *OWN_NAMES, *NAMES, *HOSTS])
 def test_requests(pair: Pair, case: Case) -> None:
     """What reaches the upstream."""
     pair.check(case)

@@ -23,6 +23,7 @@ def trust(
     skip_xff_append: bool = False,
     generate_request_id: bool = True,
     preserve_external_request_id: bool = False,
+    internal_only: tuple[str, ...] = (),
 ) -> HeaderTrust:
     return HeaderTrust(
         use_remote_address=use_remote_address,
@@ -35,6 +36,7 @@ def trust(
         trusted_networks=trusted,
         via=via,
         detects_by_extension=bool(trusted),
+        internal_only=internal_only,
     )
 
 
@@ -212,6 +214,17 @@ def test_internal_requests(edge: bool, forwarded: bytes | None, internal: bool) 
     assert (b"x-envoy-upstream-rq-timeout-ms" in headers) is internal
     assert (headers[b"x-request-id"] == b"mine") is (internal or not edge)
     assert (b"x-envoy-external-address" in headers) is (edge and not internal)
+
+
+@pytest.mark.parametrize("edge", [True, False])
+def test_names_of_the_inside_are_removed_from_what_comes_from_outside(edge: bool) -> None:
+    """`internal_only_headers`: a stranger must not be taken for a colleague."""
+    rules = trust(use_remote_address=edge, internal=INTERNAL, internal_only=("x-team",))
+    outside = applied(rules, x_team=b"red", x_other=b"1", x_forwarded_for=b"198.51.100.1")
+    assert b"x-team" not in outside
+    assert outside[b"x-other"] == b"1"
+    inside = {} if edge else {"x_forwarded_for": b"203.0.113.1"}
+    assert applied(rules, x_team=b"red", **inside)[b"x-team"] == b"red"
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ class _RouteBuilder:
             name=self._config.text("name"),
             virtual_hosts=tuple(hosts),
             ignore_port_in_host_matching=self._config.flag("ignore_port_in_host_matching"),
+            internal_only_headers=tuple(name.lower() for name in self._config.texts("internal_only_headers")),
         )
 
     def _virtual_host(self, view: View, seen: dict[str, str]) -> VirtualHostSettings:
