@@ -86,7 +86,7 @@ def build_check(algorithm: Algorithm, key: PublicKey) -> CheckSignature:
     if isinstance(key, ec.EllipticCurvePublicKey) and algorithm.kty == "EC":
         return _build_ecdsa_check(algorithm, key)
     if isinstance(key, ed25519.Ed25519PublicKey) and algorithm.kty == "OKP":
-        return _build_ed25519_check(key)
+        return _build_plain_check(key.verify, ED25519_SIGNATURE_BYTES)
     raise TypeError(f"{algorithm.name} does not fit the key")
 
 
@@ -110,19 +110,7 @@ def build_ml_dsa_check(algorithm: Algorithm, key: MlDsaPublicKey) -> CheckSignat
     """
     if algorithm.kty != "AKP":
         raise TypeError(f"{algorithm.name} does not fit the key")
-    signature_bytes = SIGNATURE_BYTES[algorithm.name]
-    verify = key.verify
-
-    def check(signature: bytes, signing_input: bytes) -> bool:
-        if len(signature) != signature_bytes:
-            return False
-        try:
-            verify(signature, signing_input)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
-
-    return check
+    return _build_plain_check(key.verify, SIGNATURE_BYTES[algorithm.name])
 
 
 def _build_rsa_check(algorithm: Algorithm, key: rsa.RSAPublicKey) -> CheckSignature:
@@ -171,11 +159,11 @@ def _build_ecdsa_check(algorithm: Algorithm, key: ec.EllipticCurvePublicKey) -> 
     return check
 
 
-def _build_ed25519_check(key: ed25519.Ed25519PublicKey) -> CheckSignature:
-    verify = key.verify
+def _build_plain_check(verify: Callable[[bytes, bytes], None], signature_bytes: int) -> CheckSignature:
+    """The check of a scheme that has no settings of its own."""
 
     def check(signature: bytes, signing_input: bytes) -> bool:
-        if len(signature) != ED25519_SIGNATURE_BYTES:
+        if len(signature) != signature_bytes:
             return False
         try:
             verify(signature, signing_input)

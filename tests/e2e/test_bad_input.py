@@ -154,26 +154,19 @@ def test_local_keys_that_cannot_be_read_are_named(tmp_path: Path, content: str |
     assert "Traceback" not in result.stderr
 
 
-def test_a_listener_port_in_use_is_named(tmp_path: Path) -> None:
+def _listener_address(config: Config) -> Any:
+    return config["static_resources"]["listeners"][0]["address"]["socket_address"]
+
+
+def _admin_address(config: Config) -> Any:
+    return config["admin"]["address"]["socket_address"]
+
+
+@pytest.mark.parametrize("address", [_listener_address, _admin_address])
+def test_a_port_in_use_is_named(address: Callable[[Config], Any], tmp_path: Path) -> None:
     """Which port, and that somebody else has it."""
     config = without_jwt()
-    port = config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
-    path = write_config(config, tmp_path / "config.yaml")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-
-        result = run(path)
-
-    assert result.returncode == 1, result.stderr
-    assert str(port) in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_an_admin_port_in_use_is_named(tmp_path: Path) -> None:
-    """The same for the admin interface."""
-    config = without_jwt()
-    port = config["admin"]["address"]["socket_address"]["port_value"]
+    port = address(config)["port_value"]
     path = write_config(config, tmp_path / "config.yaml")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))

@@ -2,12 +2,10 @@
 
 import asyncio
 import struct
-import threading
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
-from types import TracebackType
-from typing import Self
 
+from tests.e2e.support.threaded_server import ThreadedServer
 from tests.e2e.support.wire import PATIENCE_S
 
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\nSec-X: y\r\n%b\r\n"
@@ -35,30 +33,14 @@ class SeenTunnel:
     ended: bool = False
 
 
-class TunnelUpstream:
-    """The upstream. A context manager; it echoes every byte, closes at `QUIT`, and resets at `RESET`."""
+class TunnelUpstream(ThreadedServer):
+    """The upstream: it echoes every byte, closes at `QUIT`, and resets at `RESET`."""
+
+    name = "tunnel-upstream"
 
     def __init__(self) -> None:
-        self.port = 0
+        super().__init__()
         self._seen: list[SeenTunnel] = []
-        self._changed = threading.Condition()
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._handlers: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._run, name="tunnel-upstream", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(PATIENCE_S)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive(), "the upstream does not end"
 
     def take(self) -> list[SeenTunnel]:
         """The connections since the last call, when all of them have ended."""
@@ -67,24 +49,8 @@ class TunnelUpstream:
             taken, self._seen = self._seen, []
             return taken
 
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stopping.wait()
-        server.close()
-        for task in self._handlers:
-            task.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._handlers.add(task)
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Talk, and note that it ended."""
         seen = SeenTunnel()
         with self._changed:
             self._seen.append(seen)
@@ -93,7 +59,6 @@ class TunnelUpstream:
         except OSError:
             pass
         finally:
-            self._handlers.discard(task)
             writer.transport.abort()
             with self._changed:
                 seen.ended = True

@@ -1,21 +1,19 @@
 """A scripted upstream on bare sockets: records the bytes of each request, and answers as it was told.
 
 A request names its answer with the header `x-script`, else by its path; what is in neither table gets 200 and `ok`.
-It runs its own event loop in a thread, so that blocking test code and it never wait for each other.
 """
 
 import asyncio
 import hashlib
 import re
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
-from typing import Self
 
+from tests.e2e.support.threaded_server import ThreadedServer
 from tests.e2e.support.wire import PATIENCE_S
 
 #: Bodies are kept up to here; of longer ones only length and digest.
@@ -75,41 +73,30 @@ class SeenRequest:
         return [value for key, value in self.headers if key.lower() == name]
 
 
-class ScriptedUpstream:
-    """The upstream. A context manager; `port` is its address on 127.0.0.1."""
+class ScriptedUpstream(ThreadedServer):
+    """The upstream."""
+
+    name = "scripted-upstream"
 
     def __init__(
         self, scripts: dict[str, Answer] | None = None, paths: dict[str, Answer] | None = None
     ) -> None:
+        super().__init__()
         self.scripts = dict(scripts or {})
         self.paths = dict(paths or {})
-        self.port = 0
         self.connections = 0
         self.bytes_sent = 0
         """Zero bytes of streamed answers that the kernel of this side has taken."""
         self.requests: list[SeenRequest] = []
         self.faults: list[bytes] = []
         """What a proxy sent where a request should begin: the worst that can happen on a shared connection."""
-        self._changed = threading.Condition()
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
         self._released = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._handlers: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._run, name="scripted-upstream", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(PATIENCE_S)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive(), "the upstream does not end"
+        super().__exit__(kind, error, trace)
         assert not self.faults, f"bytes that are no request: {self.faults}"
 
     @property
@@ -148,24 +135,8 @@ class ScriptedUpstream:
 
         self._loop.call_soon_threadsafe(close_all)
 
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        server = await asyncio.start_server(self._on_connection, "127.0.0.1", 0, limit=1 << 20)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stopping.wait()
-        server.close()
-        for handler in self._handlers:
-            handler.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
-
-    async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._handlers.add(task)
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request after the other."""
         self._writers.add(writer)
         with self._changed:
             self.connections += 1
@@ -177,7 +148,6 @@ class ScriptedUpstream:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._handlers.discard(task)
             with self._changed:
                 self._writers.discard(writer)
                 self._changed.notify_all()
