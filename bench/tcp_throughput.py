@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,9 +52,10 @@ def running(command: list[str], port: int) -> Iterator[int]:
                 with suppress(OSError):
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
                 if clock.monotonic() > deadline or process.poll() is not None:
                     sys.exit(f"{command[0]} does not listen")
-                time.sleep(0.05)
             yield process.pid
         finally:
             process.terminate()

@@ -1,7 +1,6 @@
 """TLS towards upstreams: the same certificates accepted, the same refused, by both proxies; and renewed under way."""
 
 import http.client
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -272,23 +271,12 @@ def _renewable(world: World, port: int) -> ConfigTemplate:
 
 
 def _until(proxy: RunningProxy, wanted: tuple[int, bytes]) -> None:
-    answer = ask(proxy, "/")
-    for _ in range(200):
-        if answer == wanted:
-            return
-        time.sleep(0.05)
-        answer = ask(proxy, "/")
-    raise AssertionError(answer)
+    proxy.wait_until(lambda: ask(proxy, "/") == wanted)
 
 
 def _until_flags(proxy: RunningProxy, wanted: str) -> None:
     """Health checks go by the same certificates."""
-    for _ in range(200):
-        found = proxy.admin("/clusters")[1]
-        if f"health_flags::{wanted}" in found:
-            return
-        time.sleep(0.05)
-    raise AssertionError(found)
+    proxy.wait_until(lambda: f"health_flags::{wanted}" in proxy.admin("/clusters")[1])
 
 
 def test_renewed_client_certificates_and_authorities_are_followed(

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 from tests.e2e.conftest import StartFastProxy
@@ -23,11 +22,10 @@ def _certs(proxy: RunningProxy) -> dict[str, object]:
 
 def _wait_for(proxy: RunningProxy, name: str, wanted: object) -> None:
     """The page is the proxy's own word for what is in force."""
-    for _ in range(400):
-        if (_certs(proxy)[name] == wanted) if wanted is not None else _certs(proxy)[name] is not None:
-            return
-        time.sleep(0.05)
-    raise AssertionError(_certs(proxy))
+    if wanted is None:
+        proxy.wait_until(lambda: _certs(proxy)[name] is not None)
+    else:
+        proxy.wait_until(lambda: _certs(proxy)[name] == wanted)
 
 
 def test_renewed_certificates_serve_without_a_dropped_connection(

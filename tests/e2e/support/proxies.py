@@ -24,6 +24,8 @@ ConfigTemplate = Callable[[Ports], Config]
 
 _START_S = 30.0
 _STOP_S = 15.0
+#: How long a wait leaves the process alone before it asks again.
+_STEP_S = 0.03
 #: Below the range that the kernel gives to outgoing connections, so nobody takes a port between choice and bind.
 _FIRST_PORT, _LAST_PORT = 18000, 31999
 
@@ -49,6 +51,20 @@ class RunningProxy:
     def admin(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Status and body of an admin request."""
         return admin_request(self.ports["admin"], path, method)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Block until `condition` holds; it is asked again whenever the process had time to change.
+
+        Raises:
+            AssertionError: the proxy has ended, or `_START_S` have passed.
+        """
+        deadline = monotonic() + _START_S
+        while not condition():
+            if monotonic() > deadline:
+                raise AssertionError(f"{self.name}: waited in vain\n{self.log()}")
+            with suppress(subprocess.TimeoutExpired):
+                code = self.process.wait(_STEP_S)
+                raise AssertionError(f"{self.name} ended with {code}\n{self.log()}")
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL if that is not enough; the exit code."""
@@ -160,7 +176,7 @@ def wait_until_ready(proxy: RunningProxy) -> None:
         if monotonic() > deadline:
             raise StartFailedError(f"{proxy.name} is not ready\n{proxy.log()}")
         with suppress(subprocess.TimeoutExpired):
-            code = proxy.process.wait(0.03)
+            code = proxy.process.wait(_STEP_S)
             raise StartFailedError(f"{proxy.name} ended with {code}\n{proxy.log()}")
 
 
