@@ -92,7 +92,7 @@ COMPILE := --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url -
 	--no-emit-trusted-host
 
 # Program, or program:package where the package has another name.
-SYSTEM_DEPS := wrk curl openssl node:nodejs npm
+SYSTEM_DEPS := wrk curl openssl node:nodejs npm chromium
 
 system-deps: ## the programs that some tests and the benchmark need besides Python (apt-get, as root)
 	@missing=""; for p in $(SYSTEM_DEPS); do \

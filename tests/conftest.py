@@ -22,6 +22,7 @@ PEERS = {
     "wrk": "make system-deps",
     "curl": "make system-deps",
     "openssl": "make system-deps",
+    "chromium": "make system-deps",
     "node": "make system-deps; Node.js 20.12 or newer",
     "oidc-provider": "make npm-peers",
 }
