@@ -46,7 +46,6 @@ TESTED_BY = {
     "listener/tcp_proxy/stats.py": "listener/tcp_proxy/test_proxy.py",
     "tls/openssl.py": "listener/tls/test_contexts.py",
     "tls/stats.py": "listener/tls/test_termination.py",
-    "listener/response.py": "listener/test_connection.py",
     "listener/stats.py": "listener/test_manager.py",
     "listener/transport.py": "listener/test_connection.py",
     "router/domains.py": "router/test_table.py",

@@ -8,13 +8,14 @@ from fastproxy.filters.chain import FilterChain
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
-from fastproxy.listener.connection import NEVER_S, DownstreamConnection
+from fastproxy.listener.connection import DownstreamConnection
 from fastproxy.listener.local_replies import LocalReplies
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats
+from fastproxy.listener.stream_deadlines import NEVER_S
 from fastproxy.listener.upgrades import Upgrades
 from fastproxy.router.router import Router
 from fastproxy.stats import StatsSink

@@ -2,8 +2,8 @@
 
 httptools calls back for the pieces of a message while one read is parsed. The callbacks only collect: complete heads
 go into `_queue`, body bytes into `Request.waiting_body`, the first fault into `_fault`. When the read is parsed the
-serving half (`DownstreamConnection`) looks at what there is. So a head and the body that came with it travel on in one
-write, and nothing re-enters the parser.
+serving half (`DownstreamConnection`, and its `Stream`) looks at what there is. So a head and the body that came with it
+travel on in one write, and nothing re-enters the parser.
 
 Always true: what follows a request that waits to be served is parsed only as far as one slice reaches; the rest stays
 as bytes in `_unread` with reading paused, so a pipelining peer cannot make us hold more than one read. Trailers never
@@ -44,7 +44,6 @@ class RequestReader(DownstreamTransport):
         "_fault",
         "_feed",
         "_headers",
-        "_in_head",
         "_max_head_bytes",
         "_max_headers_count",
         "_parser",
@@ -54,6 +53,7 @@ class RequestReader(DownstreamTransport):
         "_target",
         "_unproductive_bytes",
         "_unread",
+        "in_head",
     )
 
     def __init__(
@@ -74,7 +74,8 @@ class RequestReader(DownstreamTransport):
         self._target = b""
         self._headers: HeaderMap = {}
         self._repeated = 0
-        self._in_head = False
+        self.in_head = False
+        """A head has begun and is not complete."""
         self._parsing: Request | None = None
         """The request whose body is being read."""
         self._body_left = 0
@@ -98,6 +99,14 @@ class RequestReader(DownstreamTransport):
 
     def serve(self) -> None:
         """Look at what the last read brought."""
+        raise NotImplementedError
+
+    def go_on(self, request: Request) -> None:
+        """The response to `request` is written: what comes next?"""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Serve nothing more, and close when the last answer has left."""
         raise NotImplementedError
 
     def read_slices(self, data: bytes) -> None:
@@ -145,7 +154,7 @@ class RequestReader(DownstreamTransport):
                 self._fault = _fault_of(error)
         else:
             if self._unproductive_bytes > self._max_head_bytes and self._fault is None:
-                code = "http1.headers_too_large" if self._in_head else "http1.trailers_too_large"
+                code = "http1.headers_too_large" if self.in_head else "http1.trailers_too_large"
                 self._fault = ProtocolError(code, status=431)
 
     def stop_parsing(self) -> None:
@@ -153,7 +162,7 @@ class RequestReader(DownstreamTransport):
         if self._fault is None:
             self._fault = ProtocolError("closed")
         self._parsing = None
-        self._in_head = False
+        self.in_head = False
         self._unread = b""
         self._queue.clear()
 
@@ -185,7 +194,7 @@ class RequestReader(DownstreamTransport):
         self._headers = {}
         self._repeated = 0
         self._target = b""
-        self._in_head = True
+        self.in_head = True
 
     def on_url(self, part: bytes) -> None:
         """Called by the parser, once per read that the target spans."""
@@ -208,7 +217,7 @@ class RequestReader(DownstreamTransport):
         if self._fault is not None:
             return
         headers = self._headers
-        self._in_head = False
+        self.in_head = False
         parser = self._parser
         request = Request(parser.get_method(), self._target, headers)
         request.start_monotonic = clock.monotonic()

@@ -29,13 +29,14 @@ class DownstreamTransport:
         "_flush_timeout_s",
         "_linger",
         "_loop",
-        "_paused",
         "_transport",
         "_unsent",
         "closing",
         "info",
         "local_address",
+        "paused",
         "peer",
+        "write_blocked",
     )
 
     def __init__(
@@ -51,12 +52,15 @@ class DownstreamTransport:
         self._loop = loop
         self._flush_timeout_s = flush_timeout_s
         self._transport: asyncio.Transport | None = None
-        self._paused = 0
         self._linger: asyncio.TimerHandle | None = None
         self._unsent = 0
         """Of the last answer, when `_on_linger` last looked."""
         self._flush_deadline = 0.0
         self.closing = False
+        self.paused = 0
+        """Why reading is paused, `PAUSED_BY_` bits; 0: it is not."""
+        self.write_blocked = False
+        """More is buffered for the peer than it may be."""
         self.info = info or NO_CONNECTION
         self.peer = self.info.remote_address
         self.local_address = self.info.local_address
@@ -83,15 +87,15 @@ class DownstreamTransport:
 
     def pause(self, reason: int) -> None:
         """Stop reading for one more reason."""
-        if not self._paused and self._transport is not None and not self._transport.is_closing():
+        if not self.paused and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._paused |= reason
+        self.paused |= reason
 
     def resume(self, reason: int) -> None:
         """Drop a reason; reading goes on when none is left."""
-        if self._paused & reason:
-            self._paused &= ~reason
-            if not self._paused and self._transport is not None and not self._transport.is_closing():
+        if self.paused & reason:
+            self.paused &= ~reason
+            if not self.paused and self._transport is not None and not self._transport.is_closing():
                 self._transport.resume_reading()
 
     def write(self, data: bytes) -> None:
@@ -113,8 +117,8 @@ class DownstreamTransport:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._paused:
-            self._paused = 0
+        if self.paused:
+            self.paused = 0
             transport.resume_reading()
         if transport.can_write_eof():
             transport.write_eof()

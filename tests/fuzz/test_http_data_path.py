@@ -182,7 +182,7 @@ class Story:
             assert transport is None or transport.is_reading()
         downstream = proxy.downstream
         if not proxy.transport.is_closing() and not proxy.transport.eof_written:
-            stuck = downstream._request is None and not downstream._queue and not downstream._unread
+            stuck = downstream._stream.request is None and not downstream._queue and not downstream._unread
             assert proxy.transport.is_reading() or not stuck, "idle and not reading: it would hang for ever"
 
 

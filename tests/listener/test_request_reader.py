@@ -316,7 +316,7 @@ def test_any_split_of_a_request_stream_gives_the_same_requests(cuts: list[int]) 
                 proxy.send(wire[at : at + cut])
                 at += cut
             sent += proxy.upstream.take()
-            exchange = proxy.downstream._exchange
+            exchange = proxy.downstream._stream.exchange
             if exchange is not None and exchange._request_ended:
                 proxy.upstream.respond(OK)
                 sent += proxy.upstream.take()

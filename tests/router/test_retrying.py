@@ -539,7 +539,7 @@ async def tried_hosts(proxy: Proxy, tries: int) -> list[str]:
     proxy.send(GET)
     for _ in range(tries):
         await proxy.settle()
-        request = proxy.downstream._request
+        request = proxy.downstream._stream.request
         assert request is not None
         hosts.append(request.upstream_host)
         await proxy.refuse(ConnectFailed("refused"))

@@ -1,0 +1,300 @@
+"""The request that a downstream connection serves: prepared, routed, filtered, forwarded, accounted for.
+
+A request goes through, all transitions in this module:
+
+    begin(): prepared, routed, filtered --> local reply, or an exchange with the upstream --> end()
+
+The answer of either is written by the stream's `ResponseWriter`, which calls `end()`; a downstream that leaves calls
+`abandon()`. Always true: nothing of a request goes upstream before its filters have let it pass; an exchange exists
+only while its request is begun.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from fastproxy import clock
+from fastproxy.http.errors import ProtocolError
+from fastproxy.http.messages import LocalReply, Request
+from fastproxy.listener.body_wait import BodyWait
+from fastproxy.listener.request_reader import RequestReader
+from fastproxy.listener.response_writer import ResponseWriter
+from fastproxy.listener.stream_deadlines import StreamDeadlines
+from fastproxy.listener.transport import PAUSED_BY_UPSTREAM
+from fastproxy.router.forward import Exchange
+from fastproxy.tasks import spawn
+
+if TYPE_CHECKING:
+    from fastproxy.listener.manager import HttpConnectionManager
+
+_REJECTION_BODIES = {
+    400: b"Bad Request",
+    426: b"Upgrade Required",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+}
+
+
+class Stream:
+    """Serves the requests of one connection, one at a time (Envoy `ActiveStream`).
+
+    One object for all of them, so that a request costs none. Who holds it may look at `request` and `exchange`; they
+    are set here alone, but for the writer that ends an exchange.
+    """
+
+    __slots__ = (
+        "_begun_requests",
+        "_body_wait",
+        "_filter_task",
+        "connection",
+        "deadlines",
+        "exchange",
+        "manager",
+        "request",
+        "response",
+    )
+
+    def __init__(self, connection: RequestReader, manager: "HttpConnectionManager") -> None:
+        self.connection = connection
+        self.manager = manager
+        """The connection's: another one only between two requests."""
+        self.request: Request | None = None
+        """The one that is being served."""
+        self.exchange: Exchange | None = None
+        """With the upstream, once the request was forwarded."""
+        self.response = ResponseWriter(self)
+        self.deadlines = StreamDeadlines(self)
+        self._filter_task: asyncio.Task[Any] | None = None
+        self._body_wait: BodyWait | None = None
+        """A filter waits for all of the body."""
+        self._begun_requests = 0
+        """For `max_requests_per_connection`; counted only if there is a limit."""
+
+    # -- the begin -----------------------------------------------------------------------------------------
+
+    def begin(self, request: Request) -> None:
+        """Start serving a request: the connection is its own until it is finished. Hot path."""
+        manager = self.manager
+        manager.stats.downstream_rq_total += 1
+        self._take_over(request)
+        self.deadlines.on_begin(request)
+        if manager.has_limits:
+            self._count_request(request)
+        try:
+            reply = manager.prepare(request)
+        except ProtocolError as error:
+            error.request = request
+            _hide_query(request)
+            self.reject(error)
+            return
+        if reply is not None:
+            _hide_query(request)
+            self.response.reply(reply)
+            return
+        if request.expects_continue and request.has_body:
+            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        manager.select_first_route(request)
+        filters = manager.filters
+        if request.upgrade:
+            chosen = manager.upgrades.select_filters(request)
+            if isinstance(chosen, LocalReply):
+                self._refuse_upgrade(request, chosen)
+                return
+            manager.stats.downstream_cx_upgrades_total += 1
+            filters = chosen
+        outcome = filters.on_request(request)
+        if outcome is None:
+            self._forward(request)
+        elif isinstance(outcome, LocalReply):
+            self.response.reply(outcome)
+        else:
+            request.body_source = self
+            self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
+
+    def _take_over(self, request: Request) -> None:
+        """Make it the one that is served. Hot path."""
+        self.request = request
+        self.response.started = False
+        connection = self.connection
+        request.connection = connection.info
+        request.direct_remote_address = request.remote_address = connection.peer
+        request.downstream_local_address = connection.local_address
+        if connection.info.tls is not None:
+            request.scheme = b"https"
+
+    def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
+        """No filter sees a request that asks for a protocol which is not allowed."""
+        self.manager.stats.downstream_rq_ws_on_non_ws_route += 1
+        _hide_query(request)
+        self.response.reply(reply)
+
+    def _count_request(self, request: Request) -> None:
+        """Close after the last request that the connection may bring, and start `max_stream_duration`."""
+        manager = self.manager
+        self._begun_requests += 1
+        if self._begun_requests == manager.max_requests_per_connection:
+            manager.stats.downstream_cx_max_requests_reached += 1
+            request.keep_alive = False
+        if manager.max_stream_duration_s:
+            self.deadlines.start_max_duration(request, manager.max_stream_duration_s)
+
+    def reject(self, error: ProtocolError) -> None:
+        """Answer a message that cannot be served, and close: what follows it cannot be trusted."""
+        if error.reply_flag == "DPE":
+            self.manager.stats.downstream_cx_protocol_error += 1
+        self.connection.stop_parsing()
+        self._cancel_filters()
+        request = self.request
+        if request is None:
+            request = self.begin_unreadable(error.request)
+        # Of a request that is on its way upstream the body broke.
+        self._abort_exchange()
+        if self.response.started:
+            self.response.on_response_aborted(error.reply_code, error.reply_flag)
+            return
+        body = error.reply_body
+        if body is None:
+            body = _REJECTION_BODIES.get(error.reply_status, b"Bad Request")
+        request.version = "1.1"
+        self.response.reply(
+            LocalReply(error.reply_status, body, details=error.reply_code, flag=error.reply_flag, close=True)
+        )
+
+    def begin_unreadable(self, request: Request | None) -> Request:
+        """Account for a message that is rejected before it could begin; None: not even its head could be read."""
+        if request is None:
+            request = Request(b"", b"", {})
+            request.start_monotonic = clock.monotonic()
+            request.start_unix = clock.unix_time()
+        _hide_query(request)
+        self.manager.stats.downstream_rq_total += 1
+        self._take_over(request)
+        return request
+
+    # -- its way upstream ----------------------------------------------------------------------------------
+
+    async def _wait_for_filters(self, request: Request, outcome: Awaitable[LocalReply | None]) -> None:
+        reply = await outcome
+        self._filter_task = None
+        if self.request is not request or self.connection.closing:
+            return
+        self.connection.resume(PAUSED_BY_UPSTREAM)
+        if reply is not None:
+            self.response.reply(reply)
+        else:
+            self._forward(request)
+
+    def _forward(self, request: Request) -> None:
+        """Hand the request to the router, with the part of its body that is already here. Hot path."""
+        outcome = self.manager.router.forward(request, self.response)
+        if isinstance(outcome, LocalReply):
+            self.response.reply(outcome)
+            return
+        self.exchange = outcome
+        if outcome.limits is not None:
+            self.deadlines.apply_limits(request, outcome.limits)
+        if self.connection.write_blocked:
+            outcome.pause_response()
+        if not request.has_body:
+            outcome.start([], complete=True)
+            if not outcome.is_done:
+                self.deadlines.start_response_timeout(outcome)
+            return
+        body, request.waiting_body = request.waiting_body, []
+        request.body_passed = request.body_complete
+        outcome.start(body, complete=request.body_complete)
+        if request.body_complete and not outcome.is_done:
+            self.deadlines.start_response_timeout(outcome)
+
+    def pass_body(self, request: Request) -> None:
+        """Pass on what the last read brought of the body, or hold it while the request has to wait."""
+        exchange = self.exchange
+        if exchange is None:
+            if self._filter_task is not None and not self._collects(request) and request.waiting_body:
+                self.connection.pause(PAUSED_BY_UPSTREAM)
+            return
+        body = request.waiting_body
+        if body or request.body_complete:
+            request.waiting_body = []
+            self.deadlines.on_movement()
+            request.body_passed = request.body_complete
+            exchange.send_body(body, complete=request.body_complete)
+            if request.body_complete and not exchange.is_done:
+                self.deadlines.start_response_timeout(exchange)
+
+    def _collects(self, request: Request) -> bool:
+        """Whether a filter wants more of the body before the request goes on."""
+        wait = self._body_wait
+        if wait is None:
+            return False
+        self.deadlines.on_movement()
+        return not wait.look(request)
+
+    async def collect_body(self, limit_bytes: int) -> None:
+        """`BodySource` of the request being served, for the filter that makes it wait."""
+        request = self.request
+        if request is None:
+            return
+        wait = BodyWait(limit_bytes)
+        if wait.look(request):
+            return
+        self._body_wait = wait
+        # What came before the filter's turn may have stopped the reading.
+        self.connection.resume(PAUSED_BY_UPSTREAM)
+        try:
+            await wait.end()
+        finally:
+            self._body_wait = None
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def end(self, request: Request) -> None:
+        """Account for a request that ended, one way or the other. Hot path: once per request."""
+        self.request = None
+        now = clock.monotonic()
+        self.deadlines.on_end(now)
+        if self.connection.paused & PAUSED_BY_UPSTREAM:
+            # The upstream answered before it had taken the whole body: nobody else will go on reading.
+            self.response.resume_request()
+        manager = self.manager
+        stats = manager.stats
+        stats.downstream_rq_completed += 1
+        stats.downstream_cx_tx_bytes_total += request.bytes_sent
+        stats.classes[request.response_status // 100] += 1
+        stats.rq_time.record((now - request.start_monotonic) * 1000)
+        if manager.access_logs:
+            manager.log_access(request, now)
+
+    def end_early(self, reply: LocalReply) -> None:
+        """End a request that takes too long."""
+        self._cancel_filters()
+        self._abort_exchange()
+        if self.response.started:
+            self.response.on_response_aborted(reply.details, reply.flag)
+        else:
+            self.response.reply(reply)
+
+    def abandon(self, request: Request) -> None:
+        """The downstream went away before its request was finished."""
+        self._cancel_filters()
+        self._abort_exchange()
+        self.manager.stats.downstream_cx_destroy_active_rq += 1
+        self.manager.stats.downstream_rq_rx_reset += 1
+        request.details, request.flags = "downstream_remote_disconnect", "DC"
+        self.end(request)
+
+    def _abort_exchange(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.abort()
+
+    def _cancel_filters(self) -> None:
+        if self._filter_task is not None:
+            # Not at once: a task that is cancelled before its first step leaves coroutines that nobody awaits.
+            self._filter_task.get_loop().call_soon(self._filter_task.cancel)
+            self._filter_task = None
+
+
+def _hide_query(request: Request) -> None:
+    """Log a request that no filter has seen without its query: there may be a token in it (S53)."""
+    request.log_target = request.target.partition(b"?")[0]
