@@ -412,4 +412,5 @@ def _endpoint(entry: EndpointAddress) -> DiscoveredEndpoint:
             entry.metadata,
         ),
         HealthFlag(entry.flags),
+        tuple(Address(one.host, one.port, entry.hostname) for one in entry.additional),
     )

@@ -1,7 +1,9 @@
 """The address list of one cluster as DNS answers come in (STRICT_DNS, LOGICAL_DNS); resolves nothing."""
 
+from dataclasses import replace
+
 from fastproxy.errors import FastProxyError
-from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
+from fastproxy.ipc.messages import AdditionalAddress, ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import (
     Address,
@@ -51,8 +53,9 @@ class ClusterDiscovery:
             self._empty += not answer
             if not answer:
                 self.failing = f"{endpoint.host} has no address"
-            # LOGICAL_DNS is one host: connections go to the first address of the latest answer.
-            self._last_answers[index] = _addresses(endpoint, answer[:1] if logical else answer)
+            self._last_answers[index] = (
+                _one_host(endpoint, answer) if logical else _addresses(endpoint, answer)
+            )
         combined = tuple(dict.fromkeys(address for addresses in self._last_answers for address in addresses))
         if frozenset(combined) == frozenset(self.endpoints):
             # Servers rotate their answers; the order alone is no change.
@@ -94,6 +97,12 @@ def _addresses(endpoint: EndpointSettings, answer: list[str]) -> tuple[EndpointA
     return tuple(_address(endpoint, address, hostname) for address in answer)
 
 
+def _one_host(endpoint: EndpointSettings, answer: list[str]) -> tuple[EndpointAddress, ...]:
+    """LOGICAL_DNS is one host: new connections go to the first address of the latest answer, or the next that works."""
+    first = _address(endpoint, answer[0], endpoint.hostname or endpoint.host)
+    return (replace(first, additional=tuple(AdditionalAddress(one, endpoint.port) for one in answer[1:])),)
+
+
 def _address(endpoint: EndpointSettings, host: str, hostname: str) -> EndpointAddress:
     traits = endpoint.traits
     return EndpointAddress(
@@ -112,4 +121,5 @@ def _address(endpoint: EndpointSettings, host: str, hostname: str) -> EndpointAd
         check_port=endpoint.check_target.port,
         check_hostname=endpoint.check_target.hostname,
         unchecked=endpoint.check_target.disabled,
+        additional=tuple(AdditionalAddress(one.host, one.port) for one in endpoint.additional),
     )

@@ -70,6 +70,10 @@ def _build_decoder(annotation: Any) -> _Decoder:
     if origin is list:
         item = _build_decoder(arguments[0])
         return lambda value, path: [item(entry, f"{path}[]") for entry in _require(value, list, path)]
+    if origin is tuple:
+        # Of any length, for messages that must be hashable.
+        part = _build_decoder(arguments[0])
+        return lambda value, path: tuple(part(entry, f"{path}[]") for entry in _require(value, list, path))
     if origin is dict:
         member = _build_decoder(arguments[1])
         return lambda value, path: {

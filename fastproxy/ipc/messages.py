@@ -80,6 +80,14 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class AdditionalAddress:
+    """Another address of the same endpoint."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointAddress:
     """One address of a cluster, resolved by the control plane, and what the configuration says about it."""
 
@@ -105,6 +113,8 @@ class EndpointAddress:
     check_hostname: str = ""
     unchecked: bool = False
     """`disable_active_health_check`."""
+    additional: tuple[AdditionalAddress, ...] = ()
+    """The same host at other addresses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,7 @@ class Cluster:
     def _update_logical(self, found: DiscoveredEndpoint, now: float) -> None:
         """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""
         if self._endpoints:
-            self._endpoints[0].move(found.address)
+            self._endpoints[0].move(found.address, found.additional)
             self._endpoints[0].describe_as(found.traits, now)
             self._take_over_health(self._endpoints[0], found.health, now)
         else:
@@ -280,6 +280,7 @@ class Cluster:
             if endpoint is None:
                 endpoint = self._new_endpoint(found, now)
             else:
+                endpoint.move(address, found.additional)
                 endpoint.describe_as(found.traits, now)
             self._take_over_health(endpoint, found.health, now)
             updated.append(endpoint)
@@ -289,7 +290,9 @@ class Cluster:
                 pool.drain()
 
     def _new_endpoint(self, found: DiscoveredEndpoint, now: float) -> Endpoint:
-        endpoint = Endpoint(found.address, self.settings, self.stats, found.traits, now=now)
+        endpoint = Endpoint(
+            found.address, self.settings, self.stats, found.traits, now=now, additional=found.additional
+        )
         has_checks, outliers = bool(self.settings.health.checks), self.settings.outliers
         if has_checks or outliers is not None:
             endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 
 from fastproxy.upstream.balancer.settings import SubsetMatch, encode_value
+from fastproxy.upstream.happy_eyeballs import order_addresses
 from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
@@ -34,6 +35,7 @@ class Endpoint:
     """One address of a cluster and the connections to it."""
 
     __slots__ = (
+        "_addresses",
         "_cluster_stats",
         "_named",
         "_settings",
@@ -60,11 +62,14 @@ class Endpoint:
         traits: EndpointTraits,
         *,
         now: float,
+        additional: tuple[Address, ...] = (),
     ) -> None:
         self.address = address
+        """Who it is; there may be more addresses to connect to."""
         self.text = str(address)
+        self._addresses = order_addresses((address, *additional), settings.connections.happy_eyeballs)
         self.stats = EndpointStats()
-        self.pool = ConnectionPool(address, settings, stats, self.stats)
+        self.pool = ConnectionPool(self._addresses, settings, stats, self.stats)
         self._settings = settings
         self._cluster_stats = stats
         self._named: dict[str, ConnectionPool] = {}
@@ -98,7 +103,9 @@ class Endpoint:
             return self.pool
         pool = self._named.get(server_name)
         if pool is None:
-            pool = ConnectionPool(self.address, self._settings, self._cluster_stats, self.stats, server_name)
+            pool = ConnectionPool(
+                self._addresses, self._settings, self._cluster_stats, self.stats, server_name
+            )
             self._named[server_name] = pool
         return pool
 
@@ -174,11 +181,17 @@ class Endpoint:
         self._replace_health(self.health & ~EDS_FLAGS | eds_flags(traits.health), now)
         return True
 
-    def move(self, address: Address) -> None:
-        """A logical endpoint resolves to another address now: new connections go there, old ones stay."""
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where its connections are made to, in the order of attempts."""
+        return self._addresses
+
+    def move(self, address: Address, additional: tuple[Address, ...] = ()) -> None:
+        """It is found at other addresses now: new connections go there, old ones stay."""
         self.address = address
+        self._addresses = order_addresses((address, *additional), self._settings.connections.happy_eyeballs)
         for pool in self.pools:
-            pool.address = address
+            pool.addresses = self._addresses
         self.text = str(address)
 
     def _replace_health(self, health: HealthFlag, now: float) -> bool:

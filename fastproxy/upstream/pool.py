@@ -12,14 +12,14 @@ import asyncio
 import errno
 import ssl
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastproxy import clock
 from fastproxy.large_reads import SharedBufferProtocol
 from fastproxy.tasks import spawn
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.connection import UpstreamConnection
-from fastproxy.upstream.dialing import select_source
+from fastproxy.upstream.dial import connect_error, open_connection
 from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, ConnectTimeout, UpstreamError
 from fastproxy.upstream.settings import NO_LIMIT, Address, ClusterSettings
 from fastproxy.upstream.stats import ClusterStats, EndpointStats
@@ -39,18 +39,18 @@ class ConnectionWaiter(Protocol):
 
 
 class ConnectionPool:
-    """All connections of one worker to one address."""
+    """All connections of one worker to one host."""
 
     def __init__(
         self,
-        address: Address,
+        addresses: tuple[Address, ...],
         settings: ClusterSettings,
         stats: ClusterStats,
         endpoint_stats: EndpointStats,
         server_name: str = "",
     ) -> None:
-        self.address = address
-        """Where new connections go; a logical endpoint's changes with DNS, its connections stay."""
+        self.addresses = addresses
+        """Where new connections go, in the order of attempts; a logical endpoint's change, its connections stay."""
         self.buffer_limit_bytes = settings.buffer_limit_bytes
         connections = settings.connections
         self.max_headers = connections.max_response_headers
@@ -228,7 +228,7 @@ class ConnectionPool:
                 return False
             breaker.connections.acquire_anyway()
         self._attempts += 1
-        spawn(self._connect(breaker), name=f"connect {self.address}")
+        spawn(self._connect(breaker), name=f"connect {self.addresses[0]}")
         return True
 
     def _reopen(self) -> None:
@@ -247,7 +247,7 @@ class ConnectionPool:
         connection.epoch = self._epoch
         began = clock.monotonic()
         try:
-            await self._open_connection(connection, self.address)
+            await self._open_connection(connection)
             self._stats.upstream_cx_connect_ms.record((clock.monotonic() - began) * 1000)
         except UpstreamError as error:
             self._attempts -= 1
@@ -274,50 +274,31 @@ class ConnectionPool:
             self._take_waiter().on_connect_error(error)
         self._reopen()
 
-    async def _open_connection(self, connection: UpstreamConnection, address: Address) -> None:
+    async def _open_connection(self, connection: UpstreamConnection) -> None:
         """Connect, TLS handshake included, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
-        if self._settings.proxy_protocol is not None:
+        settings = self._settings
+        if settings.proxy_protocol is not None:
             # A request that came here by the name of a cluster in a header: fail closed, a header of nobody or of
             # another client would be a lie.
             raise ConnectFailed("only a tcp_proxy can send the PROXY header of this cluster")
-        tls = self._settings.tls
+        protocol = connection if settings.tls is None else SharedBufferProtocol(connection)
+        tls_stats = self._stats.tls
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
-                options: dict[str, Any] = {
-                    "ssl": None if tls is None else tls.context,
-                    "server_hostname": None if tls is None else self._server_name or tls.server_name(address),
-                }
-                protocol = connection if tls is None else SharedBufferProtocol(connection)
-                if address.is_pipe:
-                    # `@` stands for the NUL byte that begins a name in Linux's abstract namespace (Envoy).
-                    path = "\0" + address.host[1:] if address.host.startswith("@") else address.host
-                    await loop.create_unix_connection(lambda: protocol, path, **options)  # type: ignore[type-var]
-                else:
-                    source = select_source(address.host, self._settings.connections.sources)
-                    if source is not None:
-                        options["local_addr"] = source
-                    await loop.create_connection(
-                        lambda: protocol,  # type: ignore[type-var]  # a protocol by shape
-                        address.host,
-                        address.port,
-                        **options,
-                    )
-            if self._stats.tls is not None and connection.ssl_object is not None:
-                self._stats.tls.on_handshake(connection.ssl_object)
-        except TimeoutError:
-            raise ConnectTimeout from None
-        except ssl.SSLError as error:
-            if self._stats.tls is not None:
-                self._stats.tls.on_server_refused(error)
-            raise ConnectFailed(f"TLS_error: {_tls_reason(error)}") from None
-        except OSError as error:
-            if error.errno in _BIND_ERRORS:
+            async with asyncio.timeout(settings.connect_timeout_s):
+                await open_connection(
+                    loop, self.addresses, settings, lambda: protocol, server_name=self._server_name
+                )
+            if tls_stats is not None and connection.ssl_object is not None:
+                tls_stats.on_handshake(connection.ssl_object)
+        except (OSError, ValueError) as error:
+            # ValueError: a name that TLS cannot send or verify.
+            if isinstance(error, ssl.SSLError):
+                if tls_stats is not None:
+                    tls_stats.on_server_refused(error)
+            elif isinstance(error, OSError) and error.errno in _BIND_ERRORS:
                 self._stats.bind_errors += 1
-            raise ConnectFailed(f"delayed connect error: {error.strerror or error}") from None
-        except ValueError as error:
-            # A name that TLS cannot send or verify. The request must not wait for an attempt that nobody makes.
-            raise ConnectFailed(f"invalid address or name: {error}") from None
+            raise connect_error(error) from None
 
 
 def _discharge(connection: UpstreamConnection) -> None:
@@ -325,10 +306,3 @@ def _discharge(connection: UpstreamConnection) -> None:
     breaker, connection.charged_to = connection.charged_to, None
     if breaker is not None:
         breaker.connections.release()
-
-
-def _tls_reason(error: ssl.SSLError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"CERTIFICATE_VERIFY_FAILED: {error.verify_message}"
-    # Only those that OpenSSL raised have a reason.
-    return getattr(error, "reason", None) or type(error).__name__

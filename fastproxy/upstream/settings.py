@@ -201,6 +201,8 @@ class EndpointSettings:
     traits: EndpointTraits = field(default_factory=EndpointTraits)
     check_target: CheckTarget = SAME_TARGET
     """Where its health checks go."""
+    additional: tuple[Address, ...] = ()
+    """`additional_addresses`: the same host at other addresses. Not of names, which have as many as DNS says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ class DiscoveredEndpoint:
     traits: EndpointTraits = field(default_factory=EndpointTraits)
     health: HealthFlag | None = None
     """What the control plane's checks and ejections found, without those of `traits.health`; None: no word of it."""
+    additional: tuple[Address, ...] = ()
+    """The same host at other addresses: connections go to whichever answers first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,16 @@ class TcpKeepaliveSettings:
     probes: int = 0
     time_s: int = 0
     interval_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HappyEyeballsSettings:
+    """`upstream_connection_options.happy_eyeballs_config`: in which order the addresses of one host are tried."""
+
+    begins_with_v6: bool | None = None
+    """`first_address_family_version`; None: with the family of the first address."""
+    first_count: int = 1
+    """`first_address_family_count`: so many of the first family before one of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +251,7 @@ class ConnectionSettings:
     keepalive: TcpKeepaliveSettings | None = None
     sources: tuple[tuple[str, int], ...] = ()
     """`upstream_bind_config`: addresses to connect from, one of each family; port 0 is any."""
+    happy_eyeballs: HappyEyeballsSettings = field(default_factory=HappyEyeballsSettings)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

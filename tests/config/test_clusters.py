@@ -8,6 +8,7 @@ from fastproxy.upstream.settings import (
     DiscoveryType,
     EndpointSettings,
     EndpointTraits,
+    HappyEyeballsSettings,
     HealthStatus,
     Locality,
     TcpKeepaliveSettings,
@@ -20,6 +21,20 @@ DOWNSTREAM = "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.t
 
 def endpoint(host: str, port: int = 80, more: str = "") -> str:
     return f"{{endpoint: {{address: {{socket_address: {{address: '{host}', port_value: {port}}}}}}}{more}}}"
+
+
+def with_more(host: str, *more: str) -> str:
+    """An endpoint with `additional_addresses`, whole or only their hosts."""
+    entries = (
+        one
+        if one.startswith("{")
+        else f"{{address: {{socket_address: {{address: '{one}', port_value: 80}}}}}}"
+        for one in more
+    )
+    return (
+        f"{{endpoint: {{address: {{socket_address: {{address: '{host}', port_value: 80}}}}, "
+        f"additional_addresses: [{', '.join(entries)}]}}}}"
+    )
 
 
 def pipe(path: str) -> str:
@@ -58,6 +73,8 @@ def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (build("STATIC", with_more("127.0.0.1", "a.example")), "malformed IP address"),
+        (build("STATIC", with_more("127.0.0.1", "{}")), "the address is missing"),
         (build("STATIC", endpoint("a.example")), "malformed IP address"),
         (build("STRICT_DNS", endpoint("a b")), "no host name"),
         (build("LOGICAL_DNS", endpoint("a.example"), endpoint("b.example")), "single lb_endpoint"),
@@ -118,6 +135,39 @@ def test_a_unix_domain_socket_is_an_endpoint() -> None:
     found = first(build("STATIC", pipe("/run/app.sock"), pipe("@app")))
 
     assert [entry.host for entry in found.endpoints] == ["/run/app.sock", "@app"]
+
+
+def test_an_endpoint_may_have_more_addresses() -> None:
+    """`additional_addresses`: one host, not several."""
+    found = first(build("STATIC", with_more("127.0.0.1", "::1", "127.0.0.2")))
+
+    (only,) = found.endpoints
+    assert (only.host, [one.host for one in only.additional]) == ("127.0.0.1", ["::1", "127.0.0.2"])
+
+
+def test_addresses_beside_a_name_have_no_effect() -> None:
+    """DNS says which addresses a name has."""
+    loaded = load(build("STRICT_DNS", with_more("a.example", "::1")))
+
+    assert loaded.settings.clusters[0].endpoints[0].additional == ()
+    assert "additional_addresses: has no effect" in str(loaded.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("{}", HappyEyeballsSettings()),
+        (
+            "{first_address_family_version: V6, first_address_family_count: 2}",
+            HappyEyeballsSettings(begins_with_v6=True, first_count=2),
+        ),
+        ("{first_address_family_version: V4}", HappyEyeballsSettings(begins_with_v6=False)),
+    ],
+)
+def test_the_family_that_is_tried_first_can_be_chosen(config: str, expected: HappyEyeballsSettings) -> None:
+    """`happy_eyeballs_config`."""
+    text = minimal(clusters=cluster(f"upstream_connection_options: {{happy_eyeballs_config: {config}}}"))
+    assert first(text).connections.happy_eyeballs == expected
 
 
 def http_options(text: str) -> str:

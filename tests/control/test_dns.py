@@ -131,6 +131,16 @@ def test_logical_dns_uses_the_first_address_of_the_latest_answer() -> None:
     assert hosts(cluster) == ["192.0.2.2"]
 
 
+def test_the_other_addresses_of_a_logical_host_are_kept_for_connecting() -> None:
+    """A dead first address must not be the end of it (RFC 8305)."""
+    cluster = strict("a.test", kind=DiscoveryType.LOGICAL_DNS)
+
+    cluster.on_answers([["192.0.2.1", "2001:db8::1", "192.0.2.2"]])
+    (only,) = cluster.endpoints
+    assert [one.host for one in only.additional] == ["2001:db8::1", "192.0.2.2"]
+    assert {one.port for one in only.additional} == {only.port}
+
+
 def test_failed_lookup_keeps_the_last_good_answer_of_that_name_only() -> None:
     """A resolver's outage must not become an outage of the upstreams; other names go on."""
     cluster = strict("a.test", "b.test")

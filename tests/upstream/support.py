@@ -64,7 +64,7 @@ class PoolBench:
         self.endpoint_stats = EndpointStats()
         cluster = ClusterSettings("c", **settings)
         self.breaker, self.high_breaker = build_breakers(cluster.thresholds)
-        self.pool = ConnectionPool(ADDRESS, cluster, self.stats, self.endpoint_stats)
+        self.pool = ConnectionPool((ADDRESS,), cluster, self.stats, self.endpoint_stats)
         self.attempts: list[asyncio.Future[UpstreamConnection]] = []
         self.transports: list[FakeTransport] = []
         self._attempted: dict[asyncio.Future[UpstreamConnection], UpstreamConnection] = {}

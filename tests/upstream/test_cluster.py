@@ -93,8 +93,19 @@ def test_a_logical_endpoint_moves_and_keeps_its_connections() -> None:
     transport = with_idle(made)
     made.update_endpoints([C])
     assert made.endpoints[0] is endpoint
-    assert (endpoint.text, endpoint.pool.address) == (str(C), C)
+    assert (endpoint.text, endpoint.pool.addresses) == (str(C), (C,))
     assert not transport.is_closing()
+
+
+def test_a_host_with_more_addresses_is_one_endpoint() -> None:
+    """Its new connections go to the first that answers; which ones there are may change while it stays."""
+    made = cluster(discovery=DiscoveryType.STATIC)
+    made.update_endpoints([DiscoveredEndpoint(A, additional=(B,))])
+    (endpoint,) = made.endpoints
+    assert endpoint.pool.addresses == (A, B)
+    made.update_endpoints([DiscoveredEndpoint(A, additional=(C,))])
+    assert made.endpoints == (endpoint,)
+    assert endpoint.pool.addresses == endpoint.addresses == (A, C)
 
 
 def test_a_logical_cluster_has_one_endpoint_from_the_start() -> None:

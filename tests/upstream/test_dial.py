@@ -19,7 +19,9 @@ async def test_the_proxy_header_comes_first() -> None:
     settings = ClusterSettings("c", proxy_protocol=UpstreamProxyProtocolSettings(1))
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address("127.0.0.1", server.getsockname()[1])
-        with await open_socket(asyncio.get_running_loop(), address, settings, ORIGIN) as made:
+        made, used = await open_socket(asyncio.get_running_loop(), (address,), settings, ORIGIN)
+        with made:
+            assert used == address
             accepted, _ = server.accept()
             with accepted:
                 assert accepted.recv(100) == b"PROXY TCP4 192.0.2.1 198.51.100.2 40000 443\r\n"
@@ -34,8 +36,8 @@ async def test_unix_domain_sockets_are_connected_too(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(bound)
             server.listen()
-            made = await open_socket(
-                asyncio.get_running_loop(), Address(given, 0), ClusterSettings("c"), None
+            made, _ = await open_socket(
+                asyncio.get_running_loop(), (Address(given, 0),), ClusterSettings("c"), None
             )
             made.close()
 
@@ -46,7 +48,7 @@ async def test_a_refused_connect_leaves_no_socket_behind() -> None:
         probe.bind(("127.0.0.1", 0))
         address = Address("127.0.0.1", probe.getsockname()[1])
     with pytest.raises(ConnectionRefusedError):
-        await open_socket(asyncio.get_running_loop(), address, ClusterSettings("c"), None)
+        await open_socket(asyncio.get_running_loop(), (address,), ClusterSettings("c"), None)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +75,27 @@ def test_failures_are_worded_for_logs(error: Exception, kind: type[UpstreamError
     found = connect_error(error)
     assert type(found) is kind
     assert str(found).startswith(words)
+
+
+async def test_a_host_with_a_dead_address_is_reached_by_another_one() -> None:
+    """And the caller learns by which, for TLS verifies that one's name."""
+    with socket.socket() as probe, socket.create_server(("127.0.0.1", 0)) as server:
+        probe.bind(("127.0.0.1", 0))
+        dead, good = (Address("127.0.0.1", one.getsockname()[1]) for one in (probe, server))
+        made, used = await open_socket(asyncio.get_running_loop(), (dead, good), ClusterSettings("c"), None)
+        with made:
+            assert used == good
+            assert made.getpeername() == server.getsockname()
+
+
+async def test_nobody_s_connection_speaks_of_itself() -> None:
+    """Version 1 has no other way to say so (Envoy)."""
+    settings = ClusterSettings("c", proxy_protocol=UpstreamProxyProtocolSettings(1))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        made, _ = await open_socket(asyncio.get_running_loop(), (Address("127.0.0.1", port),), settings, None)
+        with made:
+            accepted, _ = server.accept()
+            with accepted:
+                own = made.getsockname()[1]
+                assert accepted.recv(100) == b"PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n" % (own, port)

@@ -7,8 +7,8 @@ from fastproxy.config.build.health_checks import build_check_target
 from fastproxy.config.formats import is_host_name, is_ip
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.upstream.health.settings import CheckTarget
 from fastproxy.upstream.settings import (
+    Address,
     DiscoveryType,
     EndpointSettings,
     EndpointTraits,
@@ -86,10 +86,34 @@ def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTrait
         return None
     hostname = endpoint.text("hostname")
     target = build_check_target(endpoint)
-    holder = endpoint.child("address")
+    found = _build_place(endpoint, discovery)
+    additional = _build_additional(endpoint, discovery)
+    if found is None:
+        return None
+    return EndpointSettings(found.host, found.port, hostname, traits, target, additional)
+
+
+def _build_additional(endpoint: View, discovery: DiscoveryType) -> tuple[Address, ...]:
+    if discovery is not DiscoveryType.STATIC:
+        endpoint.without_effect(
+            "additional_addresses",
+            "a name has the addresses that DNS says, with dns_lookup_family: ALL of both kinds",
+        )
+        return ()
+    places = []
+    for one in endpoint.children("additional_addresses"):
+        if not one.has("address"):
+            one.error("the address is missing", field="address")
+        places.append(_build_place(one, discovery))
+    return tuple(one for one in places if one is not None)
+
+
+def _build_place(owner: View, discovery: DiscoveryType) -> Address | None:
+    """The `address` of a message; None if there is none that can be connected to (reported)."""
+    holder = owner.child("address")
     if holder is not None and holder.selected("address") == "pipe":
-        return _build_pipe(holder.child_or_empty("pipe"), discovery, hostname, traits, target)
-    address = build_address(endpoint)
+        return _build_pipe(holder.child_or_empty("pipe"), discovery)
+    address = build_address(owner)
     if address is None:
         return None
     host, port, socket = address
@@ -106,12 +130,10 @@ def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTrait
         return None
     if port == 0 and socket.has("port_value"):
         socket.error("an upstream's port must not be 0", field="port_value")
-    return EndpointSettings(host, port, hostname, traits, target)
+    return Address(host, port)
 
 
-def _build_pipe(
-    pipe: View, discovery: DiscoveryType, hostname: str, traits: EndpointTraits, target: CheckTarget
-) -> EndpointSettings | None:
+def _build_pipe(pipe: View, discovery: DiscoveryType) -> Address | None:
     path = pipe.text("path")
     pipe.without_effect("mode", "whoever listens on the socket decides about it")
     if discovery is not DiscoveryType.STATIC:
@@ -120,7 +142,7 @@ def _build_pipe(
     if not path.startswith(("/", "@")):
         pipe.error(f"{quote(path)} is not an absolute path", "Write the whole path, or @name", field="path")
         return None
-    return EndpointSettings(path, 0, hostname, traits, target)
+    return Address(path, 0)
 
 
 def _is_dns_name(host: str) -> bool:

@@ -6,7 +6,7 @@ from fastproxy.config.build.address import check_ip
 from fastproxy.config.build.http_options import build_name_case
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.upstream.settings import ConnectionSettings, TcpKeepaliveSettings
+from fastproxy.upstream.settings import ConnectionSettings, HappyEyeballsSettings, TcpKeepaliveSettings
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_IDLE_S = 3600.0
@@ -68,6 +68,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             max_response_head_bytes=kilobytes * 1024,
             keepalive=_build_keepalive(cluster),
             sources=_build_sources(cluster),
+            happy_eyeballs=_build_happy_eyeballs(cluster),
         ),
         names or NameOptions(),
         proper_case,
@@ -94,6 +95,17 @@ def _build_keepalive(cluster: View) -> TcpKeepaliveSettings | None:
         keepalive.integer_or("keepalive_probes", 0),
         keepalive.integer_or("keepalive_time", 0),
         keepalive.integer_or("keepalive_interval", 0),
+    )
+
+
+def _build_happy_eyeballs(cluster: View) -> HappyEyeballsSettings:
+    options = cluster.child("upstream_connection_options")
+    config = None if options is None else options.child("happy_eyeballs_config")
+    if config is None:
+        return HappyEyeballsSettings()
+    family = config.choice("first_address_family_version")
+    return HappyEyeballsSettings(
+        {"V4": False, "V6": True}.get(family), config.integer_or("first_address_family_count", 1)
     )
 
 

@@ -155,10 +155,10 @@ class TcpSession:
         Raises:
             OSError, ValueError: no connection.
         """
-        proxy, settings, address = self._proxy, cluster.settings, endpoint.address
+        proxy, settings = self._proxy, cluster.settings
         origin = (self.info.remote_address, self.info.local_address)
         async with asyncio.timeout(settings.connect_timeout_s):
-            upstream = await open_socket(proxy.loop, address, settings, origin)
+            upstream, address = await open_socket(proxy.loop, endpoint.addresses, settings, origin)
             relay = self._relay
             if relay is None and settings.tls is None:
                 self._open(endpoint, self._make_socket_relay(upstream))
