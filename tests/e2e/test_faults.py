@@ -1,228 +1,144 @@
-"""Endpoints that fail under load: what a retry can hide, no downstream sees; and nothing is done twice."""
+"""Endpoints that fail under load: what a retry can hide, no downstream sees; and nothing is done twice.
 
-import http.client
-import itertools
+`pytest tests/e2e/test_faults.py -rP` shows the figures; FASTPROXY_LONG_TESTS=1 makes ten times the load.
+"""
+
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from itertools import cycle
 
 import pytest
 
-from tests.e2e.support import endpoint as endpoint_module
-from tests.e2e.support.proxies import Config, ConfigTemplate, Ports, RunningProxy, running_fastproxy
-from tests.e2e.support.templates import address, bootstrap, forward, listener, virtual_host
+from fastproxy.clock import monotonic
+from tests.e2e.support.counting import ask
+from tests.e2e.support.fault_world import FaultWorld, Load, fault_world, shuffled
 
-_THREADS = 6
-_REQUESTS = 40
-_PATIENCE_S = 30.0
-
-
-class EndpointProcess:
-    """One endpoint; it keeps its port when it is killed and started again."""
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        self.port = 0
-        self._process: subprocess.Popen[str] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill()
-
-    def start(self) -> None:
-        command = [sys.executable, "-P", endpoint_module.__file__, str(self.port), str(self.log)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self._read())
-
-    def behave(self, mode: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(mode + "\n")
-        self._process.stdin.flush()
-        assert self._read() == mode
-
-    def stop(self) -> None:
-        """Its connections stay open, and new ones are accepted by the kernel: nobody is at home."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def kill(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, number)
-
-    def _read(self) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+_SCALE = 10 if "FASTPROXY_LONG_TESTS" in os.environ else 1
+_PATIENCE_S = 20.0
+_Actions = dict[float, Callable[[], object]]
 
 
-class Load:
-    """Requests from several connections at once, each with an id of its own."""
-
-    def __init__(self, proxy: RunningProxy, method: str, name: str) -> None:
-        self._name = f"{method}-{name}".lower()
-        self._port = proxy.ports["plain"]
-        self._method = method
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self.done = 0
-        self.statuses: Counter[int] = Counter()
-
-    def run(self, at: dict[int, Callable[[], object]]) -> None:
-        """Send everything; when so many requests are done, do the things of `at`."""
-        threads = [threading.Thread(target=self._send_all) for _ in range(_THREADS)]
-        for thread in threads:
-            thread.start()
-        for count, action in sorted(at.items()):
-            with self._changed:
-                assert self._changed.wait_for(lambda count=count: self.done >= count, _PATIENCE_S)  # type: ignore[misc]
-            action()
-        for thread in threads:
-            thread.join(_PATIENCE_S)
-            assert not thread.is_alive(), "a request got no answer"
-
-    def _send_all(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE_S)
-        for _ in range(_REQUESTS):
-            with self._changed:
-                number = next(self._numbers)
-            body = b"order" if self._method == "POST" else None
-            connection.request(self._method, "/", body=body, headers={"x-id": f"{self._name}-{number}"})
-            response = connection.getresponse()
-            response.read()
-            with self._changed:
-                self.done += 1
-                self.statuses[response.status] += 1
-                self._changed.notify_all()
-        connection.close()
-
-
-def template(ports_of_endpoints: list[int]) -> ConfigTemplate:
-    """What may be repeated is retried on everything, the rest only if it did not reach an endpoint."""
-    retry = {
-        "num_retries": 5,
-        "retry_host_predicate": [
-            {
-                "name": "previous",
-                "typed_config": {
-                    "@type": "type.googleapis.com/"
-                    "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                },
-            }
-        ],
-        "host_selection_retry_max_attempts": 5,
-    }
-    everything = {**retry, "retry_on": "5xx", "per_try_timeout": "0.4s"}
-    careful = {**retry, "retry_on": "connect-failure"}
-
-    def fill(ports: Ports) -> Config:
-        posts = {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "POST"}}]}
-        routes = [
-            forward(posts, "service", retry_policy=careful, timeout="20s"),
-            forward({"prefix": "/"}, "service", retry_policy=everything, timeout="20s"),
-        ]
-        endpoints = [{"endpoint": {"address": address(port)}} for port in ports_of_endpoints]
-        service = {
-            "name": "service",
-            "type": "STATIC",
-            "connect_timeout": "0.5s",
-            "load_assignment": {"cluster_name": "service", "endpoints": [{"lb_endpoints": endpoints}]},
-            "circuit_breakers": {"thresholds": [{"max_retries": 100}]},
-        }
-        hosts = [virtual_host("all", ["*"], routes)]
-        return bootstrap(ports["admin"], [listener("plain", ports["plain"], hosts)], [service])
-
-    return fill
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Two workers before three endpoints; the tests mistreat the first one."""
-
-    proxy: RunningProxy
-    endpoints: tuple[EndpointProcess, ...]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Started once: the endpoints keep their ports."""
-    directory = tmp_path_factory.mktemp("faults")
-    with ExitStack() as stack:
-        endpoints = [stack.enter_context(EndpointProcess(directory / f"{n}.log")) for n in range(3)]
-        config = template([one.port for one in endpoints])
-        proxy = stack.enter_context(running_fastproxy(config, ("plain",), directory, "--concurrency", "2"))
-        yield World(proxy, tuple(endpoints))
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultWorld]:
+    """Started once for `plain` and once for `tls` connections to the endpoints, which keep their addresses."""
+    with fault_world(tmp_path_factory.mktemp("faults"), tls=request.param == "tls") as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
-def revive(world: World) -> Iterator[None]:
-    """The first endpoint is well again after every test."""
+def heal(world: FaultWorld) -> Iterator[None]:
+    """The first endpoint is well again after every test, and the name server tells the truth."""
     yield
-    world.endpoints[0].kill()
-    world.endpoints[0].start()
+    world.heal()
 
 
-def flap(endpoint: EndpointProcess) -> dict[int, Callable[[], object]]:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong, and when: parts of the load."""
+
+    happens: Callable[[FaultWorld], _Actions]
+    path: str = "/"
+    requests: int = 240
+    posts: int = 240
+    """Requests with bodies: fewer where each that meets the fault waits for a timeout."""
+    allowed: frozenset[int] = frozenset((200, 503))
+    """What a POST may be answered that has met the fault."""
+
+
+def _behaves(mode: str) -> Callable[[FaultWorld], _Actions]:
+    return lambda world: {0.15: lambda: world.victim.behave(mode)}
+
+
+def _flap(world: FaultWorld) -> _Actions:
     """Gone and back, again and again."""
-    return {
-        count: endpoint.kill if number % 2 == 0 else endpoint.start
-        for number, count in enumerate(range(20, 221, 20))
-    }
+    return dict(zip(shuffled(10), cycle((world.victim.kill, world.victim.start)), strict=False))
 
 
-FAULTS: dict[str, Callable[[EndpointProcess], dict[int, Callable[[], object]]]] = {
-    "killed": lambda one: {40: one.kill},
-    "killed-and-back": lambda one: {40: one.kill, 120: one.start},
-    "stopped": lambda one: {40: one.stop},
-    "hung": lambda one: {40: lambda: one.behave("hang")},
-    "slow": lambda one: {40: lambda: one.behave("slow")},
-    "resetting": lambda one: {40: lambda: one.behave("reset")},
-    "closing": lambda one: {40: lambda: one.behave("close")},
-    "503": lambda one: {40: lambda: one.behave("503")},
-    "flapping": flap,
+def _reload_and_flap(world: FaultWorld) -> _Actions:
+    """A new configuration with everything that happens, and some in between."""
+    steps = (world.victim.kill, world.reload, world.victim.start, world.reload)
+    return dict(zip(shuffled(12), cycle(steps), strict=False))
+
+
+_HIDDEN = frozenset((200,))
+_LATE = frozenset((200, 503, 504))
+FAULTS = {
+    "killed": Fault(lambda world: {0.15: world.victim.kill}),
+    "killed-and-back": Fault(lambda world: {0.15: world.victim.kill, 0.5: world.victim.start}),
+    "stopped": Fault(lambda world: {0.15: world.victim.stop}, requests=90, posts=30, allowed=_LATE),
+    "hung": Fault(_behaves("hang"), requests=90, posts=30, allowed=_LATE),
+    "slow": Fault(_behaves("slow"), requests=90, posts=30, allowed=_LATE),
+    "resetting": Fault(_behaves("reset")),
+    "closing": Fault(_behaves("close")),
+    "503": Fault(_behaves("503")),
+    "flapping": Fault(_flap),
+    "reloads": Fault(_reload_and_flap),
+    # Nobody breaks a request off here, and what did not reach an endpoint may always go to another one.
+    "certificate-expired-or-deaf": Fault(lambda world: {0.15: world.refuse_new_connections}, allowed=_HIDDEN),
+    "moved": Fault(lambda world: {0.15: world.move}, path="/named"),
+    "moved-and-reloaded": Fault(lambda world: {0.15: world.move, 0.2: world.reload}, path="/named"),
+    "name-server-fails": Fault(lambda world: {0.15: world.misname}, path="/named", allowed=_HIDDEN),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_one_endpoint_is_hidden(world: World, fault: str) -> None:
+def _run(world: FaultWorld, name: str, method: str) -> Load:
+    fault = FAULTS[name]
+    requests = fault.posts if method == "POST" else fault.requests
+    load = Load(
+        world.proxy.ports["plain"], method, f"{method}-{name}-".lower(), fault.path, requests * _SCALE
+    )
+    before = world.numbers()
+    load.run(fault.happens(world))
+    after = world.numbers()
+    told = {key: value - before.get(key, 0) for key, value in after.items()}
+    print(
+        f"{name}: {load.requests} {method}s, {told['upstream_rq_retry']} retries, "
+        f"{told['upstream_rq_retry_success']} of them with a good end, "
+        f"{load.requests - load.statuses[200]} errors seen by the downstream; {load.figures()}"
+    )
+    return load
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_one_endpoint_is_hidden(world: FaultWorld, name: str) -> None:
     """Two healthy ones are left, and a GET may be repeated: no downstream sees an error."""
-    load = Load(world.proxy, "GET", fault)
-    load.run(FAULTS[fault](world.endpoints[0]))
+    load = _run(world, name, "GET")
 
-    assert load.statuses == {200: _THREADS * _REQUESTS}
+    assert load.statuses == {200: load.requests}
 
 
-@pytest.mark.parametrize("fault", ["killed", "resetting", "closing", "503", "flapping"])
-def test_what_may_have_had_an_effect_is_not_done_twice(world: World, fault: str) -> None:
-    """A POST reaches one endpoint once, or none; whatever the downstream is told."""
-    load = Load(world.proxy, "POST", fault)
-    load.run(FAULTS[fault](world.endpoints[0]))
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_may_have_had_an_effect_is_not_done_twice(world: FaultWorld, name: str) -> None:
+    """Of a POST no endpoint sees more than one, not even its head twice; whatever the downstream is told."""
+    load = _run(world, name, "POST")
 
-    lines = [line for one in world.endpoints for line in one.log.read_text().split()]
-    arrived = Counter(line for line in lines if line.startswith(f"post-{fault}-"))
-    assert set(arrived.values()) == {1}
-    assert load.statuses[200] >= _THREADS * _REQUESTS / 2
-    assert len(arrived) >= load.statuses[200]
-    assert set(load.statuses) <= {200, 503}
+    heads, whole = world.seen("head", load.name), world.seen("whole", load.name)
+    assert set(heads.values()) == {1}
+    assert len(whole) >= load.statuses[200] >= load.requests / 2
+    assert set(load.statuses) <= FAULTS[name].allowed
+
+
+def test_a_new_address_is_used_at_once(world: FaultWorld) -> None:
+    """The one that moved is not lost: where it is now it gets its share, and nobody asks for it elsewhere."""
+    load = _run(world, "moved", "GET")
+
+    assert load.statuses == {200: load.requests}
+    deadline = monotonic() + _PATIENCE_S
+    while not world.seen_by_moved("get-after-"):
+        assert monotonic() < deadline, world.proxy.log()[-2000:]
+        ask(world.proxy.ports["plain"], "/named", [{"x-id": "get-after-the-move"}] * 6)
+
+
+def test_nothing_is_left_of_all_faults(world: FaultWorld) -> None:
+    """Every connection, request and retry that was counted is given back, or circuit breakers close for good."""
+    _run(world, "reloads", "GET")
+    world.wait_until_reloaded()
+
+    numbers = world.numbers()
+    assert numbers["upstream_rq_active"] == 0
+    assert numbers["upstream_rq_pending_active"] == 0
+    for name, limit in (("rq", 1024), ("pending", 1024), ("retries", 100)):
+        assert numbers[f"circuit_breakers.default.remaining_{name}"] == 2 * limit
+    taken = 2 * 1024 - numbers["circuit_breakers.default.remaining_cx"]
+    assert taken == numbers["upstream_cx_active"]
