@@ -40,6 +40,7 @@ TESTED_BY = {
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
     "listener/upgrades.py": "router/test_upgrade.py",
     "config/build/compressor.py": "config/test_compressor.py",
+    "config/build/cors.py": "config/test_cors.py",
     "config/build/upgrades.py": "config/test_upgrades.py",
     "listener/network_filter.py": "listener/test_acceptor.py",
     "listener/tcp_proxy/socket_relay.py": "listener/tcp_proxy/test_session.py",

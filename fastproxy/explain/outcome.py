@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastproxy.advice import Advice
 from fastproxy.advice.words import quote
+from fastproxy.explain.cors import is_cors_answer
 from fastproxy.explain.rehearsal import Rehearsal
 from fastproxy.listener.settings import HttpConnectionManagerSettings
 
@@ -30,7 +31,7 @@ class Outcome:
     cluster: str
     upstream_head: bytes
     reached_routes: bool
-    """Every filter has let it pass."""
+    """Every filter has let it pass, or one has answered it as it should be: a preflight."""
 
     @property
     def is_allowed(self) -> bool:
@@ -53,7 +54,7 @@ def read_outcome(rehearsal: Rehearsal) -> Outcome:
         forwarded,
         cluster,
         head,
-        rehearsal.passed_filters,
+        rehearsal.passed_filters or is_cors_answer(rehearsal),
     )
 
 

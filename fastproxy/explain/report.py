@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastproxy.advice.words import describe_moment, quote
 from fastproxy.explain.checks import Check
+from fastproxy.explain.cors import describe_cors, is_cors_answer
 from fastproxy.explain.describe import (
     describe_action,
     describe_match,
@@ -128,6 +129,7 @@ def build_report(
     notes = [*question.asked.notes]
     for one in rehearsal.filters:
         notes += notes_of(question, one)
+    notes += describe_cors(rehearsal, http)
     return Report(
         verdict=verdict,
         status=outcome.status,
@@ -162,6 +164,8 @@ def _cause(
     if not outcome.is_allowed:
         advice = advise_outcome(question.rehearsal, outcome, http)
         return advice.cause, advice.fix, list(advice.details)
+    if is_cors_answer(question.rehearsal):
+        return "A CORS filter answers this preflight, and the filters behind it do not see it.", "", []
     reasons = [advise_allowed(question, one) for one in question.rehearsal.filters]
     text = "; ".join(reasons) or "no filter of this listener asks for a token"
     return text[:1].upper() + text[1:] + ".", "", []

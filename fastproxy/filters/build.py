@@ -9,6 +9,8 @@ from fastproxy.filters.buffer.filter import BufferFilter
 from fastproxy.filters.buffer.settings import BufferSettings
 from fastproxy.filters.compressor.filter import CompressorFilter
 from fastproxy.filters.compressor.settings import CompressorSettings
+from fastproxy.filters.cors.filter import CorsFilter
+from fastproxy.filters.cors.settings import CorsSettings
 from fastproxy.filters.header_mutation.filter import HeaderMutationFilter
 from fastproxy.filters.settings import PlainFilterSettings
 
@@ -23,4 +25,6 @@ def build_filter(name: str, settings: PlainFilterSettings) -> HttpFilter:
         return BufferFilter(name, settings)
     if isinstance(settings, CompressorSettings):
         return CompressorFilter(settings)
+    if isinstance(settings, CorsSettings):
+        return CorsFilter(name, settings)
     return HeaderMutationFilter(name, settings)

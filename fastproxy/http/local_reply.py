@@ -28,7 +28,7 @@ def is_grpc(request: Request) -> bool:
 class ReplyDraft:
     """A local reply on its way to the wire; made by `begin_reply`, changed by who may, ended by `finish_reply`."""
 
-    __slots__ = ("body", "content_type", "has_own_type", "headers", "status")
+    __slots__ = ("body", "content_type", "has_own_type", "headers", "is_whole", "status")
 
     def __init__(self, status: int, body: bytes) -> None:
         self.status = status
@@ -38,6 +38,8 @@ class ReplyDraft:
         """What the body is, if no header says otherwise; another one than `text/plain` is meant."""
         self.has_own_type = False
         """A header about the body stays whatever `content_type` is."""
+        self.is_whole = False
+        """Nobody but filters may change it (`LocalReply.is_whole`)."""
 
 
 def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
@@ -50,6 +52,10 @@ def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
     headers = draft.headers
     if reply.content_type:
         draft.content_type = reply.content_type
+    if reply.is_whole:
+        draft.is_whole = True
+        _add(headers, reply)
+        return draft
     if reply.is_of_route:
         _add(headers, reply)
     if request.response_rules is not None:
@@ -64,7 +70,7 @@ def begin_reply(reply: LocalReply, request: Request) -> ReplyDraft:
 def finish_reply(draft: ReplyDraft, request: Request) -> tuple[int, HeaderMap, bytes]:
     """Status, headers and body as they are sent, framing included."""
     headers, body = draft.headers, draft.body
-    if is_grpc(request):
+    if not draft.is_whole and is_grpc(request):
         headers[b"content-type"] = b"application/grpc"
         headers.setdefault(b"grpc-status", b"%d" % _GRPC_STATUS.get(draft.status, 2))
         if body:

@@ -49,6 +49,7 @@ class Request:
         "dynamic_metadata",
         "expects_continue",
         "filter_configs",
+        "filter_notes",
         "flags",
         "has_body",
         "headers",
@@ -133,6 +134,8 @@ class Request:
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
         self.filter_configs: Mapping[str, object] | None = None
         """What the route says about filters, by filter name (`typed_per_filter_config`); None if it says nothing."""
+        self.filter_notes: dict[str, object] | None = None
+        """What filters remember of the request for its response, by filter name; None if none does."""
         self.route_is_stale = False
         """A filter changed what routes may go by: the route has to be selected once more (`clear_route_cache`)."""
         self.random_value = -1
@@ -197,7 +200,17 @@ class LocalReply:
     Immutable by convention: one object may answer many requests.
     """
 
-    __slots__ = ("body", "close", "content_type", "details", "flag", "headers", "is_of_route", "status")
+    __slots__ = (
+        "body",
+        "close",
+        "content_type",
+        "details",
+        "flag",
+        "headers",
+        "is_of_route",
+        "is_whole",
+        "status",
+    )
 
     def __init__(
         self,
@@ -210,8 +223,12 @@ class LocalReply:
         close: bool = False,
         is_of_route: bool = False,
         content_type: bytes = b"",
+        is_whole: bool = False,
     ) -> None:
         """`is_of_route`: a route's own answer, whose headers the header rules of that route may change.
+
+        `is_whole`: what a filter says in the upstream's place, to which neither the route's header rules nor
+        `local_reply_config` nor gRPC add anything; other filters see it as they see an upstream's response.
 
         `content_type`: what the body is, whatever those rules say; empty: text, unless they say something else.
         """
@@ -223,6 +240,7 @@ class LocalReply:
         self.close = close
         self.is_of_route = is_of_route
         self.content_type = content_type
+        self.is_whole = is_whole
 
     def __repr__(self) -> str:
         return f"LocalReply({self.status}, {self.details!r})"

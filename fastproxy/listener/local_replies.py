@@ -46,6 +46,8 @@ class LocalReplies:
 
     def apply(self, draft: ReplyDraft, request: Request, now: float) -> None:
         """Change a reply: by the first mapper that is for it, then by the format; `now` is monotonic seconds."""
+        if draft.is_whole:
+            return
         request.response_status = draft.status
         request.response_headers = draft.headers
         body_format = self._body_format

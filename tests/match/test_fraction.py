@@ -3,7 +3,7 @@
 import pytest
 
 from fastproxy.http.messages import Request
-from fastproxy.match.fraction import build_fraction_matcher
+from fastproxy.match.fraction import build_chance, build_fraction_matcher
 from fastproxy.match.settings import Fraction
 
 
@@ -46,3 +46,11 @@ def test_all_or_nothing_draws_no_number() -> None:
     assert build_fraction_matcher(Fraction(100, 100))(request)
     assert not build_fraction_matcher(Fraction(0, 100))(request)
     assert request.random_value == -1
+
+
+def test_a_chance_is_drawn_anew_each_time() -> None:
+    """It does not follow from what chose the request's route; a thousand draws of one half are never all alike."""
+    half = build_chance(Fraction(50, 100))
+    assert len({half() for _ in range(1000)}) == 2
+    assert build_chance(Fraction(100, 100))()
+    assert not build_chance(Fraction(0, 100))()

@@ -16,7 +16,7 @@ def build_buffer(
     return BufferSettings(config.integer_or("max_request_bytes", 0), disabled)
 
 
-def build_buffer_per_route(config: View, _filter_config: View) -> BufferRouteSettings:
+def build_buffer_per_route(config: View, _filter_config: View, _context: BuildContext) -> BufferRouteSettings:
     """Build a `BufferPerRoute`."""
     if config.selected("override") == "disabled":
         return BufferRouteSettings(is_off=config.flag("disabled"))

@@ -90,7 +90,7 @@ def build_compressor(
     )
 
 
-def build_compressor_per_route(config: View, _filter: View) -> CompressorPerRoute:
+def build_compressor_per_route(config: View, _filter: View, _context: BuildContext) -> CompressorPerRoute:
     """Build a `CompressorPerRoute`."""
     if config.selected("override") == "disabled":
         return CompressorPerRoute(enabled=not config.flag("disabled"))

@@ -16,6 +16,7 @@ from fastproxy.config.build.compressor import (
     build_compressor_per_route,
 )
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.cors import CORS, CORS_POLICY, build_cors, build_cors_per_route
 from fastproxy.config.build.header_mutation import (
     HEADER_MUTATION,
     HEADER_MUTATION_PER_ROUTE,
@@ -26,6 +27,7 @@ from fastproxy.config.build.jwt_authn import JWT_AUTHN, PER_ROUTE, build_jwt_aut
 from fastproxy.config.view import View
 from fastproxy.filters.buffer.settings import BufferRouteSettings
 from fastproxy.filters.compressor.settings import CompressorPerRoute
+from fastproxy.filters.cors.settings import CorsRouteSettings
 from fastproxy.filters.header_mutation.settings import HeaderMutationRouteSettings
 from fastproxy.filters.jwt_authn.settings import PerRouteSettings
 from fastproxy.filters.settings import FilterSettings
@@ -49,7 +51,7 @@ class FilterKind:
     build: BuildFilter
     route_type_name: str
     """Of what routes say about it (`typed_per_filter_config`)."""
-    build_for_route: Callable[[View, View], object]
+    build_for_route: Callable[[View, View, BuildContext], object]
     """Reads that; the second view is the filter's own configuration."""
     on_for_route: object
     """What a route says that switches the filter on as it is (`FilterConfig` without settings)."""
@@ -61,8 +63,8 @@ class FilterKind:
     """Brings together what a route (first) and what is around it say; None: the route's word replaces the other."""
 
 
-def _merge_mutations(own: object, outer: object) -> object:
-    return own.within(outer) if isinstance(own, HeaderMutationRouteSettings) else own
+def _merge_levels(own: object, outer: object) -> object:
+    return own.within(outer) if isinstance(own, HeaderMutationRouteSettings | CorsRouteSettings) else own
 
 
 #: By the type of their configuration; the router is not among them.
@@ -104,7 +106,17 @@ FILTER_KINDS = {
             HeaderMutationRouteSettings(),
             HeaderMutationRouteSettings(is_off=True),
             names=("envoy.filters.http.header_mutation",),
-            merge=_merge_mutations,
+            merge=_merge_levels,
+        ),
+        FilterKind(
+            CORS,
+            build_cors,
+            CORS_POLICY,
+            build_cors_per_route,
+            CorsRouteSettings(is_off=False),
+            CorsRouteSettings(is_off=True),
+            names=("envoy.filters.http.cors", "envoy.cors"),
+            merge=_merge_levels,
         ),
     )
 }

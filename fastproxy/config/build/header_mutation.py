@@ -23,7 +23,9 @@ def build_header_mutation(
     )
 
 
-def build_header_mutation_per_route(config: View, _filter_config: View) -> HeaderMutationRouteSettings:
+def build_header_mutation_per_route(
+    config: View, _filter_config: View, _context: BuildContext
+) -> HeaderMutationRouteSettings:
     """Build a `HeaderMutationPerRoute`, one level of what a route says."""
     return HeaderMutationRouteSettings((_build_mutations(config),))
 

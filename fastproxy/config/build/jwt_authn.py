@@ -60,7 +60,7 @@ def build_jwt_authn(
     )
 
 
-def build_per_route(config: View, filter_config: View) -> PerRouteSettings:
+def build_per_route(config: View, filter_config: View, _context: BuildContext) -> PerRouteSettings:
     """Build a `PerRouteConfig` for the filter of `filter_config`.
 
     Envoy finds out about an unknown name when the first request comes.

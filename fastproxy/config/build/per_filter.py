@@ -7,6 +7,7 @@ meant to protect a route, or to open it, would silently do neither.
 import difflib
 from collections.abc import Mapping
 
+from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.filter_kinds import FILTER_KINDS
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
@@ -18,13 +19,17 @@ FilterViews = Mapping[str, View | None]
 
 
 def build_filter_configs(
-    view: View, filters: FilterViews, inherited: Mapping[str, object] | None = None
+    view: View,
+    filters: FilterViews,
+    context: BuildContext,
+    inherited: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Build one level's map; filters that cannot be configured are reported.
 
     Args:
         view: the level.
         filters: those that may be spoken of.
+        context: what the whole configuration shares.
         inherited: the map of the level around it. The most specific level wins, whole and filter by filter, but for
             filters that take what every level says (spec/http.md section 9.4).
     """
@@ -36,7 +41,7 @@ def build_filter_configs(
             # Decoding has said why, if there was a text to decode.
             view.error(f"the settings for {quote(name)} cannot be read", field="typed_per_filter_config")
             continue
-        settings = _build_one(name, config, filters)
+        settings = _build_one(name, config, filters, context)
         if settings is not None:
             found[name] = _merge(name, settings, filters, found)
     return found
@@ -50,7 +55,7 @@ def _merge(name: str, own: object, filters: FilterViews, inherited: Mapping[str,
     return kind.merge(own, inherited[name])
 
 
-def _build_one(name: str, config: View, filters: FilterViews) -> object:
+def _build_one(name: str, config: View, filters: FilterViews, context: BuildContext) -> object:
     """What one level says about one filter; None if nothing can be made of it (reported)."""
     inner: View | None = config
     optional = disabled = False
@@ -80,7 +85,7 @@ def _build_one(name: str, config: View, filters: FilterViews) -> object:
             f"the filter {quote(name)} takes a {kind.route_type_name} here, not a {quote(inner.type_name)}"
         )
         return None
-    settings = kind.on_for_route if inner is None else kind.build_for_route(inner, filter_config)
+    settings = kind.on_for_route if inner is None else kind.build_for_route(inner, filter_config, context)
     return kind.off_for_route if disabled else settings
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from fastproxy.config.build.context import BuildContext
+from fastproxy.config.build.cors import build_old_policy, without_policies
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.format_string import build_format_string
 from fastproxy.config.build.header_rules import HeaderLevels
@@ -38,7 +39,7 @@ class _RouteBuilder:
         self._config = config
         self._context = context
         self._filters = filters
-        self._filter_configs = build_filter_configs(config, filters)
+        self._filter_configs = build_filter_configs(config, filters, context)
         self._headers = HeaderLevels.of_table(config)
         self._check_clusters = config.flag_or("validate_clusters", default=True)
         self._mirrors = build_mirrors(config, context, checks_clusters=self._check_clusters)
@@ -63,7 +64,8 @@ class _RouteBuilder:
             self._check_domain(view, domain, seen)
             seen.setdefault(domain, name)
         require_tls = TlsRequirement(view.choice("require_tls"))
-        filter_configs = build_filter_configs(view, self._filters, self._filter_configs)
+        filter_configs = build_filter_configs(view, self._filters, self._context, self._filter_configs)
+        filter_configs = build_old_policy(view, filter_configs, self._filters, self._context)
         headers = self._headers.below(view)
         mirrors = build_mirrors(view, self._context, checks_clusters=self._check_clusters) or self._mirrors
         retries = RetryScope.of_host(view)
@@ -104,7 +106,13 @@ class _RouteBuilder:
         retries: RetryScope,
     ) -> RouteSettings | None:
         match = build_route_match(view.child_or_empty("match"), self._context)
-        filter_configs = build_filter_configs(view, self._filters, inherited)
+        filter_configs = build_filter_configs(view, self._filters, self._context, inherited)
+        if view.selected("action") == "route":
+            filter_configs = build_old_policy(
+                view.child_or_empty("route"), filter_configs, self._filters, self._context
+            )
+        else:
+            filter_configs = without_policies(view, filter_configs)
         headers = levels.below(view)
         scope = ActionScope(
             self._context,

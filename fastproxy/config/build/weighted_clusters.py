@@ -47,7 +47,7 @@ def _build_entry(view: View, scope: "ActionScope", prefix: str) -> WeightedClust
         weight=weight,
         cluster_header=header,
         host_rewrite_literal=view.text("host_rewrite_literal"),
-        filter_configs=build_filter_configs(view, scope.filters, scope.filter_configs),
+        filter_configs=build_filter_configs(view, scope.filters, scope.context, scope.filter_configs),
         request_headers=headers.request,
         response_headers=headers.response,
         subset=build_subset_match(view),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from fastproxy.lint.rule import Rule
+from fastproxy.lint.rules.cors import RULES as _CORS
 from fastproxy.lint.rules.coverage import RULES as _COVERAGE
 from fastproxy.lint.rules.dead import RULES as _DEAD
 from fastproxy.lint.rules.exposure import RULES as _EXPOSURE
@@ -13,5 +14,5 @@ from fastproxy.lint.rules.tokens import RULES as _TOKENS
 from fastproxy.lint.rules.transport import RULES as _TRANSPORT
 
 ALL_RULES: Final[tuple[Rule, ...]] = (
-    *_COVERAGE, *_SPELLING, *_OPTIONAL, *_DEAD, *_TOKENS, *_KEYS, *_TRANSPORT, *_EXPOSURE,
+    *_COVERAGE, *_SPELLING, *_OPTIONAL, *_DEAD, *_TOKENS, *_KEYS, *_TRANSPORT, *_EXPOSURE, *_CORS,
 )  # fmt: skip

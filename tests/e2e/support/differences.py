@@ -322,3 +322,9 @@ COMPRESSED_RANGE = Difference(
     "passes it as it is",
     "RFC 9110 section 14.4: `content-range` counts bytes of the encoded form; nobody could put the parts together",
 )
+REFUSED_PREFLIGHT = Difference(
+    "refused-preflight",
+    "answers a preflight that it neither allows nor forwards with every CORS header but the allowed origin",
+    "answers it without CORS headers",
+    "there is nothing that the origin may do",
+)

@@ -59,6 +59,11 @@ SCRIPTS: dict[str, Answer] = {
             + b"content-length: 2\r\n\r\nok",
         )
     ),
+    "cors": _plain(
+        _OK + b"access-control-allow-origin: up\r\naccess-control-allow-credentials: up\r\n"
+        b"access-control-expose-headers: up\r\nvary: x\r\ncontent-length: 2\r\n",
+        b"ok",
+    ),
     "hop-by-hop": _plain(
         _OK + b"connection: keep-alive, x-named\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\n"
         b"x-named: stays\r\nupgrade: h2c\r\ncontent-length: 2\r\n",
