@@ -60,6 +60,7 @@ TESTED_BY = {
     "config/build/outlier_detection.py": "config/test_outlier_detection.py",
     "config/build/health_checks.py": "config/test_health_checks.py",
     "upstream/errors.py": "router/test_forward.py",
+    "upstream/response_handler.py": "upstream/test_connection.py",
     "upstream/balancer/hash_key.py": "upstream/balancer/test_ring_hash.py",
     "upstream/balancer/picker.py": "upstream/balancer/test_policy.py",
     "upstream/balancer/priority.py": "upstream/balancer/test_policy.py",

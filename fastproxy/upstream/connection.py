@@ -6,25 +6,21 @@ States, all transitions are in this module:
     BUSY --101 that was asked for, or start_raw()--> SWITCHED (HTTP is over; never given back)
       any --close, error, end of stream--> CLOSED
 
-The parser's callbacks only collect; what a read brought is looked at when it is parsed to its end. So bytes behind a
-response can never become the response of whoever uses the connection next.
-
 Always true: a handler is set exactly while BUSY; a connection in the pool is IDLE and has no unread bytes; a response
 that cannot be followed by another (close-delimited, `connection: close`, early, or to HEAD with surplus bytes) closes.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
-
-import httptools
+from typing import TYPE_CHECKING
 
 from fastproxy.http.connection_info import UpstreamLink
-from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
+from fastproxy.http.headers import HeaderMap
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.dialing import set_keepalive
-from fastproxy.upstream.errors import UpstreamError, UpstreamInvalidResponse, UpstreamReset
+from fastproxy.upstream.errors import UpstreamInvalidResponse, UpstreamReset
+from fastproxy.upstream.response_handler import ResponseHandler, SwitchHandler
+from fastproxy.upstream.response_reader import ResponseReader
 
 if TYPE_CHECKING:
     from fastproxy.upstream.pool import ConnectionPool
@@ -34,68 +30,20 @@ if TYPE_CHECKING:
 MAX_UNPRODUCTIVE_BYTES = 256 * 1024
 
 
-class ResponseHandler(Protocol):
-    """Who made the request on this connection and wants its response.
-
-    The connection calls once per read, with everything that the read brought, so that a head and its body can be
-    passed on in one write.
-    """
-
-    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
-        """A final (not 1xx) response head, and what came with it of the body, transfer coding removed.
-
-        Framing and hop-by-hop headers are still in `headers`. `complete`: the response has ended, and the connection
-        no longer belongs to the handler.
-        """
-
-    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
-        """More of the body, in pieces; `complete` as above."""
-
-    def on_upstream_error(self, error: UpstreamError) -> None:
-        """No complete response will come; the connection no longer belongs to the handler."""
-
-    def on_upstream_blocked(self) -> None:
-        """The connection's write buffer is above its high-water mark."""
-
-    def on_upstream_drained(self) -> None:
-        """The write buffer is below its low-water mark again."""
-
-
-class SwitchHandler(ResponseHandler, Protocol):
-    """A handler whose request asks to leave HTTP."""
-
-    def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
-        """The upstream has agreed; all that follows comes as body, as it is, `early` being the first of it."""
-
-
 class UpstreamConnection:
     """An `asyncio.Protocol` by shape only: uvloop and httptools want the methods, not the base class."""
 
     __slots__ = (
         "_blocked",
-        "_body",
-        "_close_delimited",
         "_closed",
         "_closed_here",
-        "_done",
-        "_fault",
-        "_feed",
         "_handler",
-        "_head_only",
-        "_headers",
-        "_keep_alive",
-        "_parser",
         "_pool",
+        "_reader",
         "_reading_paused",
-        "_repeated",
         "_request_sent",
-        "_response_headers",
-        "_status",
-        "_surplus",
         "_switch_handler",
-        "_switched",
         "_transport",
-        "_unproductive_bytes",
         "charged_to",
         "epoch",
         "idle_since",
@@ -107,30 +55,12 @@ class UpstreamConnection:
     def __init__(self, pool: "ConnectionPool") -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
-        """Takes what is read: the parser, or what comes after it when HTTP is over."""
+        self._reader = ResponseReader(max_head_bytes=pool.max_head_bytes, max_headers=pool.max_headers)
+        self._handler: ResponseHandler | None = None
         self._switch_handler: SwitchHandler | None = None
         """The handler, if its request asks to leave HTTP."""
-        self._switched = False
-        self._handler: ResponseHandler | None = None
-        # Collected by the parser's callbacks during one read.
-        self._headers: HeaderMap = {}
-        self._repeated = 0
-        self._status = 0
-        """Of a final head that was read and not yet handed over; 0 if there is none."""
-        self._response_headers: HeaderMap = {}
-        self._body: list[bytes] = []
-        self._done = False
-        self._fault = False
-        self._surplus = False
-        # About the response under way.
-        self._head_only = False
         self._request_sent = False
-        self._keep_alive = True
-        self._close_delimited = False
-        self._unproductive_bytes = 0
-        # About the connection.
+        """All of the request under way was written."""
         self._closed = False
         self._closed_here = False
         """It was closed by us, not by the upstream."""
@@ -171,21 +101,18 @@ class UpstreamConnection:
     def start(self, handler: ResponseHandler, *, head_only: bool) -> None:
         """Take the connection for one request. `head_only`: the request is HEAD, its response has no body."""
         self._handler = handler
-        self._head_only = head_only
         self._request_sent = False
-        self._close_delimited = False
-        self._unproductive_bytes = 0
+        self._reader.start(head_only=head_only)
 
     def expect_switch(self, handler: SwitchHandler) -> None:
         """The request that `handler` is about to send asks to leave HTTP: its connection serves no other one."""
         self._switch_handler = handler
-        self._surplus = True
+        self._reader.expects_switch = self._reader.surplus = True
 
     def start_raw(self, handler: ResponseHandler) -> None:
         """Take a fresh connection for bytes that are no HTTP."""
         self._handler = handler
-        self._close_delimited = True
-        self._become_raw()
+        self._reader.start_raw()
 
     def close_after_flush(self) -> None:
         """Close without telling the handler, when everything that was written has left."""
@@ -254,29 +181,24 @@ class UpstreamConnection:
             # Nobody asked: a response to nothing, or bytes behind one. Such a connection is never reused.
             self._discard()
             return
-        self._unproductive_bytes += len(data)
-        try:
-            self._feed(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self._switched and not self._fault:
-                self._on_switched(data[error.args[0] :])
-                return
-            # After a complete response it is what follows that is wrong.
-            self._surplus = True
-            self._fault |= not self._done
-        if self._fault or self._unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
+        reader = self._reader
+        reader.read(data)
+        if reader.fault or reader.unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
             self._fail(handler)
             return
-        complete = self._done
+        complete = reader.done
         if complete:
             # Before the handler hears of it, for it may want a connection for its next request.
             self._finish()
-        status, body = self._status, self._body
+        status, body = reader.status, reader.body
         if body:
-            self._body = []
+            reader.body = []
         if status:
-            self._status = 0
-            handler.on_response_head(status, self._response_headers, body, complete=complete)
+            reader.status = 0
+            if status == 101:
+                self._on_switched(reader.headers, body)
+            else:
+                handler.on_response_head(status, reader.headers, body, complete=complete)
         elif body or complete:
             handler.on_response_body(body, complete=complete)
 
@@ -295,14 +217,15 @@ class UpstreamConnection:
         self._pool.on_closed(self, idle=handler is None, local=was_closed)
         if handler is None:
             return
-        if self._close_delimited and exc is None:
+        reader = self._reader
+        if reader.close_delimited and exc is None:
             handler.on_response_body([], complete=True)
-        elif self._unproductive_bytes and exc is None:
+        elif reader.unproductive_bytes and exc is None:
             # Part of a head, then the end: what was sent is no response.
             handler.on_upstream_error(UpstreamInvalidResponse())
         else:
             # A first byte of an answer shows that it was not the idle timer.
-            handler.on_upstream_error(UpstreamReset(reused=self.served > 0 and not self._unproductive_bytes))
+            handler.on_upstream_error(UpstreamReset(reused=self.served > 0 and not reader.unproductive_bytes))
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
@@ -316,112 +239,22 @@ class UpstreamConnection:
         if self._handler is not None:
             self._handler.on_upstream_drained()
 
-    # -- httptools -----------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """Called by the parser."""
-        self._headers = {}
-        self._repeated = 0
-        if self._done:
-            self._surplus = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser: a header, or after the head a trailer, which lands in a map nobody reads."""
-        name = name.lower()
-        headers = self._headers
-        if name in headers:
-            self._repeated += 1
-            add_repeated(headers, name, value, SINGLE_SLOT_RESPONSE_NAMES)
-        else:
-            headers[name] = value
-
-    def on_headers_complete(self) -> None:
-        """Called by the parser. Hot path: once per response."""
-        if self._done:
-            return
-        status: int = self._parser.get_status_code()
-        if status < 200:
-            # A 1xx head is swallowed; nobody asked for an upgrade. llhttp takes 000 for a status and gives it a body.
-            if status == 101 and self._switch_handler is not None and _is_switch(self._headers):
-                # llhttp stops behind this head.
-                self._switched = True
-                return
-            self._fault |= status == 101 or status < 100
-            return
-        headers = self._headers
-        # What `on_header` finds from now on are trailers.
-        self._headers = {}
-        if not self._check_head(status, headers):
-            self._fault = True
-            return
-        self._status = status
-        self._response_headers = headers
-        self._unproductive_bytes = 0
-        self._keep_alive = self._parser.should_keep_alive()
-        if self._head_only:
-            self._done = True
-            if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
-                # llhttp cannot be told that no body follows; a parser that expects one is replaced.
-                self._parser = httptools.HttpResponseParser(self)
-                self._feed = self._parser.feed_data
-
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
-        self._unproductive_bytes = 0
-        if self._done:
-            self._surplus = True
-        else:
-            self._body.append(data)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser; also after a 1xx head, which is swallowed."""
-        if self._parser.get_status_code() >= 200:
-            self._done = True
-
     # -- transitions ---------------------------------------------------------------------------------------
 
-    def _on_switched(self, early: bytes) -> None:
-        headers, self._headers = self._headers, {}
+    def _on_switched(self, headers: HeaderMap, early: list[bytes]) -> None:
         handler, self._switch_handler = self._switch_handler, None
-        self._become_raw()
         if handler is not None:
-            handler.on_switched(101, headers, [early] if early else [])
-
-    def _become_raw(self) -> None:
-        self._surplus = True
-        self._unproductive_bytes = 0
-        self._feed = self._take_raw
-
-    def _take_raw(self, data: bytes) -> None:
-        self._unproductive_bytes = 0
-        self._body.append(data)
-
-    def _check_head(self, status: int, headers: HeaderMap) -> bool:
-        """Refuse a head that could be framed in two ways (RFC 9112 section 6.3), and note how the body ends."""
-        length = headers.get(b"content-length")
-        coding = headers.get(b"transfer-encoding")
-        self._close_delimited = (
-            length is None and coding is None and not self._head_only and status not in (204, 304)
-        )
-        if coding is not None and (
-            length is not None or not isinstance(coding, bytes) or coding.lower() != b"chunked"
-        ):
-            return False
-        if status == 204 and (coding is not None or length not in (None, b"0")):
-            return False
-        limit = self._pool.max_head_bytes
-        if limit and len(encode_headers(headers)) > limit:
-            return False
-        return len(headers) + self._repeated <= self._pool.max_headers
+            handler.on_switched(101, headers, early)
 
     def _finish(self) -> None:
         """The response has ended: back to the pool, or close. Hot path: once per response."""
+        reader = self._reader
         self._handler = None
-        self._done = False
+        reader.done = False
         self.served += 1
         if self._reading_paused:
             self.resume_reading()
-        usable = self._keep_alive and self._request_sent and not self._surplus and not self._closed
+        usable = reader.keep_alive and self._request_sent and not reader.surplus and not self._closed
         # Blocked: the upstream answered without reading the request; nobody knows whether it ever will.
         if usable and not self._blocked:
             self._pool.release(self)
@@ -432,11 +265,12 @@ class UpstreamConnection:
         """What was read is no response, or no longer one."""
         self._handler = None
         self._discard()
-        if self._status:
+        reader = self._reader
+        if reader.status:
             # The head was good; it is the body behind it that broke.
-            status, self._status = self._status, 0
-            self._body = []
-            handler.on_response_head(status, self._response_headers, [], complete=False)
+            status, reader.status = reader.status, 0
+            reader.body = []
+            handler.on_response_head(status, reader.headers, [], complete=False)
         handler.on_upstream_error(UpstreamInvalidResponse())
 
     def _discard(self) -> None:
@@ -444,18 +278,6 @@ class UpstreamConnection:
             self._closed = self._closed_here = True
             if self._transport is not None:
                 self._transport.abort()
-
-
-def _is_switch(headers: HeaderMap) -> bool:
-    """Whether a 101 head says what it switches to, and nothing about a body (RFC 9110 sections 7.8 and 15.2.2)."""
-    connection = headers.get(b"connection")
-    return (
-        isinstance(connection, bytes)
-        and b"upgrade" in (token.strip() for token in connection.lower().split(b","))
-        and bool(headers.get(b"upgrade"))
-        and b"content-length" not in headers
-        and b"transfer-encoding" not in headers
-    )
 
 
 def _address_of(name: object) -> tuple[str, int]:

@@ -1,0 +1,209 @@
+"""Bytes of an upstream in, parts of a response out: the parsing half of an upstream connection.
+
+httptools calls back for the pieces of a message while one read is parsed. The callbacks only collect; what a read
+brought is looked at when it is parsed to its end. So bytes behind a response can never become the response of whoever
+uses the connection next.
+
+Always true: a head that could be framed in two ways is a fault; trailers reach nobody; what comes behind a complete
+response is surplus, and its connection serves no other request.
+"""
+
+from collections.abc import Callable
+
+import httptools
+
+from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
+
+
+class ResponseReader:
+    """Parses the responses of one connection; who holds it takes what there is after each `read`."""
+
+    __slots__ = (
+        "_feed",
+        "_head_only",
+        "_max_head_bytes",
+        "_max_headers",
+        "_parser",
+        "_reading",
+        "_repeated",
+        "_switched",
+        "body",
+        "close_delimited",
+        "done",
+        "expects_switch",
+        "fault",
+        "headers",
+        "keep_alive",
+        "status",
+        "surplus",
+        "unproductive_bytes",
+    )
+
+    def __init__(self, *, max_head_bytes: int, max_headers: int) -> None:
+        """Make the reader of a new connection.
+
+        Args:
+            max_head_bytes: of a response; 0: no limit besides the one on unproductive bytes.
+            max_headers: of a response, in number.
+        """
+        self._max_head_bytes = max_head_bytes
+        self._max_headers = max_headers
+        self._parser = httptools.HttpResponseParser(self)
+        self._feed: Callable[[bytes], None] = self._parser.feed_data
+        """Takes what is read: the parser, or what comes after it when HTTP is over."""
+        self._reading: HeaderMap = {}
+        """Header or trailer fields since the message began, or its head was complete."""
+        self._repeated = 0
+        self._head_only = False
+        self._switched = False
+        # What there is for the handler.
+        self.status = 0
+        """Of a head that was read and not yet handed over; 0 if there is none. 101 only where it was asked for."""
+        self.headers: HeaderMap = {}
+        self.body: list[bytes] = []
+        self.done = False
+        """The response is complete."""
+        self.fault = False
+        """What was read is no response, or no longer one."""
+        # What it means for the connection.
+        self.surplus = False
+        """Another response could not be told from what else may come."""
+        self.keep_alive = True
+        self.close_delimited = False
+        """The response ends where the connection does."""
+        self.unproductive_bytes = 0
+        """Bytes since the last complete head or body byte."""
+        self.expects_switch = False
+        """The request asks to leave HTTP."""
+
+    def start(self, *, head_only: bool) -> None:
+        """Expect a response. `head_only`: the request is HEAD. Hot path: once per request."""
+        self._head_only = head_only
+        self.close_delimited = False
+        self.unproductive_bytes = 0
+
+    def start_raw(self) -> None:
+        """Expect bytes that are no HTTP, and end with the connection."""
+        self.close_delimited = True
+        self._become_raw()
+
+    def read(self, data: bytes) -> None:
+        """Parse some bytes. Hot path: about once per response."""
+        self.unproductive_bytes += len(data)
+        try:
+            self._feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self._switched and not self.fault:
+                self.status = 101
+                self._become_raw()
+                early = data[error.args[0] :]
+                if early:
+                    self.body.append(early)
+                return
+            # After a complete response it is what follows that is wrong.
+            self.surplus = True
+            self.fault |= not self.done
+
+    # -- httptools -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        self._reading = {}
+        self._repeated = 0
+        if self.done:
+            self.surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser: a header, or after the head a trailer, which lands in a map nobody reads."""
+        name = name.lower()
+        headers = self._reading
+        if name in headers:
+            self._repeated += 1
+            add_repeated(headers, name, value, SINGLE_SLOT_RESPONSE_NAMES)
+        else:
+            headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser. Hot path: once per response."""
+        if self.done:
+            return
+        status: int = self._parser.get_status_code()
+        if status < 200:
+            # A 1xx head is swallowed; nobody asked for an upgrade. llhttp takes 000 for a status and gives it a body.
+            if status == 101 and self.expects_switch and _is_switch(self._reading):
+                # llhttp stops behind this head.
+                self._switched = True
+                self.headers, self._reading = self._reading, {}
+                return
+            self.fault |= status == 101 or status < 100
+            return
+        headers = self._reading
+        # What `on_header` finds from now on are trailers.
+        self._reading = {}
+        if not self._check_head(status, headers):
+            self.fault = True
+            return
+        self.status = status
+        self.headers = headers
+        self.unproductive_bytes = 0
+        self.keep_alive = self._parser.should_keep_alive()
+        if self._head_only:
+            self.done = True
+            if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+                # llhttp cannot be told that no body follows; a parser that expects one is replaced.
+                self._parser = httptools.HttpResponseParser(self)
+                self._feed = self._parser.feed_data
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self.unproductive_bytes = 0
+        if self.done:
+            self.surplus = True
+        else:
+            self.body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser; also after a 1xx head, which is swallowed."""
+        if self._parser.get_status_code() >= 200:
+            self.done = True
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _become_raw(self) -> None:
+        self.surplus = True
+        self.unproductive_bytes = 0
+        self._feed = self._take_raw
+
+    def _take_raw(self, data: bytes) -> None:
+        self.unproductive_bytes = 0
+        self.body.append(data)
+
+    def _check_head(self, status: int, headers: HeaderMap) -> bool:
+        """Refuse a head that could be framed in two ways (RFC 9112 section 6.3), and note how the body ends."""
+        length = headers.get(b"content-length")
+        coding = headers.get(b"transfer-encoding")
+        self.close_delimited = (
+            length is None and coding is None and not self._head_only and status not in (204, 304)
+        )
+        if coding is not None and (
+            length is not None or not isinstance(coding, bytes) or coding.lower() != b"chunked"
+        ):
+            return False
+        if status == 204 and (coding is not None or length not in (None, b"0")):
+            return False
+        limit = self._max_head_bytes
+        if limit and len(encode_headers(headers)) > limit:
+            return False
+        return len(headers) + self._repeated <= self._max_headers
+
+
+def _is_switch(headers: HeaderMap) -> bool:
+    """Whether a 101 head says what it switches to, and nothing about a body (RFC 9110 sections 7.8 and 15.2.2)."""
+    connection = headers.get(b"connection")
+    return (
+        isinstance(connection, bytes)
+        and b"upgrade" in (token.strip() for token in connection.lower().split(b","))
+        and bool(headers.get(b"upgrade"))
+        and b"content-length" not in headers
+        and b"transfer-encoding" not in headers
+    )
