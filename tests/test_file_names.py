@@ -49,6 +49,8 @@ TESTED_BY = {
     "tls/stats.py": "listener/tls/test_termination.py",
     "listener/stats.py": "listener/test_manager.py",
     "listener/transport.py": "listener/test_connection.py",
+    "router/downstream.py": "router/test_forward.py",
+    "router/replies.py": "router/test_forward.py",
     "router/domains.py": "router/test_table.py",
     "router/route.py": "router/test_table.py",
     "router/virtual_host.py": "router/test_table.py",

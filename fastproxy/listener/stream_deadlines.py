@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from fastproxy import clock
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.router.forward import STREAM_IDLE_TIMEOUT, Exchange
+from fastproxy.router.forward import Exchange
 from fastproxy.router.limits import StreamLimits
+from fastproxy.router.replies import STREAM_IDLE_TIMEOUT
 from fastproxy.timers import LazyTimer
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ Request body bytes that arrive before the connection is there stay in `_waiting_
 meanwhile, so they are at most what one read delivered.
 """
 
-from typing import Protocol
-
 from fastproxy import clock
 from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.forwarding import rewrite_host
-from fastproxy.http.headers import HeaderMap, append, encode_headers
+from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.router.downstream import Downstream
+from fastproxy.router.replies import NO_HEALTHY_UPSTREAM, REQUEST_TIMEOUT, build_error_reply
+from fastproxy.router.request_head import encode_request_head
 from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
@@ -31,39 +32,8 @@ from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, UpstreamError, UpstreamReset
 from fastproxy.upstream.pool import ConnectionPool
 
-NO_HEALTHY_UPSTREAM = LocalReply(503, b"no healthy upstream", details="no_healthy_upstream", flag="UH")
-REQUEST_TIMEOUT = LocalReply(504, b"upstream request timeout", details="response_timeout", flag="UT")
-#: Instead of it, where the request asks for that (`x-envoy-upstream-rq-timeout-alt-response`).
-ALTERNATIVE_TIMEOUT = LocalReply(204, details="response_timeout", flag="UT")
-STREAM_IDLE_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flag="SI")
-
 #: RFC 9110 section 9.2.2. Sent again unasked only if the upstream closed a reused connection before answering a byte.
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-# These may go without a body and without saying so; any other method gets `content-length: 0` (Envoy).
-_NO_LENGTH_METHODS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
-_HOST, _PROPER_HOST = b" HTTP/1.1\r\nhost: ", b" HTTP/1.1\r\nHost: "
-
-
-class Downstream(Protocol):
-    """What an exchange needs from the connection that the request came from."""
-
-    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
-        """Pass on a response head and what came with it of the body."""
-
-    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
-        """Pass on more of the body."""
-
-    def on_local_reply(self, reply: LocalReply) -> None:
-        """Answer instead of the upstream."""
-
-    def on_response_aborted(self, details: str, flag: str) -> None:
-        """The response broke off after its head: cut the connection, so that nobody takes it for complete."""
-
-    def pause_request(self) -> None:
-        """Stop reading the request body."""
-
-    def resume_request(self) -> None:
-        """Go on reading the request body."""
 
 
 class Exchange:
@@ -204,9 +174,7 @@ class Exchange:
             return
         self._cluster.stats.upstream_rq_timeout += 1
         if self._endpoint is not None:
-            self._endpoint.stats.rq_timeout += 1
-            if self._endpoint.monitor is not None:
-                self._endpoint.monitor.on_no_response()
+            self._endpoint.count_timeout()
         self._release_upstream()
         self._fail(reply or self.timeout_reply)
 
@@ -259,13 +227,7 @@ class Exchange:
                 headers.pop(b"x-envoy-upstream-service-time", None)
         endpoint = self._endpoint
         if endpoint is not None:
-            if status < 500:
-                endpoint.stats.rq_success += 1
-            else:
-                endpoint.stats.rq_error += 1
-            monitor = endpoint.monitor
-            if monitor is not None:
-                monitor.on_response(status, headers)
+            endpoint.count_response(status, headers)
         if self.request.set_cookies is not None:
             for cookie in self.request.set_cookies:
                 append(headers, b"set-cookie", cookie)
@@ -291,10 +253,8 @@ class Exchange:
             self._send_again()
             return
         if self._endpoint is not None:
-            self._endpoint.stats.rq_error += 1
             # That it has enough to do is not its failure.
-            if self._endpoint.monitor is not None and not isinstance(error, CircuitBreakerOverflow):
-                self._endpoint.monitor.on_no_response()
+            self._endpoint.count_failure(is_its_own=not isinstance(error, CircuitBreakerOverflow))
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
         elif isinstance(error, ConnectFailed):
@@ -306,17 +266,8 @@ class Exchange:
         self._fail(self._build_reply(error))
 
     def _build_reply(self, error: UpstreamError) -> LocalReply:
-        headers: tuple[tuple[bytes, bytes], ...] = ()
-        if isinstance(error, CircuitBreakerOverflow) and self._route.envoy_headers:
-            headers = ((b"x-envoy-overloaded", b"true"),)
         retried = self.request.retries > 0
-        return LocalReply(
-            error.status,
-            error.body(retried=retried),
-            details=error.details(),
-            flag=error.flag,
-            headers=headers,
-        )
+        return build_error_reply(error, retried=retried, envoy_headers=self._route.envoy_headers)
 
     def on_upstream_blocked(self) -> None:
         """The upstream is slower than the downstream."""
@@ -339,7 +290,7 @@ class Exchange:
         connection.start(self, head_only=self.request.is_head)
         if self._blocked_response:
             connection.pause_reading()
-        head = self._encode_head()
+        head = encode_request_head(self.request, self._cluster.name_case)
         if self.request.has_body:
             self._write_body(connection, body, head, complete=self._request_ended)
         elif connection.write(head):
@@ -374,30 +325,6 @@ class Exchange:
         self._retried = True
         self._cluster.stats.upstream_rq_retry += 1
         self._wait_for_connection(pool, body)
-
-    def _encode_head(self) -> bytes:
-        request = self.request
-        headers = request.headers
-        if request.content_length is None:
-            headers[b"transfer-encoding"] = b"chunked"
-        elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS and not request.upgrade:
-            headers[b"content-length"] = b"0"
-        host = _HOST
-        name_case = self._cluster.name_case
-        if name_case is not None:
-            headers, host = name_case.convert(headers), _PROPER_HOST
-        return b"".join(
-            (
-                request.method,
-                b" ",
-                request.target,
-                host,
-                request.authority,
-                b"\r\n" if headers else b"",
-                encode_headers(headers),
-                b"\r\n\r\n",
-            )
-        )
 
     def _may_send_again(self, error: UpstreamError) -> bool:
         """Whether the request is safe to send once more on a fresh connection.

@@ -14,7 +14,8 @@ from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.fraction import build_fraction_matcher
 from fastproxy.match.request import header_values
 from fastproxy.match.settings import PathKind, PathMatch
-from fastproxy.router.forward import Downstream, Exchange
+from fastproxy.router.downstream import Downstream
+from fastproxy.router.forward import Exchange
 from fastproxy.router.retrying import RetryingExchange, RetryPlan
 from fastproxy.router.route import Route
 from fastproxy.router.settings import ForwardAction, MirrorPolicy, RouteSettings

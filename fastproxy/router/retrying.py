@@ -15,7 +15,8 @@ from random import Random
 from fastproxy import clock
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.router.forward import IDEMPOTENT, Downstream, Exchange
+from fastproxy.router.downstream import Downstream
+from fastproxy.router.forward import IDEMPOTENT, Exchange
 from fastproxy.router.retry import RetryPolicy, RetryState
 from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.upstream.cluster import Cluster
@@ -272,9 +273,7 @@ class RetryingExchange(Exchange):
     def _give_up_try(self, details: str) -> None:
         """The try takes too long."""
         if self._endpoint is not None:
-            self._endpoint.stats.rq_timeout += 1
-            if self._endpoint.monitor is not None:
-                self._endpoint.monitor.on_no_response()
+            self._endpoint.count_timeout()
         wanted = self._may_retry() and self._state.wants_error(None, was_sent=True)
         if self._decide(wanted=wanted):
             self._release_upstream()

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
-from fastproxy.router.forward import ALTERNATIVE_TIMEOUT, IDEMPOTENT, Exchange
+from fastproxy.router.forward import IDEMPOTENT, Exchange
 from fastproxy.router.limits import take_alternative_header, take_timeout_header
 from fastproxy.router.mirror import ActiveMirrors, Mirror, MirroredExchange, MirrorPlan
+from fastproxy.router.replies import ALTERNATIVE_TIMEOUT
 from fastproxy.router.retry import NO_RETRIES, RetryPolicy, take_retry_headers
 from fastproxy.router.retrying import RetryingExchange, RetryPlan
 from fastproxy.router.route import Route, encode_expected_timeout

@@ -13,7 +13,8 @@ from typing import Protocol
 from fastproxy import clock
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
-from fastproxy.router.forward import Downstream, Exchange
+from fastproxy.router.downstream import Downstream
+from fastproxy.router.forward import Exchange
 from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection

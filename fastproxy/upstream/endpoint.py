@@ -9,6 +9,7 @@ addresses changes is the same object: its connections, counters and flags stay w
 import json
 from collections.abc import Mapping
 
+from fastproxy.http.headers import HeaderMap
 from fastproxy.upstream.balancer.settings import SubsetMatch, encode_value
 from fastproxy.upstream.happy_eyeballs import order_addresses
 from fastproxy.upstream.monitor import EndpointMonitor
@@ -115,6 +116,27 @@ class Endpoint:
             pool.close_idle(now)
         if self._named:
             self._named = {name: pool for name, pool in self._named.items() if not pool.is_empty}
+
+    def count_response(self, status: int, headers: HeaderMap) -> None:
+        """It has answered. Hot path: once per request."""
+        if status < 500:
+            self.stats.rq_success += 1
+        else:
+            self.stats.rq_error += 1
+        if self.monitor is not None:
+            self.monitor.on_response(status, headers)
+
+    def count_failure(self, *, is_its_own: bool = True) -> None:
+        """It has not answered; `is_its_own`: and it is to blame."""
+        self.stats.rq_error += 1
+        if is_its_own and self.monitor is not None:
+            self.monitor.on_no_response()
+
+    def count_timeout(self) -> None:
+        """It has not answered in time."""
+        self.stats.rq_timeout += 1
+        if self.monitor is not None:
+            self.monitor.on_no_response()
 
     @property
     def traits(self) -> EndpointTraits:

@@ -1,0 +1,28 @@
+"""What an exchange needs from the connection that its request came from."""
+
+from typing import Protocol
+
+from fastproxy.http.headers import HeaderMap
+from fastproxy.http.messages import LocalReply
+
+
+class Downstream(Protocol):
+    """Takes a response, or what stands for one."""
+
+    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        """Pass on a response head and what came with it of the body."""
+
+    def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
+        """Pass on more of the body."""
+
+    def on_local_reply(self, reply: LocalReply) -> None:
+        """Answer instead of the upstream."""
+
+    def on_response_aborted(self, details: str, flag: str) -> None:
+        """The response broke off after its head: cut the connection, so that nobody takes it for complete."""
+
+    def pause_request(self) -> None:
+        """Stop reading the request body."""
+
+    def resume_request(self) -> None:
+        """Go on reading the request body."""
