@@ -25,6 +25,7 @@ from fastproxy.listener.settings import (
     Underscores,
 )
 from fastproxy.listener.upgrades import UPGRADE_REFUSED
+from fastproxy.router.redirect import own_location
 
 #: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set.
 _MAX_KNOWN_HOSTS = 1024
@@ -139,17 +140,13 @@ class RequestPreparation:
             return _MISSING_HOST
         request.authority = self._settle_host(request, authority)
         check_target(target)
-        redirect = self._settle_path(request, target)
+        redirects = self._settle_path(request, target)
         if not HOP_BY_HOP_REQUEST.isdisjoint(headers):
             reply = _take_connection_headers(request)
             if reply is not None:
                 return reply
-        self._trust.apply(request)
-        if self._client_cert is not None:
-            self._client_cert.apply(request)
-        if self._early_rules is not None:
-            self._early_rules.apply_to_request(request)
-        return redirect
+        self._apply_trust(request)
+        return _redirect_to_path(request) if redirects else None
 
     def _prepare_connect(self, request: Request) -> LocalReply | None:
         """CONNECT has an authority for its target, whatever `host` says, and no path (RFC 9110 section 9.3.6)."""
@@ -162,10 +159,16 @@ class RequestPreparation:
             raise ProtocolError("http1.codec_error")
         request.authority = self._settle_host(request, request.target)
         remove_hop_by_hop(request)
+        self._apply_trust(request)
+        return None
+
+    def _apply_trust(self, request: Request) -> None:
+        """Settle what the request may say about where it comes from, whatever its method (S61)."""
         self._trust.apply(request)
+        if self._client_cert is not None:
+            self._client_cert.apply(request)
         if self._early_rules is not None:
             self._early_rules.apply_to_request(request)
-        return None
 
     def _settle_host(self, request: Request, received: bytes) -> bytes:
         """The host that routes, filters and the upstream see."""
@@ -180,8 +183,8 @@ class RequestPreparation:
         self._known_hosts[received] = host
         return host
 
-    def _settle_path(self, request: Request, target: bytes) -> LocalReply | None:
-        """The path that rules, routes, filters and the upstream see (S49), or where to ask for it."""
+    def _settle_path(self, request: Request, target: bytes) -> bool:
+        """The path that rules, routes, filters and the upstream see (S49); whether the client is to ask for it."""
         action = self._escaped_slashes
         redirects = False
         if action is not EscapedSlashes.KEEP:
@@ -192,9 +195,7 @@ class RequestPreparation:
                 redirects = action is EscapedSlashes.REDIRECT
                 target = unescaped
         request.set_target(target if self._normalize is None else self._normalize(target))
-        if not redirects:
-            return None
-        return LocalReply(307, details="path_normalization_failed", headers=((b"location", request.target),))
+        return redirects
 
     def _check_version(self, request: Request) -> None:
         if request.version != "1.0" or not self._accept_http_10:
@@ -258,6 +259,15 @@ def _take_connection_headers(request: Request) -> LocalReply | None:
     )
     remove_hop_by_hop(request)
     return None
+
+
+def _redirect_to_path(request: Request) -> LocalReply:
+    """Send the client to the path that was settled on."""
+    location = request.target
+    if location[1:2] in (b"/", b"\\"):
+        # `//host/` has a browser go to another host, and so has `/\host/`: anybody could choose which.
+        location = own_location(request)
+    return LocalReply(307, details="path_normalization_failed", headers=((b"location", location),))
 
 
 def _tokens(value: bytes | list[bytes]) -> set[bytes]:

@@ -152,6 +152,11 @@ class RequestReader(DownstreamTransport):
         except httptools.HttpParserError as error:
             if self._fault is None:
                 self._fault = _fault_of(error)
+                if self._fault.reply_status == 501 and self._queue:
+                    # llhttp says so only when the head is complete, and thinks less of white space than we do: nothing
+                    # of such a request may go upstream.
+                    self._fault.request = self._queue.pop()
+                    self._parsing = None
         else:
             if self._unproductive_bytes > self._max_head_bytes and self._fault is None:
                 code = "http1.headers_too_large" if self.in_head else "http1.trailers_too_large"
@@ -208,7 +213,9 @@ class RequestReader(DownstreamTransport):
         headers = self._headers
         if name in headers:
             self._repeated += 1
-            add_repeated(headers, name, value, SINGLE_SLOT_REQUEST_NAMES)
+            if self._repeated <= self._max_headers_count:
+                # No more than may be there: joining thousands of lines costs the square of their number.
+                add_repeated(headers, name, value, SINGLE_SLOT_REQUEST_NAMES)
         else:
             headers[name] = value
 

@@ -175,9 +175,10 @@ class Stream:
 
     async def _wait_for_filters(self, request: Request, outcome: Awaitable[LocalReply | None]) -> None:
         reply = await outcome
-        self._filter_task = None
         if self.request is not request or self.connection.closing:
+            # Its time was over while it waited, and the next request may have a task of its own by now.
             return
+        self._filter_task = None
         self.connection.resume(PAUSED_BY_UPSTREAM)
         if reply is not None:
             self.response.reply(reply)

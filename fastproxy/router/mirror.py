@@ -149,18 +149,24 @@ class MirroredExchange(RetryingExchange):
 
     def start(self, body: list[bytes], *, complete: bool) -> None:
         """As for every exchange; the copies set out as well."""
-        copies = [list(body) for _ in self._mirrors]
+        mirrors, self._mirrors = self._mirrors, ()
+        copies = [list(body) for _ in mirrors]
         super().start(body, complete=complete)
-        for mirror, own in zip(self._mirrors, copies, strict=True):
+        if self._done and not complete:
+            # Answered at once: the rest of the body will not be read, so no copy could ever be complete.
+            return
+        for mirror, own in zip(mirrors, copies, strict=True):
             mirror.start(own, complete=complete)
-        if complete:
-            self._mirrors = ()
+        if not complete:
+            self._mirrors = mirrors
 
     def send_body(self, body: list[bytes], *, complete: bool) -> None:
         """As for every exchange."""
-        copies = [list(body) for _ in self._mirrors]
+        mirrors = self._mirrors
+        copies = [list(body) for _ in mirrors]
         super().send_body(body, complete=complete)
-        for mirror, own in zip(self._mirrors, copies, strict=True):
+        # Those that it gave up meanwhile take nothing.
+        for mirror, own in zip(mirrors, copies, strict=True):
             mirror.send_body(own, complete=complete)
         if complete:
             self._mirrors = ()
@@ -168,9 +174,21 @@ class MirroredExchange(RetryingExchange):
     def abort(self) -> None:
         """As for every exchange; copies whose request never became complete end with it."""
         super().abort()
-        for mirror in self._mirrors:
+        self._give_up_copies()
+
+    def _complete(self, now: float) -> None:
+        super()._complete(now)
+        self._give_up_copies()
+
+    def _fail(self, reply: LocalReply) -> None:
+        self._give_up_copies()
+        super()._fail(reply)
+
+    def _give_up_copies(self) -> None:
+        """End the copies that still lack a part of the body: the request has its answer, and nobody reads the rest."""
+        mirrors, self._mirrors = self._mirrors, ()
+        for mirror in mirrors:
             mirror.give_up()
-        self._mirrors = ()
 
 
 class MirrorPlan:

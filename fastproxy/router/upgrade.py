@@ -143,13 +143,13 @@ class TcpTunnel(UpgradeExchange):
     __slots__ = ()
 
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
-        endpoint = self._endpoint
-        if connection.served and endpoint is not None:
+        pool = self._pool
+        if connection.served and pool is not None:
             # HTTP was spoken on it: whoever is at its other end expects more of that. Not given back, for the limits
             # of the cluster may allow no other one beside it.
             self._requests.release()
             connection.close()
-            endpoint.pool.connect(self, self._breaker)
+            pool.connect(self, self._breaker)
             return
         self._connection = connection
         connection.start_raw(self)

@@ -263,7 +263,6 @@ class UpstreamConnection:
 
     def _fail(self, handler: ResponseHandler) -> None:
         """What was read is no response, or no longer one."""
-        self._handler = None
         self._discard()
         reader = self._reader
         if reader.status:
@@ -271,6 +270,10 @@ class UpstreamConnection:
             status, reader.status = reader.status, 0
             reader.body = []
             handler.on_response_head(status, reader.headers, [], complete=False)
+            if self._handler is None:
+                # The head was enough for it to give this connection up, and to try again elsewhere.
+                return
+        self._handler = None
         handler.on_upstream_error(UpstreamInvalidResponse())
 
     def _discard(self) -> None:

@@ -119,13 +119,15 @@ class ResponseReader:
         headers = self._reading
         if name in headers:
             self._repeated += 1
-            add_repeated(headers, name, value, SINGLE_SLOT_RESPONSE_NAMES)
+            if self._repeated <= self._max_headers:
+                # No more than may be there: joining thousands of lines costs the square of their number.
+                add_repeated(headers, name, value, SINGLE_SLOT_RESPONSE_NAMES)
         else:
             headers[name] = value
 
     def on_headers_complete(self) -> None:
         """Called by the parser. Hot path: once per response."""
-        if self.done:
+        if self.done or self.fault:
             return
         status: int = self._parser.get_status_code()
         if status < 200:
@@ -135,7 +137,7 @@ class ResponseReader:
                 self._switched = True
                 self.headers, self._reading = self._reading, {}
                 return
-            self.fault |= status == 101 or status < 100
+            self.fault |= status == 101 or status < 100 or _has_content(self._reading)
             return
         headers = self._reading
         # What `on_header` finds from now on are trailers.
@@ -189,7 +191,7 @@ class ResponseReader:
             length is not None or not isinstance(coding, bytes) or coding.lower() != b"chunked"
         ):
             return False
-        if status == 204 and (coding is not None or length not in (None, b"0")):
+        if status == 204 and _has_content(headers):
             return False
         limit = self._max_head_bytes
         if limit and len(encode_headers(headers)) > limit:
@@ -207,3 +209,12 @@ def _is_switch(headers: HeaderMap) -> bool:
         and b"content-length" not in headers
         and b"transfer-encoding" not in headers
     )
+
+
+def _has_content(headers: HeaderMap) -> bool:
+    """Whether a head announces content, where there must be none: 1xx and 204 (RFC 9110 sections 6.4.1 and 8.6).
+
+    llhttp believes the head, and takes what follows some of them for a body.
+    """
+    length = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not isinstance(length, bytes) or length.strip() != b"0"

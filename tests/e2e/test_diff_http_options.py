@@ -3,11 +3,12 @@
 # ruff: noqa: E501 - tables of configuration, one entry a line
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
-from tests.e2e.support.differences import Difference
+from tests.e2e.support.differences import REDIRECT_ELSEWHERE, Difference
 from tests.e2e.support.pairs import managers_template, running_pair
 from tests.e2e.support.proxies import Config
 from tests.e2e.support.templates import direct, forward, redirect, virtual_host
@@ -164,8 +165,11 @@ _TARGETS = (
     "/a%252fb", "/a%25%32%66b", "/./secret/x", "//secret/x", "/secret//x", "/a;x/../secret/x", "/secret/x%41%7e", "/secret/..", "/secret/.", "/..%5csecret", "/a/...%2f",
 )  # fmt: skip
 
+_TO_ANOTHER_HOST = ("slashes-UNESCAPE_AND_REDIRECT", "/%2fsecret/x")
+_ELSEWHERE: dict[str, Any] = {"status": 307, "differs": REDIRECT_ELSEWHERE}
+
 PATHS = [
-    case(listener, f"path-{target}", target, status=0)
+    case(listener, f"path-{target}", target, **(_ELSEWHERE if (listener, target) == _TO_ANOTHER_HOST else {"status": 0}))
     for listener in ("plain", "normalized", *(f"slashes-{name}" for name in _SLASHES), *(f"slashes-all-{name}" for name in _SLASHES))
     for target in _TARGETS
 ]  # fmt: skip

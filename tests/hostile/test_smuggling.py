@@ -36,6 +36,7 @@ REFUSED: dict[str, bytes] = {
     "te_quoted": _POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n',
     "te_parameter": _POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
     "te_vertical_tab": _POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
+    "te_tab_behind": _POST + b"Transfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n" + _HIDDEN,
     "te_nul": _POST + b"Transfer-Encoding: chunked\x00\r\n\r\n0\r\n\r\n",
     "te_space_before_colon": _POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "te_tab_before_colon": _POST + b"Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",

@@ -1,5 +1,6 @@
 """From a parsed head to a request that can be judged: the fast path and the full one must agree."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,13 @@ from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
 from fastproxy.listener.preparation import RequestPreparation
-from fastproxy.listener.settings import EscapedSlashes, HttpConnectionManagerSettings, StripPort, Underscores
+from fastproxy.listener.settings import (
+    EscapedSlashes,
+    ForwardClientCert,
+    HttpConnectionManagerSettings,
+    StripPort,
+    Underscores,
+)
 from fastproxy.router.settings import RouteConfigurationSettings
 
 
@@ -178,6 +185,32 @@ def test_s49_an_escaped_slash_is_one_or_is_none(
         assert (None if reply is None else reply.status) == status
         if reply is not None:
             assert reply.headers == ((b"location", b"/b"),)
+
+
+@pytest.mark.parametrize("normalizes", [True, False])
+@pytest.mark.parametrize("target", [b"/%2Fevil.example/x", b"/%5cevil.example/x", b"//evil.example%2fx"])
+def test_s49_unescaping_never_redirects_to_another_host(target: bytes, normalizes: bool) -> None:
+    """`location: //evil.example` is another host, and a browser reads `/\\` alike: a link to us would lead anywhere."""
+    settings = {"normalize_path": normalizes, "use_remote_address": True, "xff_num_trusted_hops": 1}
+    prepare = preparation(escaped_slashes=EscapedSlashes.REDIRECT, **settings).prepare
+    reply = prepare(parsed(target, x_forwarded_proto=b"https"))
+    assert reply is not None
+    ((name, location),) = reply.headers
+    assert name == b"location"
+    assert re.match(rb"https://a/[/\\]evil.example/x\Z", location)
+
+
+@pytest.mark.parametrize("mode", list(ForwardClientCert))
+def test_s61_a_connect_request_forges_no_client_certificate(mode: ForwardClientCert) -> None:
+    """The header is settled for every method: without TLS nobody has shown a certificate."""
+    settings = preparation(forward_client_cert=mode)
+    for request in (
+        parsed(x_forwarded_client_cert=b"Hash=forged"),
+        parsed(b"db.example:5432", method=b"CONNECT", x_forwarded_client_cert=b"Hash=forged"),
+    ):
+        assert settings.prepare(request) is None
+        kept = mode is ForwardClientCert.ALWAYS_FORWARD_ONLY
+        assert (b"x-forwarded-client-cert" in request.headers) is kept
 
 
 def test_s46_underscores_can_be_refused_or_dropped() -> None:

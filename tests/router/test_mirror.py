@@ -206,3 +206,29 @@ def test_copies_are_bounded() -> None:
         proxy.advance(16)
         proxy.send(GET)
         assert proxy.stats().gauges["cluster.service.upstream_rq_active"] == 2
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n", b"nonsense\r\n\r\n"]
+)
+def test_a_copy_of_a_request_that_was_answered_early_is_given_up(answer: bytes) -> None:
+    """Nobody reads the rest of the body: half sent it would hold its connection until its timeout."""
+    with MirroringProxy() as proxy:
+        proxy.send(post(b"ab", 100))
+        assert proxy.copy.take().endswith(b"ab")
+        proxy.upstream.respond(answer)
+        assert status_of(proxy.take()) in (413, 502)
+        assert proxy.copy.is_closed()
+        assert proxy.manager.is_idle or proxy.manager.open_connections == 1
+        assert len(proxy.manager.router._mirrors) == 0
+        assert proxy.stats().gauges["cluster.service.upstream_rq_active"] == 0
+
+
+async def test_a_request_that_finds_no_endpoint_leaves_no_half_copy() -> None:
+    """It is answered before its body is here; a copy could never become complete."""
+    with MirroringProxy() as proxy:
+        proxy.cluster.update_endpoints([])
+        proxy.send(post(b"ab", 100))
+        assert status_of(proxy.take()) == 503
+        assert len(proxy.manager.router._mirrors) == 0
+        assert proxy.stats().gauges["cluster.service.upstream_rq_active"] == 0

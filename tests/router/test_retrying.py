@@ -662,3 +662,24 @@ async def test_a_slow_upstream_whose_connection_breaks_gives_the_request_back() 
         assert second.take().endswith(b"\r\n\r\nhello")
         second.respond(OK)
         proxy.check_nothing_left()
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_response_to_be_retried_that_breaks_off_costs_one_retry(together: bool) -> None:
+    """Its head was reason enough; what is wrong with its body must not count as a second failure."""
+    with retrying(max_retries=1) as proxy:
+        first = proxy.upstream
+        proxy.offer()
+        proxy.send(GET)
+        (used,) = (one for one in proxy.upstreams if one.take())
+        head, rest = b"HTTP/1.1 503 No\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n"
+        for data in [head + rest] if together else [head, rest]:
+            used.respond(data)
+        go_on(proxy)
+        assert proxy.take() == b""
+        (second,) = (one for one in proxy.upstreams if one.take())
+        assert second is first or second is not used
+        second.respond(OK)
+        assert status_of(proxy.take()) == 200
+        assert counters(proxy)["upstream_rq_retry"] == 1
+        proxy.check_nothing_left()

@@ -1,5 +1,6 @@
 """Requests that leave HTTP, as transcripts: who may, what goes upstream when, and how it ends."""
 
+import ssl
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,20 @@ from fastproxy.listener.settings import UpgradeSettings
 from fastproxy.listener.upgrades import Upgrades
 from fastproxy.match.settings import Fraction, RequestConditions
 from fastproxy.router.settings import DirectResponseAction, MirrorPolicy, RouteSettings, RouteUpgrade
+from fastproxy.upstream.connection import UpstreamConnection
+from fastproxy.upstream.settings import ClusterSettings, UpstreamTlsSettings
 from tests.filters.jwt_authn.support import jwt_filter, rule, token
-from tests.listener.support import CLUSTER, GET, OK, Proxy, head_of, route, status_of, to_service
+from tests.listener.support import (
+    CLUSTER,
+    GET,
+    OK,
+    FakeTransport,
+    Proxy,
+    head_of,
+    route,
+    status_of,
+    to_service,
+)
 
 WEBSOCKET = (UpgradeSettings("websocket"),)
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nsec-x: y\r\n\r\n"
@@ -500,6 +513,25 @@ async def test_a_tunnel_never_uses_a_connection_that_has_spoken_http() -> None:
         assert head_of(proxy.take())[0] == b"HTTP/1.1 200 OK"
         assert fresh.take() == b"early"
         assert used.take() == b""
+
+
+async def test_a_tunnel_takes_only_connections_for_its_own_host() -> None:
+    """`auto_sni` keeps connections apart by the name in their TLS; the tunnel's next one bears that name, too."""
+    tls = UpstreamTlsSettings(ssl.create_default_context(), auto_sni=True)
+    routes = [connect_route(connects_tcp=True), to_service()]
+    with Proxy(routes=routes, warm=False, cluster=ClusterSettings(CLUSTER, tls=tls)) as proxy:
+        pool = proxy.cluster.endpoints[0].pool_named("db.example")
+        used = UpstreamConnection(pool)
+        transport = FakeTransport(proxy.loop, used)
+        used.connection_made(transport.as_transport())
+        used.served = 1
+        pool.release(used)
+        proxy.send(CONNECT)
+        await proxy.settle()
+        assert transport.is_closing()
+        assert (pool.waiting_requests, proxy.pool.waiting_requests) == (1, 0)
+        proxy.leave()
+        assert pool.waiting_requests == 0
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,7 @@ def test_a_response_in_any_pieces_is_the_same_response(cuts: list[int]) -> None:
 FRAGMENTS = st.sampled_from([
     b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 204 No\r\n", b"HTTP/1.1 100 C\r\n", b"HTTP/1.1 304 N\r\n",
     b"HTTP/1.0 200 OK\r\n",
+    b"HTTP/1.1 103 E\r\n", b"HTTP/1.1 199 X\r\n",
     b"HTTP/1.1 099 L\r\n", b"content-length: 3\r\n", b"content-length: 0\r\n", b"transfer-encoding: chunked\r\n",
     b"transfer-encoding: gzip\r\n", b"connection: close\r\n", b"\r\n", b"abc", b"3\r\nabc\r\n", b"0\r\n\r\n",
     b"\n", b"\x00",
@@ -229,3 +230,53 @@ def test_a_body_that_breaks_after_a_good_head_is_an_error_after_the_head(togethe
     assert isinstance(waiter.events[1], UpstreamInvalidResponse)
     assert len(waiter.events) == 2
     assert bench.pool.open_connections == 0
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 104, 150, 199])
+@pytest.mark.parametrize("framing", [b"content-length: 38", b"transfer-encoding: chunked"])
+@pytest.mark.parametrize("together", [True, False])
+def test_s51_an_interim_response_with_content_is_an_error(
+    status: int, framing: bytes, together: bool
+) -> None:
+    """llhttp takes what follows some of them for a body, which went to the downstream without a head."""
+    bench, connection, waiter = started()
+    head = b"HTTP/1.1 %d X\r\n%s\r\n\r\n" % (status, framing)
+    forged = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    for data in [head + forged] if together else [head, forged]:
+        if not bench.transport_of(connection).is_closing():
+            connection.data_received(data)
+    bench.loop.run_ready()
+    (error,) = waiter.events
+    assert isinstance(error, UpstreamInvalidResponse)
+    assert bench.pool.open_connections == 0
+
+
+def test_an_interim_response_may_say_that_it_is_empty() -> None:
+    """Some servers do, and it hides nothing."""
+    _, connection, waiter = started()
+    connection.data_received(b"HTTP/1.1 100 Continue\r\ncontent-length: 0\r\n\r\n")
+    assert waiter.events == []
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    assert waiter.events == [(200, b"ok", True)]
+
+
+@pytest.mark.parametrize("coding", [b"chunked ", b"chunked\t", b"chunked, chunked", b"chunked;a=b"])
+def test_s51_a_transfer_coding_that_llhttp_may_not_take_for_chunked_is_an_error(coding: bytes) -> None:
+    """To llhttp a tab behind it means a body until the end of the connection, a blank does not."""
+    _, connection, waiter = started()
+    connection.data_received(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + coding + b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    )
+    (error,) = waiter.events
+    assert isinstance(error, UpstreamInvalidResponse)
+
+
+def test_a_response_with_thousands_of_equal_names_costs_no_more_than_its_bytes() -> None:
+    """Joining each line to the ones before it would copy gigabytes; what is above the limit is not even kept."""
+    bench, connection, waiter = started()
+    connection.data_received(b"HTTP/1.1 200 OK\r\n" + b"age:1\r\n" * 20_000)
+    kept = connection._reader._reading[b"age"]
+    assert len(kept) <= 2 * bench.pool.max_headers + 1
+    connection.data_received(b"\r\n")
+    (error,) = waiter.events
+    assert isinstance(error, UpstreamInvalidResponse)

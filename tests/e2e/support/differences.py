@@ -328,3 +328,9 @@ REFUSED_PREFLIGHT = Difference(
     "answers it without CORS headers",
     "there is nothing that the origin may do",
 )
+REDIRECT_ELSEWHERE = Difference(
+    "redirect-elsewhere",
+    "answers `/%2Fevil.example` with `location: //evil.example`, which is another host",
+    "the same path in a `location` with scheme and host",
+    "a link to this host could send a browser to any other one",
+)
