@@ -62,7 +62,6 @@ _CONNECTION_MANAGER = {
     "access_log_flush_interval": "a request is logged once, at its end",
     "flush_access_log_on_new_request": "a request is logged once, at its end",
     "access_log_options": "a request is logged once, at its end",
-    "add_proxy_protocol_connection_state": _LABEL,
 }
 
 _CLUSTER = {

@@ -96,6 +96,8 @@ class ConnectionInfo:
         "application_protocols",
         "direct_remote_address",
         "filter_chain_name",
+        "is_announced",
+        "is_closed",
         "local_address",
         "number",
         "remote_address",
@@ -113,6 +115,10 @@ class ConnectionInfo:
         """The address that the peer connected to; a PROXY header may name another one."""
         self.number = next(_numbers)
         """Of this connection in this worker."""
+        self.is_closed = False
+        """It has ended; what was opened for it alone is of no use any more."""
+        self.is_announced = True
+        """Upstreams that want a PROXY header hear of it (`add_proxy_protocol_connection_state`)."""
         self.filter_chain_name = ""
         """Of the filter chain that serves the connection; empty if it has none."""
         self.requested_server_name = ""

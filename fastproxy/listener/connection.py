@@ -48,6 +48,7 @@ class DownstreamConnection(RequestReader):
         self.attach(transport, buffer_limit_bytes=self._manager.buffer_limit_bytes)
         self._stream.deadlines.on_end(clock.monotonic())
         self.info.filter_chain_name = self._manager.filter_chain_name
+        self.info.is_announced = self._manager.announces_connections
         max_age_s = self._manager.max_connection_duration_s
         if max_age_s:
             self._age_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)
@@ -79,6 +80,7 @@ class DownstreamConnection(RequestReader):
     def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
         """Called by the event loop."""
         self.detach()
+        self.info.is_closed = True
         self.stop_parsing()
         stream = self._stream
         stream.deadlines.close()

@@ -235,6 +235,8 @@ class HttpConnectionManagerSettings:
     escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP
     strip_port: StripPort = StripPort.NONE
     strip_trailing_host_dot: bool = False
+    announces_connections: bool = True
+    """`add_proxy_protocol_connection_state`: upstreams that want a PROXY header are told the downstream's addresses."""
     allow_absolute_url: bool = True
     local_replies: LocalReplySettings | None = None
     upgrades: tuple[UpgradeSettings, ...] = ()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from fastproxy import clock
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.hosts import server_name_of
 from fastproxy.http.messages import Request
 from fastproxy.http.name_case import ProperCase
@@ -54,7 +55,9 @@ class Cluster:
         """
         self.settings = settings
         self.name = settings.name
-        self.has_named_pools = settings.tls is not None and settings.tls.auto_sni
+        self.has_named_pools = settings.proxy_protocol is not None or (
+            settings.tls is not None and settings.tls.auto_sni
+        )
         """Whether `pool_for` has to be asked which connections a request may use."""
         self.name_case = ProperCase() if settings.proper_case_words else None
         """Writes the names of request headers; None leaves them in lower case."""
@@ -81,15 +84,22 @@ class Cluster:
         return self._endpoints
 
     def pool_for(self, endpoint: Endpoint, request: Request) -> ConnectionPool:
-        """The connections that a request may use, where `auto_sni` keeps them apart by its host."""
+        """The connections that a request may use.
+
+        `auto_sni` keeps them apart by its host, a PROXY header by the downstream connection that it names: no request
+        of another one may ever come over them.
+        """
+        owner: ConnectionInfo | None = None
+        if self.settings.proxy_protocol is not None and request.connection.is_announced:
+            owner = request.connection
         tls = self.settings.tls
         if tls is None or not tls.auto_sni:
-            return endpoint.pool
+            return endpoint.pool_of("", owner)
         name = b""
         if tls.auto_sni_header:
             found = request.headers.get(tls.auto_sni_header, b"")
             name = found if isinstance(found, bytes) else b""
-        return endpoint.pool_named(server_name_of(name or request.authority))
+        return endpoint.pool_of(server_name_of(name or request.authority), owner)
 
     @property
     def uses_hash(self) -> bool:

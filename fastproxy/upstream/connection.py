@@ -14,11 +14,13 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
+from fastproxy import clock
 from fastproxy.http.connection_info import UpstreamLink
 from fastproxy.http.headers import HeaderMap
+from fastproxy.timers import LazyTimer
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.dialing import set_keepalive
-from fastproxy.upstream.errors import UpstreamInvalidResponse, UpstreamReset
+from fastproxy.upstream.errors import StreamTooLong, UpstreamInvalidResponse, UpstreamReset
 from fastproxy.upstream.response_handler import ResponseHandler, SwitchHandler
 from fastproxy.upstream.response_reader import ResponseReader
 
@@ -42,6 +44,7 @@ class UpstreamConnection:
         "_reader",
         "_reading_paused",
         "_request_sent",
+        "_stream_timer",
         "_switch_handler",
         "_transport",
         "charged_to",
@@ -61,6 +64,8 @@ class UpstreamConnection:
         """The handler, if its request asks to leave HTTP."""
         self._request_sent = False
         """All of the request under way was written."""
+        self._stream_timer: LazyTimer | None = None
+        """`max_stream_duration`; made when a request first needs it."""
         self._closed = False
         self._closed_here = False
         """It was closed by us, not by the upstream."""
@@ -103,6 +108,8 @@ class UpstreamConnection:
         self._handler = handler
         self._request_sent = False
         self._reader.start(head_only=head_only)
+        if self._pool.max_stream_s:
+            self._limit_stream()
 
     def expect_switch(self, handler: SwitchHandler) -> None:
         """The request that `handler` is about to send asks to leave HTTP: its connection serves no other one."""
@@ -113,6 +120,8 @@ class UpstreamConnection:
         """Take a fresh connection for bytes that are no HTTP."""
         self._handler = handler
         self._reader.start_raw()
+        if self._pool.max_stream_s:
+            self._limit_stream()
 
     def close_after_flush(self) -> None:
         """Close without telling the handler, when everything that was written has left."""
@@ -214,6 +223,8 @@ class UpstreamConnection:
         handler, self._handler = self._handler, None
         was_closed, self._closed = self._closed_here, True
         self._transport = None
+        if self._stream_timer is not None:
+            self._stream_timer.close()
         self._pool.on_closed(self, idle=handler is None, local=was_closed)
         if handler is None:
             return
@@ -275,6 +286,19 @@ class UpstreamConnection:
                 return
         self._handler = None
         handler.on_upstream_error(UpstreamInvalidResponse())
+
+    def _limit_stream(self) -> None:
+        timer = self._stream_timer
+        if timer is None:
+            timer = self._stream_timer = LazyTimer(asyncio.get_running_loop(), self._on_stream_too_long)
+        timer.set(clock.monotonic(), self._pool.max_stream_s)
+
+    def _on_stream_too_long(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            self._pool.on_stream_too_long()
+            self._discard()
+            handler.on_upstream_error(StreamTooLong())
 
     def _discard(self) -> None:
         if not self._closed:

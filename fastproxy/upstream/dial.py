@@ -1,6 +1,7 @@
 """Making a connection to an endpoint, in steps: socket, PROXY header, TLS."""
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -163,6 +164,12 @@ async def open_transport(
         raise
 
 
+def _reason(error: OSError) -> str:
+    """The system's words alone: asyncio adds the address, which the log has already."""
+    number = error.errno
+    return os.strerror(number) if number and number > 0 else error.strerror or str(error)
+
+
 def connect_error(error: Exception) -> UpstreamError:
     """Word a failed attempt to connect for access logs and counters."""
     if isinstance(error, UpstreamError):
@@ -175,6 +182,6 @@ def connect_error(error: Exception) -> UpstreamError:
         # Only those that OpenSSL raised have a reason.
         return ConnectFailed(f"TLS_error: {getattr(error, 'reason', None) or type(error).__name__}")
     if isinstance(error, OSError):
-        return ConnectFailed(f"delayed connect error: {error.strerror or error}")
+        return ConnectFailed(f"delayed connect error: {_reason(error)}")
     # A name that TLS cannot send or verify.
     return ConnectFailed(f"invalid address or name: {error}")

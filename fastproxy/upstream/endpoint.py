@@ -9,6 +9,7 @@ addresses changes is the same object: its connections, counters and flags stay w
 import json
 from collections.abc import Mapping
 
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.headers import HeaderMap
 from fastproxy.upstream.balancer.settings import SubsetMatch, encode_value
 from fastproxy.upstream.happy_eyeballs import order_addresses
@@ -73,8 +74,8 @@ class Endpoint:
         self.pool = ConnectionPool(self._addresses, settings, stats, self.stats)
         self._settings = settings
         self._cluster_stats = stats
-        self._named: dict[str, ConnectionPool] = {}
-        """Pools of connections for one server name each (`auto_sni`)."""
+        self._named: dict[tuple[str, ConnectionInfo | None], ConnectionPool] = {}
+        """Pools for one server name (`auto_sni`), one downstream connection (PROXY header), or both."""
         self.health = eds_flags(traits.health)
         """Why it is not simply healthy; changed only through `set_health` and `describe_as`."""
         self.is_healthy = False
@@ -98,24 +99,37 @@ class Endpoint:
         """All connections to it."""
         return [self.pool, *self._named.values()]
 
-    def pool_named(self, server_name: str) -> ConnectionPool:
-        """The connections over which TLS was made with a name; empty: with the cluster's own."""
-        if not server_name:
+    def pool_of(self, server_name: str, owner: ConnectionInfo | None) -> ConnectionPool:
+        """Connections that are kept apart from others.
+
+        Args:
+            server_name: what TLS sends; empty: the cluster's own name.
+            owner: the downstream connection for which alone they are made; None: for all.
+        """
+        if not server_name and owner is None:
             return self.pool
-        pool = self._named.get(server_name)
+        pool = self._named.get((server_name, owner))
         if pool is None:
             pool = ConnectionPool(
-                self._addresses, self._settings, self._cluster_stats, self.stats, server_name
+                self._addresses,
+                self._settings,
+                self._cluster_stats,
+                self.stats,
+                server_name=server_name,
+                owner=owner,
             )
-            self._named[server_name] = pool
+            self._named[server_name, owner] = pool
         return pool
 
     def close_idle(self, now: float) -> None:
-        """Close what was idle for too long, and forget names that nothing is left of: downstreams choose them."""
+        """Close what was idle for too long, and forget names and owners that nothing is left of."""
         for pool in self.pools:
             pool.close_idle(now)
         if self._named:
-            self._named = {name: pool for name, pool in self._named.items() if not pool.is_empty}
+            for (_, owner), pool in self._named.items():
+                if owner is not None and owner.is_closed:
+                    pool.drain()
+            self._named = {key: pool for key, pool in self._named.items() if not pool.is_empty}
 
     def count_response(self, status: int, headers: HeaderMap) -> None:
         """It has answered. Hot path: once per request."""

@@ -66,6 +66,21 @@ class UpstreamInvalidResponse(UpstreamError):
     flag, code, reason = "UPE", "protocol_error", "protocol error"
 
 
+class StreamTooLong(UpstreamError):
+    """`max_stream_duration` of the cluster has passed, and the response is not complete."""
+
+    status: ClassVar[int] = 504
+    flag, code, reason = "UMSDR", "upstream_max_stream_duration_reached", "local reset"
+
+    def body(self, *, retried: bool = False) -> bytes:
+        """Envoy's text."""
+        return b"upstream max stream duration reached"
+
+    def details(self) -> str:
+        """The code alone (Envoy)."""
+        return self.code
+
+
 class CircuitBreakerOverflow(UpstreamError):
     """A limit of `circuit_breakers` is reached: the cluster has enough to do. Never retried."""
 

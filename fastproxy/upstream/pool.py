@@ -15,6 +15,7 @@ from collections import deque
 from typing import Protocol
 
 from fastproxy import clock
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.large_reads import SharedBufferProtocol
 from fastproxy.tasks import spawn
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
@@ -47,7 +48,9 @@ class ConnectionPool:
         settings: ClusterSettings,
         stats: ClusterStats,
         endpoint_stats: EndpointStats,
+        *,
         server_name: str = "",
+        owner: ConnectionInfo | None = None,
     ) -> None:
         self.addresses = addresses
         """Where new connections go, in the order of attempts; a logical endpoint's change, its connections stay."""
@@ -56,11 +59,14 @@ class ConnectionPool:
         self.max_headers = connections.max_response_headers
         self.max_head_bytes = connections.max_response_head_bytes
         self.keepalive = connections.keepalive
+        self.max_stream_s = connections.max_stream_s
         self._max_requests = connections.max_requests
         self._max_duration_s = connections.max_duration_s
         self._wears_out = bool(self._max_requests or self._max_duration_s)
         self._server_name = server_name
         """The name that TLS sends instead of the cluster's; connections of this pool are used for no other."""
+        self._owner = owner
+        """The downstream connection that the PROXY header names; no request of another one uses this pool."""
         self._settings = settings
         self._stats = stats
         self._endpoint_stats = endpoint_stats
@@ -159,6 +165,10 @@ class ConnectionPool:
         if idle and connection in self._idle:
             self._idle.remove(connection)
         self._reopen()
+
+    def on_stream_too_long(self) -> None:
+        """A request on one of the connections has taken longer than it may."""
+        self._stats.upstream_rq_max_duration_reached += 1
 
     def close_idle(self, now: float) -> None:
         """Close connections that were idle for longer than the cluster's idle timeout."""
@@ -278,16 +288,19 @@ class ConnectionPool:
         """Connect, TLS handshake included, within `connect_timeout`."""
         loop = asyncio.get_running_loop()
         settings = self._settings
-        if settings.proxy_protocol is not None:
-            # A request that came here by the name of a cluster in a header: fail closed, a header of nobody or of
-            # another client would be a lie.
-            raise ConnectFailed("only a tcp_proxy can send the PROXY header of this cluster")
+        owner = self._owner
+        origin = None if owner is None else (owner.remote_address, owner.local_address)
         protocol = connection if settings.tls is None else SharedBufferProtocol(connection)
         tls_stats = self._stats.tls
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 await open_connection(
-                    loop, self.addresses, settings, lambda: protocol, server_name=self._server_name
+                    loop,
+                    self.addresses,
+                    settings,
+                    lambda: protocol,
+                    server_name=self._server_name,
+                    origin=origin,
                 )
             if tls_stats is not None and connection.ssl_object is not None:
                 tls_stats.on_handshake(connection.ssl_object)

@@ -244,6 +244,8 @@ class ConnectionSettings:
     """`max_requests_per_connection`; 0 is no limit."""
     max_duration_s: float = 0.0
     """`max_connection_duration`: a connection is not used again after it; 0 is no limit."""
+    max_stream_s: float = 0.0
+    """`max_stream_duration`: how long one try of a request may last, the whole response included; 0 is no limit."""
     max_response_headers: int = 100
     """`max_headers_count`."""
     max_response_head_bytes: int = 0
@@ -340,7 +342,7 @@ class ClusterSettings:
     dns: DnsSettings = field(default_factory=DnsSettings)
     tls: UpstreamTlsSettings | None = None
     proxy_protocol: UpstreamProxyProtocolSettings | None = None
-    """Connections say on whose behalf they are made; only TCP proxies make such connections."""
+    """Connections say on whose behalf they are made, and serve no other downstream connection."""
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the upstream write buffer."""
     idle_timeout_s: float = 3600.0

@@ -28,6 +28,7 @@ _CLUSTER_COUNTERS = (
     "upstream_rq_pending_overflow",
     "upstream_rq_active_overflow",
     "upstream_rq_rx_reset",
+    "upstream_rq_max_duration_reached",
     "upstream_rq_per_try_timeout",
     "upstream_rq_per_try_idle_timeout",
     "upstream_rq_retry",
@@ -87,6 +88,7 @@ class ClusterStats:
         self.upstream_rq_pending_overflow = 0
         self.upstream_rq_active_overflow = 0
         self.upstream_rq_rx_reset = 0
+        self.upstream_rq_max_duration_reached = 0
         self.upstream_rq_per_try_timeout = 0
         self.upstream_rq_per_try_idle_timeout = 0
         self.upstream_rq_retry = 0
@@ -97,11 +99,8 @@ class ClusterStats:
         self.upstream_rq_retry_backoff_ratelimited = 0
         self.retry_or_shadow_abandoned = 0
         self.lb_healthy_panic = 0
-        self.lb_subsets_created = 0
-        self.lb_subsets_removed = 0
-        self.lb_subsets_selected = 0
-        self.lb_subsets_fallback = 0
-        self.lb_subsets_fallback_panic = 0
+        self.lb_subsets_created = self.lb_subsets_removed = self.lb_subsets_selected = 0
+        self.lb_subsets_fallback = self.lb_subsets_fallback_panic = 0
         self.lb_subsets_single_host_per_subset_duplicate = 0
         self.upstream_rq_ended = 0
         self.statuses: dict[int, int] = {}

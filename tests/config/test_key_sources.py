@@ -57,6 +57,18 @@ def test_retry_policy_with_envoys_defaults(policy: str, expected: FetchRetrySett
     assert remote(f"retry_policy: {policy}").retry == expected
 
 
+def test_keys_are_not_fetched_from_a_cluster_with_a_proxy_header() -> None:
+    """The header names a client, and there is none."""
+    types = "type.googleapis.com/envoy.extensions.transport_sockets"
+    below = f"{{name: raw, typed_config: {{'@type': {types}.raw_buffer.v3.RawBuffer}}}}"
+    clusters = (
+        "- {name: backend, type: STATIC, transport_socket: {name: p, typed_config: "
+        f"{{'@type': {types}.proxy_protocol.v3.ProxyProtocolUpstreamTransport, transport_socket: {below}}}}}}}"
+    )
+    filters = jwt_filter(f"p: {{remote_jwks: {{{HTTP_URI}}}}}")
+    assert "keys are fetched for no client" in problem(minimal(clusters=clusters, filters=filters)).problem
+
+
 def test_retry_interval_that_shrinks_is_refused() -> None:
     """As in Envoy, at load."""
     policy = "retry_policy: {retry_back_off: {base_interval: 2s, max_interval: 1s}}"

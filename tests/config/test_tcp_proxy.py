@@ -5,7 +5,7 @@ import pytest
 from fastproxy.listener.tcp_proxy.settings import TcpBackoff, TcpCluster, TcpProxySettings
 from fastproxy.upstream.balancer.settings import subset_match
 from fastproxy.upstream.settings import ClusterSettings, UpstreamProxyProtocolSettings
-from tests.config.support import load, minimal, problems
+from tests.config.support import load, problems
 
 _TCP = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _PROXY = (
@@ -141,10 +141,3 @@ def test_headers_that_cannot_be_sent_are_refused(config: str, words: str) -> Non
     """Rather than sent otherwise than was meant."""
     socket = f"transport_socket: {{name: p, typed_config: {{'@type': {_PROXY}, {config}}}}}"
     assert any(words in entry.problem for entry in problems(text("cluster: a", socket)))
-
-
-def test_routes_cannot_lead_to_a_cluster_with_a_proxy_header() -> None:
-    """Requests of many clients share a connection, and its header names one."""
-    socket = f"transport_socket: {{name: p, typed_config: {{'@type': {_PROXY}, transport_socket: {_RAW}}}}}"
-    clusters = f"- {{name: backend, type: STATIC, {socket}}}"
-    assert any("PROXY header" in entry.problem for entry in problems(minimal(clusters=clusters)))

@@ -520,7 +520,7 @@ async def test_a_tunnel_takes_only_connections_for_its_own_host() -> None:
     tls = UpstreamTlsSettings(ssl.create_default_context(), auto_sni=True)
     routes = [connect_route(connects_tcp=True), to_service()]
     with Proxy(routes=routes, warm=False, cluster=ClusterSettings(CLUSTER, tls=tls)) as proxy:
-        pool = proxy.cluster.endpoints[0].pool_named("db.example")
+        pool = proxy.cluster.endpoints[0].pool_of("db.example", None)
         used = UpstreamConnection(pool)
         transport = FakeTransport(proxy.loop, used)
         used.connection_made(transport.as_transport())

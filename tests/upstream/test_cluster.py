@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 
+from fastproxy.http.connection_info import ConnectionInfo
+from fastproxy.http.messages import Request
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.balancer.settings import (
     LoadBalancingSettings,
@@ -27,6 +29,7 @@ from fastproxy.upstream.settings import (
     DiscoveryType,
     EndpointTraits,
     HealthFlag,
+    UpstreamProxyProtocolSettings,
 )
 from tests.listener.support import FakeTransport, SteppedLoop
 
@@ -106,6 +109,59 @@ def test_a_host_with_more_addresses_is_one_endpoint() -> None:
     made.update_endpoints([DiscoveredEndpoint(A, additional=(C,))])
     assert made.endpoints == (endpoint,)
     assert endpoint.pool.addresses == endpoint.addresses == (A, C)
+
+
+def request_of(info: ConnectionInfo) -> Request:
+    request = Request(b"GET", b"/", {})
+    request.connection = info
+    return request
+
+
+def announcing() -> Cluster:
+    made = Cluster(ClusterSettings("c", proxy_protocol=UpstreamProxyProtocolSettings(2)))
+    made.update_endpoints([A])
+    return made
+
+
+def test_with_a_proxy_header_no_connection_serves_two_downstreams() -> None:
+    """Each connection says whose it is; also a later downstream with the same addresses is another one."""
+    made = announcing()
+    assert made.has_named_pools
+    ends = (("192.0.2.1", 4711), ("198.51.100.1", 443))
+    first, again = ConnectionInfo(*ends), ConnectionInfo(*ends)
+    (endpoint,) = made.endpoints
+    pool = made.pool_for(endpoint, request_of(first))
+    assert made.pool_for(endpoint, request_of(first)) is pool
+    assert made.pool_for(endpoint, request_of(again)) is not pool
+    assert endpoint.pool not in (pool, made.pool_for(endpoint, request_of(again)))
+
+
+def test_connections_of_a_downstream_that_is_gone_are_closed() -> None:
+    """Nobody may use them again, and they count in the cluster's limits."""
+    made = announcing()
+    (endpoint,) = made.endpoints
+    info = ConnectionInfo(("192.0.2.1", 4711), ("198.51.100.1", 443))
+    pool = made.pool_for(endpoint, request_of(info))
+    connection = UpstreamConnection(pool)
+    transport = FakeTransport(SteppedLoop(), connection)
+    connection.connection_made(transport.as_transport())
+    pool.release(connection)
+    made.close_idle(now=0.0)
+    assert not transport.is_closing()
+    info.is_closed = True
+    made.close_idle(now=0.0)
+    assert transport.is_closing()
+    transport.lose(None)
+    made.close_idle(now=0.0)
+    assert endpoint.pools == [endpoint.pool]
+
+
+def test_downstreams_that_are_not_announced_share_connections() -> None:
+    """`add_proxy_protocol_connection_state: false`: the header is the proxy's own."""
+    made = announcing()
+    info = ConnectionInfo(("192.0.2.1", 4711), ("198.51.100.1", 443))
+    info.is_announced = False
+    assert made.pool_for(made.endpoints[0], request_of(info)) is made.endpoints[0].pool
 
 
 def test_a_logical_cluster_has_one_endpoint_from_the_start() -> None:

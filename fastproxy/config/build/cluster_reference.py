@@ -9,12 +9,6 @@ from fastproxy.config.view import View
 
 def check_cluster(view: View, field: str, name: str, context: BuildContext) -> None:
     """Report a reference to a cluster that is not configured."""
-    if name in context.proxy_protocol_clusters:
-        view.error(
-            f"the cluster {quote(name)} wants a PROXY header, and requests of many clients share a connection",
-            "Use it from a tcp_proxy, or remove upstream_proxy_protocol: x-forwarded-for names the client",
-            field=field,
-        )
     known = context.cluster_names
     if name in known or not context.clusters_complete:
         return

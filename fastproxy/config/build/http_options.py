@@ -44,6 +44,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         max_requests_per_connection=common.integer_or("max_requests_per_connection", 0),
         max_connection_duration_s=common.duration_s("max_connection_duration", 0.0),
         max_stream_duration_s=common.duration_s("max_stream_duration", 0.0),
+        announces_connections=manager.flag_or("add_proxy_protocol_connection_state", default=True),
         allow_absolute_url=http1.flag_or("allow_absolute_url", default=True),
     )
 

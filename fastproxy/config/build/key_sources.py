@@ -93,6 +93,12 @@ def _build_remote(name: str, remote: View, context: BuildContext) -> RemoteJwksS
         )
     if cluster:
         check_cluster(http_uri, "cluster", cluster, context)
+        if cluster in context.proxy_protocol_clusters:
+            http_uri.error(
+                f"the cluster {quote(cluster)} wants a PROXY header, and keys are fetched for no client",
+                "Define a cluster without upstream_proxy_protocol for it",
+                field="cluster",
+            )
     background = remote.child("async_fetch")
     fast, refetch_s = False, _DEFAULT_REFETCH_S
     if background is not None:

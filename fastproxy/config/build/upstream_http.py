@@ -51,12 +51,13 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
         proper_case |= _read_protocol(options)
     idle_s, connections = _DEFAULT_IDLE_S, ConnectionSettings()
     limit = cluster.integer_or("max_requests_per_connection", 0)
-    duration_s, count, kilobytes = 0.0, connections.max_response_headers, 0
+    duration_s, stream_s, count, kilobytes = 0.0, 0.0, connections.max_response_headers, 0
     for common in places:
         if common is not None:
             idle_s = common.duration_s("idle_timeout", idle_s)
             limit = common.integer_or("max_requests_per_connection", limit)
             duration_s = common.duration_s("max_connection_duration", duration_s)
+            stream_s = common.duration_s("max_stream_duration", stream_s)
             count = common.integer_or("max_headers_count", count)
             kilobytes = common.integer_or("max_response_headers_kb", kilobytes)
     return UpstreamHttpOptions(
@@ -64,6 +65,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
         ConnectionSettings(
             max_requests=limit,
             max_duration_s=duration_s,
+            max_stream_s=stream_s,
             max_response_headers=count,
             max_response_head_bytes=kilobytes * 1024,
             keepalive=_build_keepalive(cluster),
