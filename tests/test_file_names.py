@@ -38,6 +38,7 @@ TESTED_BY = {
     "filters/build.py": "config/test_small_filters.py",
     "filters/jwt_authn/verdict.py": "filters/jwt_authn/test_requirement.py",
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
+    "listener/chain_entry.py": "listener/tls/test_termination.py",
     "listener/upgrades.py": "router/test_upgrade.py",
     "config/build/compressor.py": "config/test_compressor.py",
     "config/build/cors.py": "config/test_cors.py",

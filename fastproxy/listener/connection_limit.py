@@ -4,10 +4,14 @@ A limit of the configuration holds for all workers together: each takes its part
 accepted and cut at once, as in Envoy: left in the backlog it would look like a proxy that hangs.
 """
 
+import logging
 import resource
 from collections.abc import Callable
 
+from fastproxy.listener.stats import ListenerStats
 from fastproxy.stats import StatsSink
+
+_log = logging.getLogger("fastproxy.listener")
 
 #: Left for upstream connections, logs and everything else when nobody set a limit.
 _RESERVED_FILES = 64
@@ -65,3 +69,52 @@ class ConnectionLimit:
         """Add `overload.*` as the worker sees it."""
         sink.gauge("overload.downstream_connections.limit", self._maximum)
         sink.counter("overload.downstream_connections.rejected", self.rejected)
+
+
+class Admission:
+    """Says of each new connection of one listener whether it is above a limit.
+
+    Args:
+        name: the listener's, for messages.
+        maximum: this worker's part of the listener's own limit; None: no limit.
+        count: how many connections of the listener are open now.
+        stats: the listener's.
+    """
+
+    __slots__ = ("_count", "_global", "_is_overflowing", "_maximum", "_name", "_stats")
+
+    def __init__(
+        self, name: str, maximum: int | None, count: Callable[[], int], stats: ListenerStats
+    ) -> None:
+        self._name = name
+        self._maximum = maximum
+        self._count = count
+        self._stats = stats
+        self._global: ConnectionLimit | None = None
+        self._is_overflowing = False
+
+    def limit_by(self, limit: ConnectionLimit) -> None:
+        """Count the listener's connections against a limit of the whole worker."""
+        self._global = limit
+
+    def is_full(self) -> bool:
+        """Whether the next connection is above a limit; counts and says so if it is. Once per connection."""
+        limit = self._global
+        if self._maximum is not None and self._count() >= self._maximum:
+            self._stats.downstream_cx_overflow += 1
+            self._say_overflow(self._maximum)
+            return True
+        if limit is not None and limit.is_reached():
+            self._stats.downstream_global_cx_overflow += 1
+            limit.rejected += 1
+            self._say_overflow(limit.maximum)
+            return True
+        self._is_overflowing = False
+        return False
+
+    def _say_overflow(self, maximum: int) -> None:
+        if not self._is_overflowing:
+            self._is_overflowing = True
+            _log.warning(
+                "listener '%s': new connections are cut, %d are open in this worker", self._name, maximum
+            )

@@ -1,15 +1,18 @@
 """How many connections a worker takes."""
 
+import logging
 import resource
 
 import pytest
 
 from fastproxy.listener.connection_limit import (
+    Admission,
     ConnectionLimit,
     connections_by_files,
     raise_file_limit,
     share_of,
 )
+from fastproxy.listener.stats import ListenerStats
 from fastproxy.stats import StatsSink
 
 
@@ -54,3 +57,29 @@ def test_the_soft_limit_of_files_becomes_the_hard_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(resource, "setrlimit", lambda kind, value: done.append((kind, value)))
     raise_file_limit()
     assert done == [(resource.RLIMIT_NOFILE, (4096, 4096))]
+
+
+def test_an_overflow_is_counted_every_time_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A flood of connections must not become a flood of lines."""
+    open_now, stats = 2, ListenerStats()
+    admission = Admission("main", 2, lambda: open_now, stats)
+    with caplog.at_level(logging.WARNING, "fastproxy.listener"):
+        assert [admission.is_full() for _ in range(3)] == [True] * 3
+        open_now = 1
+        assert not admission.is_full()
+        assert len(caplog.records) == 1
+        open_now = 2
+        assert admission.is_full()
+        assert len(caplog.records) == 2
+    assert stats.downstream_cx_overflow == 4
+    assert stats.downstream_global_cx_overflow == 0
+
+
+def test_the_limit_of_the_worker_holds_besides_that_of_the_listener() -> None:
+    """And is counted apart."""
+    stats, limit = ListenerStats(), ConnectionLimit(1, lambda: 1)
+    admission = Admission("main", 2, lambda: 0, stats)
+    assert not admission.is_full()
+    admission.limit_by(limit)
+    assert admission.is_full()
+    assert (stats.downstream_cx_overflow, stats.downstream_global_cx_overflow, limit.rejected) == (0, 1, 1)
