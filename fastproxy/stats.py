@@ -46,13 +46,18 @@ class Histogram:
 class StatsSink:
     """Collects one snapshot: every part of the runtime writes its numbers into it under Envoy's names."""
 
-    __slots__ = ("counters", "gauges", "histograms", "hosts")
+    __slots__ = ("counters", "gauges", "histograms", "hosts", "texts")
 
     def __init__(self) -> None:
         self.counters: dict[str, int] = {}
         self.gauges: dict[str, int] = {}
         self.histograms: dict[str, list[float]] = {}
         self.hosts: dict[str, dict[str, dict[str, int]]] = {}
+        self.texts: dict[str, str] = {}
+
+    def text(self, name: str, value: str) -> None:
+        """Set a text readout; only the control plane has any."""
+        self.texts[name] = value
 
     def counter(self, name: str, value: int) -> None:
         """Add `value` to a counter; two parts may share a name."""

@@ -40,6 +40,8 @@ TESTED_BY = {
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
     "listener/chain_entry.py": "listener/tls/test_termination.py",
     "listener/upgrades.py": "router/test_upgrade.py",
+    "config/build/config_source.py": "config/test_clusters.py",
+    "control/update_stats.py": "control/test_eds.py",
     "config/build/compressor.py": "config/test_compressor.py",
     "config/build/cors.py": "config/test_cors.py",
     "config/build/upgrades.py": "config/test_upgrades.py",

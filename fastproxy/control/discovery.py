@@ -1,7 +1,9 @@
-"""The address list of one cluster as DNS answers come in (STRICT_DNS, LOGICAL_DNS); resolves nothing."""
+"""The address list of one cluster as DNS answers or files come in; resolves and reads nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from fastproxy.control.update_stats import UpdateStats
 from fastproxy.errors import FastProxyError
 from fastproxy.ipc.messages import AdditionalAddress, ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
@@ -31,6 +33,8 @@ class ClusterDiscovery:
         self._last_answers: list[tuple[EndpointAddress, ...]] = [() for _ in settings.endpoints]
         self._attempts = self._successes = self._failures = self._empty = self._no_rebuild = 0
         self._membership_changes = 0
+        self.updates = UpdateStats(f"cluster.{settings.stat_name or settings.name}.")
+        """What came of the file, if it is an EDS cluster."""
         if settings.discovery is DiscoveryType.STATIC:
             self._replace(tuple(_address(e, e.host, e.hostname) for e in settings.endpoints))
 
@@ -64,6 +68,15 @@ class ClusterDiscovery:
         self._replace(combined)
         return True
 
+    def on_assignment(self, endpoints: Sequence[EndpointSettings]) -> bool:
+        """Take the endpoints that a file has for an EDS cluster; whether the address list changed."""
+        found = dict.fromkeys(_address(one, one.host, one.hostname) for one in endpoints)
+        if tuple(found) == self.endpoints:
+            self._no_rebuild += 1
+            return False
+        self._replace(tuple(found))
+        return True
+
     def message(self) -> ClusterEndpoints:
         """Return the complete current list as the workers get it."""
         return ClusterEndpoints(self.settings.name, list(self.endpoints))
@@ -81,14 +94,20 @@ class ClusterDiscovery:
         """Add this cluster's discovery numbers under Envoy's names."""
         prefix = f"cluster.{self.settings.stat_name or self.settings.name}."
         sink.counter(prefix + "membership_change", self._membership_changes)
+        sink.counter(prefix + "update_no_rebuild", self._no_rebuild)
+        if self.settings.discovery is DiscoveryType.EDS:
+            self.updates.write(sink)
+            return
         sink.counter(prefix + "update_attempt", self._attempts)
         sink.counter(prefix + "update_success", self._successes)
         sink.counter(prefix + "update_failure", self._failures)
         sink.counter(prefix + "update_empty", self._empty)
-        sink.counter(prefix + "update_no_rebuild", self._no_rebuild)
 
     def _replace(self, endpoints: tuple[EndpointAddress, ...]) -> None:
-        self._membership_changes += endpoints != self.endpoints
+        # As Envoy: another weight or health is no change of members.
+        self._membership_changes += {(one.host, one.port) for one in endpoints} != {
+            (one.host, one.port) for one in self.endpoints
+        }
         self.endpoints = endpoints
 
 

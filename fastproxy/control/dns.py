@@ -1,5 +1,7 @@
 """Where clusters live: keeps the address list of every cluster current and tells the workers when it changed.
 
+Endpoints of EDS clusters come from files (`fastproxy.control.eds`), all others from here.
+
 Rules (spec: Envoy's STRICT_DNS, LOGICAL_DNS and `dns_lookup_family`):
 
 - a lookup that failed (server failure, timeout) keeps the last good answer; a name that does not exist is an
@@ -17,6 +19,7 @@ from random import Random
 from fastproxy.control.backoff import Backoff
 from fastproxy.control.cares import CaresResolver
 from fastproxy.control.discovery import ClusterDiscovery, LookupFailed
+from fastproxy.control.eds import EdsFollower, EndpointFiles
 from fastproxy.control.lookup import (
     Answer,
     FamilyLookup,
@@ -73,6 +76,7 @@ class DiscoveryService:
         clusters: all clusters, STATIC ones included: they are published once.
         publish: gets the complete list of a cluster, on every change.
         lookup: for tests; the system's resolver otherwise. Clusters with a resolver of their own do not use it.
+        files: reads the endpoints of EDS clusters.
         previous: the service of the configuration in force. Clusters with equal settings are shared with it, all
             others warm up in silence until `take_over`.
         pause: waits for so many seconds, for tests.
@@ -84,12 +88,15 @@ class DiscoveryService:
         publish: Callable[[ClusterEndpoints], None],
         lookup: FamilyLookup = system_lookup,
         *,
+        files: EndpointFiles | None = None,
         previous: "DiscoveryService | None" = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._publish = publish
         self._lookup = without_ttl(lookup)
         self._pause = pause
+        self._files = files
+        self._is_reload = previous is not None
         known: dict[str, ClusterDiscovery] = {} if previous is None else previous.clusters
         self._shared = frozenset(
             cluster.name
@@ -102,6 +109,7 @@ class DiscoveryService:
         }
         """State of every cluster by name."""
         self._first_answers: list[asyncio.Event] = []
+        self._first_files: list[asyncio.Event] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def _own(self) -> list[ClusterDiscovery]:
@@ -111,11 +119,22 @@ class DiscoveryService:
     def start(self) -> None:
         """Begin resolving; STATIC clusters are known already, and shared ones are being resolved."""
         for discovery in self._own():
-            if discovery.settings.discovery is not DiscoveryType.STATIC:
+            if discovery.settings.eds is not None and self._files is not None:
+                self._follow_file(discovery, self._files)
+            elif discovery.settings.discovery in (DiscoveryType.STRICT_DNS, DiscoveryType.LOGICAL_DNS):
                 answered = asyncio.Event()
                 self._first_answers.append(answered)
                 name = discovery.settings.name
                 self._tasks[name] = spawn(self._keep_current(discovery, answered), name=f"dns-{name}")
+
+    def _follow_file(self, discovery: ClusterDiscovery, files: EndpointFiles) -> None:
+        def publish(changed: ClusterDiscovery) -> None:
+            self._publish(changed.message())
+
+        follower = EdsFollower(discovery, files, publish, is_reload=self._is_reload)
+        self._first_files.append(follower.answered)
+        name = discovery.settings.name
+        self._tasks[name] = spawn(follower.run(), name=f"eds-{name}")
 
     def take_over(self, previous: "DiscoveryService") -> list[ClusterDiscovery]:
         """Become the service in force: publish from now on, and care for what is shared.
@@ -132,7 +151,12 @@ class DiscoveryService:
         return {name: self._tasks.pop(name) for name in names if name in self._tasks}
 
     async def wait_initialised(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` for every cluster's first answer or failure; False if one is missing."""
+        """Wait at most `timeout_s` for every cluster's first answer or failure; False if one is missing.
+
+        For a file it waits as long as its cluster says (`initial_fetch_timeout`).
+        """
+        for answered in self._first_files:
+            await answered.wait()
         try:
             async with asyncio.timeout(timeout_s):
                 for answered in self._first_answers:

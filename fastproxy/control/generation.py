@@ -14,6 +14,7 @@ from weakref import ref
 from fastproxy.config import TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
+from fastproxy.control.eds import EndpointFiles
 from fastproxy.control.health.cluster import HealthListener
 from fastproxy.control.health.service import HealthService
 from fastproxy.control.jwks_http import JwksHttpClient
@@ -52,6 +53,8 @@ class ControlServices:
     lookup: FamilyLookup
     memory: SharedMemory
     """What workers count together."""
+    files: EndpointFiles
+    """Reads the endpoints of EDS clusters."""
 
 
 class Generation:
@@ -88,6 +91,7 @@ class Generation:
             self.settings.clusters,
             self.health.on_discovered,
             services.lookup,
+            files=services.files,
             previous=None if previous is None else previous.discovery,
         )
         client = JwksHttpClient(

@@ -23,6 +23,8 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
+from fastproxy.control.eds import EndpointFiles
+from fastproxy.control.file_watch import FileWatcher
 from fastproxy.control.generation import Configuration, ControlServices, Generation
 from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.control.notify import notify, reloading
@@ -103,8 +105,14 @@ class ControlPlane:
         self._supervisor = Supervisor(self, options, memory)
         self._stats = StatsCollector(self._supervisor)
         self.past_stats = StatsSink()
+        self._files = FileWatcher()
         self.services = ControlServices(
-            options, self._supervisor.broadcast, self._on_endpoints, lookup, memory
+            options,
+            self._supervisor.broadcast,
+            self._on_endpoints,
+            lookup,
+            memory,
+            EndpointFiles(self._files),
         )
         self.generation = Generation(1, Configuration(settings, bootstrap), (), self.services)
         self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load)
@@ -261,6 +269,7 @@ class ControlPlane:
         await self._supervisor.kill()
         self.services.memory.close()
         await self.generation.stop()
+        await self._files.stop()
         if self._admin is not None:
             await self._admin.stop()
         for number in _HANDLED_SIGNALS:

@@ -21,6 +21,8 @@ class MergedStats:
     histograms: dict[str, list[float]] = field(default_factory=dict)
     hosts: _Hosts = field(default_factory=dict)
     """cluster -> `ip:port` -> name -> value; names that end in `_active` are gauges."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Text readouts, which have no numbers: versions of resources."""
 
 
 class WorkerTotals:
@@ -45,7 +47,7 @@ class WorkerTotals:
 
     def merge(self, own: StatsSink) -> MergedStats:
         """Sum everything up, with the control plane's own numbers."""
-        merged = MergedStats(dict(own.counters), dict(own.gauges))
+        merged = MergedStats(dict(own.counters), dict(own.gauges), texts=dict(own.texts))
         _add_histograms(merged.histograms, own.histograms)
         parts: tuple[MergedStats | StatsSnapshot, ...] = (self._past, *self._living.values())
         for part in parts:

@@ -14,6 +14,8 @@ from fastproxy import clock
 from fastproxy.advice import RemovedKid
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
+from fastproxy.control.eds import EndpointFiles
+from fastproxy.control.file_watch import FileWatcher
 from fastproxy.control.jwks_document import BadJwks, parse_jwks
 from fastproxy.control.jwks_http import MAX_BODY_BYTES, NO_VALIDATORS, Fetched, FetchFailed, JwksHttpClient
 from fastproxy.control.jwks_retrieval import DiscoveryRetrieval, RemoteRetrieval
@@ -173,7 +175,8 @@ async def _retrieve(settings: ProxySettings, provider: ProviderSettings) -> byte
     jwks = provider.jwks
     assert not isinstance(jwks, LocalJwksSettings)
     clusters = tuple(one for one in settings.clusters if one.name == jwks.cluster)
-    discovery = DiscoveryService(clusters, lambda _message: None)
+    files = FileWatcher()
+    discovery = DiscoveryService(clusters, lambda _message: None, files=EndpointFiles(files))
     client = JwksHttpClient({one.name: one for one in clusters}, discovery.endpoints)
     discovery.start()
     try:
@@ -184,6 +187,7 @@ async def _retrieve(settings: ProxySettings, provider: ProviderSettings) -> byte
             fetched = await _discover(provider, client)
     finally:
         await discovery.stop()
+        await files.stop()
         await client.close()
         # aiohttp closes TLS connections in the next turn of the loop.
         await asyncio.sleep(0)

@@ -21,11 +21,12 @@ SHARED_ROWS_PER_CLUSTER = 8
 
 
 class DiscoveryType(Enum):
-    """How a cluster finds its addresses (Envoy `Cluster.type`)."""
+    """How a cluster finds its addresses (Envoy `Cluster.type`); EDS: in a file that is followed."""
 
     STATIC = "STATIC"
     STRICT_DNS = "STRICT_DNS"
     LOGICAL_DNS = "LOGICAL_DNS"
+    EDS = "EDS"
 
 
 class DnsLookupFamily(Enum):
@@ -67,6 +68,18 @@ class DnsSettings:
     """The pause is the lowest time to live of an answer that has one."""
     resolver: DnsResolverSettings | None = None
     """None means the system's resolver, which tells no times to live."""
+
+
+@dataclass(frozen=True, slots=True)
+class EdsSettings:
+    """The file that has the endpoints of a cluster (Envoy `EdsClusterConfig`)."""
+
+    path: str
+    """`path_config_source.path`: a DiscoveryResponse with a ClusterLoadAssignment."""
+    service_name: str
+    """The `cluster_name` of the assignment: `service_name`, or else the name of the cluster."""
+    initial_fetch_timeout_s: float = 15.0
+    """How long the start waits for the file, if it is not there; 0: as long as it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,5 +374,7 @@ class ClusterSettings:
     """Active health checks."""
     outliers: OutlierSettings | None = None
     """`outlier_detection`; None: endpoints are not judged by their answers."""
+    eds: EdsSettings | None = None
+    """Where its endpoints are found, if `discovery` is EDS; `endpoints` is empty then."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""

@@ -85,7 +85,16 @@ def test_type_defaults_to_static_and_may_have_no_endpoints() -> None:
             build("STATIC", *[endpoint("127.0.0.1", more=", load_balancing_weight: 4294967295")] * 2),
             "the sum of the endpoints' load_balancing_weight",
         ),
-        (build("EDS"), "EDS is not supported"),
+        (build("EDS"), "a cluster of type EDS gets its endpoints from eds_config"),
+        (
+            "static_resources: {clusters: [{name: a, type: EDS}]}",
+            "cannot create an EDS cluster without an EDS config",
+        ),
+        (
+            "static_resources: {clusters: [{name: a, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}]}",
+            "resources can come from files only, not from an aggregated stream from a management server",
+        ),
+        (build("ORIGINAL_DST"), "ORIGINAL_DST is not supported"),
         (build("STATIC", endpoint("127.0.0.1", 0)), "must not be 0"),
         ("static_resources: {clusters: [{name: a}, {name: a}]}", "duplicate cluster"),
         ("static_resources: {clusters: [{name: a, http2_protocol_options: {}}]}", "HTTP/2"),

@@ -1,6 +1,7 @@
 """`Cluster` to settings (envoy.config.cluster.v3)."""
 
 from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_thresholds
+from fastproxy.config.build.config_source import find_source_file
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_dns, build_family
 from fastproxy.config.build.health_checks import build_health
@@ -15,6 +16,7 @@ from fastproxy.config.view import View
 from fastproxy.upstream.settings import (
     ClusterSettings,
     DiscoveryType,
+    EdsSettings,
     UpstreamTlsSettings,
 )
 
@@ -33,6 +35,8 @@ _DNS_FIELDS = (
     "use_tcp_for_dns_lookups",
 )
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
+#: Envoy's.
+_DEFAULT_FETCH_TIMEOUT_S = 15.0
 
 
 def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
@@ -67,8 +71,25 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         max_connections_per_endpoint=build_endpoint_limit(cluster),
         health=build_health(cluster),
         outliers=build_outlier_detection(cluster),
+        eds=_build_eds(cluster) if discovery is DiscoveryType.EDS else None,
         config_path=cluster.path,
     )
+
+
+def _build_eds(cluster: View) -> EdsSettings | None:
+    """`eds_cluster_config`; None when it names no file (reported)."""
+    config = cluster.child("eds_cluster_config")
+    source = None if config is None else config.child("eds_config")
+    if config is None or source is None:
+        cluster.error(
+            "cannot create an EDS cluster without an EDS config",
+            "Add eds_cluster_config: {eds_config: {path_config_source: {path: FILE}}}",
+        )
+        return None
+    timeout_s = source.duration_s("initial_fetch_timeout", _DEFAULT_FETCH_TIMEOUT_S)
+    service = config.text("service_name") or cluster.text("name")
+    found = find_source_file(source)
+    return None if found is None else EdsSettings(found[1], service, timeout_s)
 
 
 def _build_discovery(cluster: View) -> tuple[DiscoveryType, View]:

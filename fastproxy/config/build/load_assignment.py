@@ -17,6 +17,8 @@ from fastproxy.upstream.settings import (
 )
 
 _LOGICAL_DNS_SHAPE = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
+#: What looks no names up.
+_BY_ADDRESS = (DiscoveryType.STATIC, DiscoveryType.EDS)
 # Envoy adds weights in 32 bits.
 _MAX_WEIGHTS = 2**32 - 1
 
@@ -29,16 +31,21 @@ def build_endpoints(cluster: View, discovery: DiscoveryType) -> tuple[EndpointSe
             cluster.error(_LOGICAL_DNS_SHAPE)
         return ()
     assignment.accept("cluster_name")
-    found: list[EndpointSettings] = []
-    count = 0
-    for locality in assignment.children("endpoints"):
-        entries = locality.children("lb_endpoints")
-        count += len(entries)
-        found += _build_locality(locality, entries, discovery)
+    if discovery is DiscoveryType.EDS:
+        cluster.error("a cluster of type EDS gets its endpoints from eds_config", field="load_assignment")
+    count = sum(len(locality.children("lb_endpoints")) for locality in assignment.children("endpoints"))
     if discovery is DiscoveryType.LOGICAL_DNS and count != 1:
         assignment.error(
             f"{_LOGICAL_DNS_SHAPE}, not {count}", "Use STRICT_DNS for several endpoints", field="endpoints"
         )
+    return build_assignment(assignment, discovery)
+
+
+def build_assignment(assignment: View, discovery: DiscoveryType) -> tuple[EndpointSettings, ...]:
+    """The endpoints of a `ClusterLoadAssignment`, in the order of the file; those out of use, too."""
+    found: list[EndpointSettings] = []
+    for locality in assignment.children("endpoints"):
+        found += _build_locality(locality, locality.children("lb_endpoints"), discovery)
     return tuple(found)
 
 
@@ -117,11 +124,11 @@ def _build_place(owner: View, discovery: DiscoveryType) -> Address | None:
     if address is None:
         return None
     host, port, socket = address
-    if discovery is DiscoveryType.STATIC:
+    if discovery in _BY_ADDRESS:
         if not is_ip(host):
             socket.error(
                 f"malformed IP address: {quote(host)}",
-                "Clusters of type STATIC take IP literals; for a name use type: STRICT_DNS",
+                f"Clusters of type {discovery.value} take IP literals; for a name use type: STRICT_DNS",
                 field="address",
             )
             return None
@@ -136,7 +143,7 @@ def _build_place(owner: View, discovery: DiscoveryType) -> Address | None:
 def _build_pipe(pipe: View, discovery: DiscoveryType) -> Address | None:
     path = pipe.text("path")
     pipe.without_effect("mode", "whoever listens on the socket decides about it")
-    if discovery is not DiscoveryType.STATIC:
+    if discovery not in _BY_ADDRESS:
         pipe.error("clusters that use DNS take host names and ports", "Use type: STATIC for a socket")
         return None
     if not path.startswith(("/", "@")):

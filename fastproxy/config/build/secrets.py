@@ -5,6 +5,7 @@ from typing import Any
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from fastproxy.config.build.config_source import find_source_file
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.decode import Decoder
 from fastproxy.config.fingerprint import fingerprint
@@ -87,24 +88,10 @@ class Secrets:
                 view.sweep()
 
     def _from_source(self, source: View) -> dict[str, View] | None:
-        source.accept("resource_api_version", "initial_fetch_timeout")
-        kind = source.selected("config_source_specifier")
-        path = ""
-        holder = source
-        if kind == "path_config_source":
-            holder = source.child_or_empty(kind)
-            holder.accept("watched_directory")
-            path = holder.text("path")
-        elif kind == "path":
-            path = source.text(kind)
-        else:
-            source.error(
-                "secrets from a management server are not supported",
-                "Use path_config_source: {path: FILE}, or static_resources.secrets",
-            )
-            if kind is not None:
-                source.accept(kind)
+        found = find_source_file(source, ", or static_resources.secrets")
+        if found is None:
             return None
+        holder, path = found
         if path not in self._documents:
             self._documents[path] = self._read(path, holder)
         return self._documents[path]

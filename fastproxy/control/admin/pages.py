@@ -50,6 +50,8 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
         for priority, limits in zip(("default", "high"), cluster.thresholds, strict=True):
             lines += [f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}" for limit in _LIMITS]
         lines.append(f"{name}::added_via_api::false")
+        if cluster.eds is not None:
+            lines.append(f"{name}::eds_service_name::{cluster.eds.service_name}")
         for endpoint in view.endpoints(name):
             address = str(Address(endpoint.host, endpoint.port))
             numbers = stats.hosts.get(name, {}).get(address, {})
@@ -95,6 +97,8 @@ def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
         default, high = ({name: getattr(one, name) for name in _LIMITS} for one in cluster.thresholds)
         status["circuit_breakers"] = {"thresholds": [default, {"priority": "HIGH", **high}]}
         status["observability_name"] = cluster.stat_name or cluster.name
+        if cluster.eds is not None:
+            status["eds_service_name"] = cluster.eds.service_name
         statuses.append(status)
     return {"cluster_statuses": statuses}
 

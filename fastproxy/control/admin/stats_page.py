@@ -61,13 +61,23 @@ def select_stats(request: web.Request, stats: MergedStats) -> MergedStats:
         {n: v for n, v in stats.histograms.items() if keep(n, used=v[-1] != 0)}
         if kind in ("All", "Histograms")
         else {},
+        texts={n: v for n, v in stats.texts.items() if keep(n, used=bool(v))}
+        if kind in ("All", "TextReadouts")
+        else {},
     )
 
 
 def _text_page(stats: MergedStats) -> str:
-    lines = [f"{name}: {value}" for name, value in sorted((stats.counters | stats.gauges).items())]
+    # Envoy shows text readouts first.
+    lines = [f'{name}: "{_escaped(value)}"' for name, value in sorted(stats.texts.items())]
+    lines += [f"{name}: {value}" for name, value in sorted((stats.counters | stats.gauges).items())]
     lines += [f"{name}: {_text_histogram(values)}" for name, values in sorted(stats.histograms.items())]
     return "".join(line + "\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    """Text that comes from a file: one line, whatever it holds."""
+    return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
 
 
 def _text_histogram(encoded: list[float]) -> str:
@@ -80,6 +90,9 @@ def _text_histogram(encoded: list[float]) -> str:
 
 def _json_page(stats: MergedStats) -> web.Response:
     entries: list[dict[str, Any]] = [
+        {"name": name, "value": text} for name, text in sorted(stats.texts.items())
+    ]
+    entries += [
         {"name": name, "value": value} for name, value in sorted((stats.counters | stats.gauges).items())
     ]
     if stats.histograms:

@@ -334,3 +334,9 @@ REDIRECT_ELSEWHERE = Difference(
     "the same path in a `location` with scheme and host",
     "a link to this host could send a browser to any other one",
 )
+MANY_RESOURCES = Difference(
+    "many-resources",
+    "refuses a file for routes or endpoints that holds more than one resource",
+    "takes the one that is asked for by its name",
+    "one file for many clusters is one rename, and one moment at which all of it takes effect",
+)
