@@ -2,6 +2,7 @@
 #
 # PYTHON=...       the interpreter to make .venv with; the first one below that is new enough otherwise
 # ARGS=...         passed on to the command that a target runs: make demo ARGS=--once, make test ARGS="-k jwt"
+# PARALLEL=...     how the tests share the cores; empty for one after the other, as a debugger needs it
 #
 # There are two environments. .venv runs the source as it is; .venv-compiled holds the compiled form, as operators run
 # it (docs/performance.md), and is made only where it is asked for and there is a C compiler.
@@ -16,6 +17,8 @@ COMPILED_RUNTIME := $(COMPILED_VENV)/.installed-runtime
 COMPILED := $(COMPILED_VENV)/.installed-wheel
 NPM_PEERS := tests/providers/node_modules/.package-lock.json
 ARGS ?=
+# The tests of one file stay together: they share the servers that they start.
+PARALLEL ?= --numprocesses=auto --dist=loadfile
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -34,7 +37,7 @@ demo: $(RUNTIME) ## see it work: an issuer, an upstream, the proxy between them,
 	@$(PY) -m fastproxy demo $(ARGS)
 
 test: $(DEV) lint ## everything that must hold: lint, types, tests
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
 # The compiled package lies alone in a directory that comes before everything else (.venv has what the tests need);
 # PYTHONSAFEPATH keeps the working directory, and with it the source, from coming first again.
@@ -43,7 +46,7 @@ test-compiled: compiled ## the tests of what requests pass through, against the 
 		rm -rf build/compiled && mkdir -p build/compiled && \
 		$(PY) -m zipfile -e build/wheel/fastproxy-*.whl build/compiled && \
 		PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/compiled" FASTPROXY_EXPECT_FORM=compiled \
-			$(PY) -m pytest -m "not interpreted_only" $(COMPILED_TESTS) $(ARGS); \
+			$(PY) -m pytest -m "not interpreted_only" $(PARALLEL) $(COMPILED_TESTS) $(ARGS); \
 	else echo "test-compiled: skipped, there is no compiled form"; fi
 
 COMPILED_TESTS := $(wildcard $(addprefix tests/,test_build_info.py test_stats.py test_timers.py \

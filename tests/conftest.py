@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         for name in marker.args:
             require_peer(name)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports what was missing in this one, where tests run in several."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["missing_peers"] = dict(_missing)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what another process had to say (`pytest-xdist`); one that crashed says nothing."""
+    _missing.update(getattr(node, "workeroutput", {}).get("missing_peers", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
