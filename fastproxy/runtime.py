@@ -37,6 +37,7 @@ from fastproxy.ipc.messages import (
 )
 from fastproxy.listener.acceptor import Listener
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
+from fastproxy.listener.addresses.settings import Place, place_of
 from fastproxy.listener.connection_limit import ConnectionLimit, raise_file_limit, share_of
 from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
@@ -395,9 +396,9 @@ def _report(tell: Callable[[EndpointOutlier | ImmediateFailure], None], event: E
         tell(ImmediateFailure(event.cluster, event.address))
 
 
-def _place(listener: ListenerSettings) -> tuple[str, int, bool, str]:
-    """Where a listener listens; those that let the system choose a port are told apart by their names."""
-    return (listener.host, listener.port, listener.ipv4_compat, "" if listener.port else listener.name)
+def _place(listener: ListenerSettings) -> tuple[bool, Place]:
+    """What tells a listener in two configurations that follow each other: its first address, and whether it binds."""
+    return listener.binds, place_of(listener.name, listener.addresses()[0])
 
 
 def _endpoint(entry: EndpointAddress) -> DiscoveredEndpoint:

@@ -15,7 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastproxy"
 
 #: Base modules: the standard library and each other, nothing else.
-BASE = {"build_info", "errors", "clock", "tasks", "stats", "timers", "logs", "shared_counts", "large_reads"}
+BASE = {
+    "addresses",
+    "build_info",
+    "errors",
+    "clock",
+    "tasks",
+    "stats",
+    "timers",
+    "logs",
+    "shared_counts",
+    "large_reads",
+}
 
 _DATA_PLANE = {"jwt", "http", "format", "match", "tls", "upstream", "router", "filters", "listener"}
 

@@ -39,13 +39,10 @@ _BOOTSTRAP = {
 }
 
 _LISTENER = {
-    "stat_prefix": _STATS,
     "metadata": _LABEL,
     "deprecated_v1": _NO_RUNTIME,
     "drain_type": "there is one way to drain",
     "traffic_direction": _LABEL,
-    "reuse_port": "every worker has its own SO_REUSEPORT socket",
-    "enable_reuse_port": "every worker has its own SO_REUSEPORT socket",
     "connection_balance_config": "the kernel spreads connections over the workers",
     "max_connections_to_accept_per_socket_event": _SCHEDULING,
     "access_log": "connections are not logged, requests are",

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, LocalJwksSettings, ProviderSettings
+from fastproxy.listener.addresses.settings import ListenAddress, SocketOption
 from fastproxy.listener.settings import ListenerSettings
+from fastproxy.match.settings import StringMatch
 from fastproxy.upstream.settings import ClusterSettings
 
 
@@ -13,7 +15,18 @@ class AdminSettings:
     """The admin interface (`bootstrap.admin`)."""
 
     host: str
+    """IP literal, or the path of a Unix domain socket; see `ListenAddress`."""
     port: int
+    mode: int = 0
+    """Permissions of the file of a Unix domain socket; 0: what the process's umask leaves."""
+    options: tuple[SocketOption, ...] = ()
+    allow_paths: tuple[StringMatch, ...] = ()
+    """With any, paths that none of them fits are refused."""
+
+    @property
+    def address(self) -> ListenAddress:
+        """Where it listens."""
+        return ListenAddress(self.host, self.port, mode=self.mode, options=self.options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def take_activated_sockets(
 ) -> list[socket.socket]:
     """Take the sockets that were passed to this process, and forget where they came from: children must not look.
 
-    What is no listening TCP socket is left alone, with a warning.
+    What is no listening TCP or Unix domain socket is left alone, with a warning.
     """
     variables = os.environ if environment is None else environment
     pid, count = variables.pop("LISTEN_PID", ""), variables.pop("LISTEN_FDS", "")
@@ -31,7 +31,9 @@ def take_activated_sockets(
         name = names[position] if position < len(names) else "unknown"
         sock = _take(first_fd + position)
         if sock is None:
-            _log.warning("descriptor '%s' of the service manager is no listening TCP socket; not used", name)
+            _log.warning(
+                "descriptor '%s' of the service manager is no listening stream socket; not used", name
+            )
         else:
             taken.append(sock)
     return taken
@@ -42,7 +44,7 @@ def _take(fd: int) -> socket.socket | None:
         # A copy tells what it is; closing it leaves the descriptor as it was.
         with socket.socket(fileno=os.dup(fd)) as probe:
             usable = (
-                probe.family in (socket.AF_INET, socket.AF_INET6)
+                probe.family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
                 and probe.type == socket.SOCK_STREAM
                 and bool(probe.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
             )

@@ -166,6 +166,8 @@ class Generation:
         previous.tls.write_stats(part)
         past.add_past(part, active=False)
         self.tls.start()
+        for one in self.sockets:
+            one.settle_mode()
         close_all_but(previous.sockets, self.sockets)
 
     async def retire(self) -> None:
@@ -183,17 +185,19 @@ class Generation:
         await self.keys.stop()
 
     async def stop(self) -> None:
-        """End everything; the process ends."""
-        self.close_sockets()
+        """End everything but the sockets, which are to be closed before; the process ends."""
         await self.tls.stop()
         await self.keys.stop()
         await self.discovery.stop()
         await self.health.stop()
 
-    def close_sockets(self) -> None:
-        """Stop holding the addresses; workers have copies of their own."""
+    def close_sockets(self, *, keeps_files: bool = False) -> None:
+        """Stop holding the addresses; workers have copies of their own.
+
+        `keeps_files`: a successor goes on listening on the Unix domain sockets.
+        """
         for sockets in self.sockets:
-            sockets.close()
+            sockets.close(keeps_file=keeps_files)
 
     # -- what workers are told -----------------------------------------------------------------------------
 
@@ -230,8 +234,8 @@ class Generation:
 
     def _socket_list(self, worker_id: int) -> list[ListenerSocket]:
         return [
-            ListenerSocket(index, number)
-            for index, sockets in enumerate(self.sockets)
+            ListenerSocket(sockets.spot.listener_index, number)
+            for sockets in self.sockets
             for number in sockets.of_worker(worker_id, self._options.concurrency)
         ]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastproxy import clock, logs
+from fastproxy.addresses import address_of, format_address
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
@@ -30,13 +31,13 @@ from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.control.notify import notify, reloading
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
+from fastproxy.control.pipes import PipeFile
 from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused
 from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import (
     StartupError,
     bind_admin_socket,
-    format_address,
     open_listener_sockets,
 )
 from fastproxy.control.stats_collector import StatsCollector
@@ -122,6 +123,7 @@ class ControlPlane:
             else ConfigWatcher(options.watch_path, lambda: self._reloader.request("the file has changed"))
         )
         self._admin_socket: socket.socket | None = None
+        self._admin_file: PipeFile | None = None
         self._succession = Succession(
             options,
             listeners=lambda: self.generation.sockets,
@@ -200,11 +202,11 @@ class ControlPlane:
         _log.info("starting main dispatch loop")
         return True
 
-    def _admin_for_successor(self) -> tuple[tuple[str, int], socket.socket] | None:
+    def _admin_for_successor(self) -> tuple[tuple[str, int], socket.socket, PipeFile | None] | None:
         admin = self.settings.admin
         if admin is None or self._admin_socket is None:
             return None
-        return (admin.host, admin.port), self._admin_socket
+        return (admin.host, admin.port), self._admin_socket, self._admin_file
 
     def _on_replaced(self, pid: int) -> None:
         notify(f"MAINPID={pid}")
@@ -224,12 +226,14 @@ class ControlPlane:
         if admin is None:
             return
         warn_if_exposed(admin.host)
-        sock = self._succession.inheritance.take_admin(admin) or bind_admin_socket(admin.host, admin.port)
+        sock, self._admin_file = self._succession.inheritance.take_admin(admin) or bind_admin_socket(
+            admin.address
+        )
         # The server closes what it gets; a successor may want it later.
         self._admin_socket = sock.dup()
         self._admin = AdminServer(self)
         await self._admin.start(sock)
-        address = format_address(admin.host, sock.getsockname()[1])
+        address = format_address(*address_of(sock.getsockname()))
         _log.info("admin address: %s", address)
         if self._options.admin_address_path:
             _write_admin_address(self._options.admin_address_path, address)
@@ -243,7 +247,7 @@ class ControlPlane:
                 await self._admin.stop()
         else:
             notify("STOPPING=1")
-        self.generation.close_sockets()
+        self.generation.close_sockets(keeps_files=self._succession.is_replaced)
         grace_s = _REPLACED_IDLE_GRACE_S if self._succession.is_replaced else _IDLE_GRACE_S
         drain = spawn(self._supervisor.drain(self._options.drain_time_s, idle_grace_s=grace_s), name="drain")
         killed = spawn(self._killed.wait(), name="kill-requested")
@@ -265,13 +269,15 @@ class ControlPlane:
 
     async def _shut_down(self) -> None:
         await self._stop_changing()
-        self.generation.close_sockets()
+        self.generation.close_sockets(keeps_files=self._succession.is_replaced)
         await self._supervisor.kill()
         self.services.memory.close()
         await self.generation.stop()
         await self._files.stop()
         if self._admin is not None:
             await self._admin.stop()
+        if self._admin_file is not None and not self._succession.is_replaced:
+            self._admin_file.remove()
         for number in _HANDLED_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
 
@@ -382,9 +388,15 @@ class ControlPlane:
 
     def listeners(self) -> Iterable[ListenerStatus]:
         """The listeners as bound."""
-        return tuple(
-            ListenerStatus(s.settings.name, s.settings.host, s.port) for s in self.generation.sockets
-        )
+        found = []
+        for index, settings in enumerate(self.settings.listeners):
+            bound = [one for one in self.generation.sockets if one.spot.listener_index == index]
+            # Without sockets, one that does not bind: as it is configured.
+            addresses = [(one.spot.address.host, one.port) for one in bound] or [
+                (one.host, one.port) for one in settings.addresses()
+            ]
+            found.append(ListenerStatus(settings.name, tuple(addresses)))
+        return tuple(found)
 
     def jwks(self) -> Iterable[JwksStatus]:
         """The keys of every provider."""

@@ -164,7 +164,8 @@ class Reloader:
 
 def unchangeable(old: ProxySettings, new: ProxySettings) -> list[str]:
     """Say what a new configuration changes that a reload cannot."""
-    if old.admin == new.admin:
+    before, after = (None if one.admin is None else one.admin.address for one in (old, new))
+    if before == after:
         return []
     return [
         "admin: the address of the admin interface cannot be changed by a reload; restart, or upgrade to a new process"

@@ -9,6 +9,7 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.activation import take_activated_sockets
 from fastproxy.control.inheritance import Inheritance, from_service_manager
 from fastproxy.control.options import ControlOptions
+from fastproxy.control.pipes import PipeFile
 from fastproxy.control.sockets import ListenerSockets, StartupError
 from fastproxy.control.upgrade import Predecessor, UpgradeServer, run_successor
 from fastproxy.tasks import cancel_and_wait, spawn
@@ -22,7 +23,7 @@ class Succession:
     Args:
         options: the command line's.
         listeners: the listening sockets at that moment.
-        admin: the admin interface's configured address and its socket.
+        admin: the admin interface's configured address, its socket, and its file if it has one.
         on_replaced: called with the successor's process id when it serves; this process must end then.
     """
 
@@ -31,7 +32,7 @@ class Succession:
         options: ControlOptions,
         *,
         listeners: Callable[[], tuple[ListenerSockets, ...]],
-        admin: Callable[[], tuple[tuple[str, int], socket.socket] | None],
+        admin: Callable[[], tuple[tuple[str, int], socket.socket, PipeFile | None] | None],
         on_replaced: Callable[[int], None],
     ) -> None:
         self._options = options

@@ -26,7 +26,8 @@ from typing import Any, Final
 
 import fastproxy
 from fastproxy.control.inheritance import Inheritance
-from fastproxy.control.sockets import ListenerSockets, StartupError, place_of
+from fastproxy.control.pipes import PipeFile
+from fastproxy.control.sockets import ListenerSockets, PassedOn, StartupError
 from fastproxy.ipc.codec import ChannelError
 from fastproxy.ipc.handover import handover_pair, receive_sockets, send_sockets
 from fastproxy.tasks import cancel_and_wait, spawn
@@ -51,7 +52,7 @@ class UpgradeServer:
     Args:
         path: where successors connect.
         listeners: the listening sockets at that moment.
-        admin: the admin interface's configured address and its socket.
+        admin: the admin interface's configured address, its socket, and its file if it has one.
         on_replaced: called with the successor's process id when it serves; this process must end then.
     """
 
@@ -60,7 +61,7 @@ class UpgradeServer:
         path: str,
         *,
         listeners: Callable[[], tuple[ListenerSockets, ...]],
-        admin: Callable[[], tuple[tuple[str, int], socket.socket] | None],
+        admin: Callable[[], tuple[tuple[str, int], socket.socket, PipeFile | None] | None],
         on_replaced: Callable[[int], None],
     ) -> None:
         self._path = Path(path)
@@ -158,9 +159,15 @@ class UpgradeServer:
                 "protocol": _PROTOCOL,
                 "version": fastproxy.__version__,
                 "listeners": [
-                    {"place": list(place_of(one.settings)), "sockets": list(one.numbers)} for one in listeners
+                    {
+                        "place": list(one.spot.place),
+                        "sockets": list(one.numbers),
+                        "owns_file": one.file is not None,
+                    }
+                    for one in listeners
                 ],
                 "admin": None if admin is None else list(admin[0]),
+                "admin_owns_file": admin is not None and admin[2] is not None,
             }
         )
 
@@ -267,10 +274,16 @@ async def _receive_inheritance(lines: "_Lines") -> Inheritance:
         for entry in message["listeners"]:
             host, port, compat, name = entry["place"]
             place = (str(host), int(port), bool(compat), str(name))
-            inheritance.listeners[place] = [sockets.pop(int(number)) for number in entry["sockets"]]
+            # An older release says nothing about files, for it knew none.
+            path = place[0] if place[0].startswith("/") and entry.get("owns_file") else ""
+            inheritance.listeners[place] = PassedOn(
+                [sockets.pop(int(number)) for number in entry["sockets"]], path
+            )
         if message["admin"] is not None:
             host, port = message["admin"]
-            inheritance.admin, inheritance.admin_address = sockets.pop(0), (str(host), int(port))
+            path = str(host) if str(host).startswith("/") and message.get("admin_owns_file") else ""
+            inheritance.admin_address = (str(host), int(port))
+            inheritance.admin = PassedOn([sockets.pop(0)], path)
     except (KeyError, TypeError, ValueError) as error:
         raise PeerRefused("its message makes no sense") from error
     finally:

@@ -199,7 +199,9 @@ def _listener(listener: ListenerSettings, http: HttpConnectionManagerSettings) -
     chains = listener.chains()
     index = next(number for number, chain in enumerate(chains, 1) if chain.network is http)
     chain = f", filter chain {index} of {len(chains)}" if len(chains) > 1 else ""
-    return f"{quote(listener.name)} on {listener.host} port {listener.port}{chain}, {quote(http.stat_prefix)}"
+    first = listener.addresses()[0]
+    where = first.host if first.is_pipe else f"{first.host} port {first.port}"
+    return f"{quote(listener.name)} on {where}{chain}, {quote(http.stat_prefix)}"
 
 
 def _route(question: Question, http: HttpConnectionManagerSettings) -> tuple[str, str]:

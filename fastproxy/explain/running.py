@@ -18,6 +18,8 @@ from fastproxy.filters.jwt_authn.settings import ProviderSettings
 _TIMEOUT_S: Final = 3.0
 _MAX_BYTES: Final = 16 * 1024 * 1024
 _PATH: Final = "/jwks?public_keys"
+#: Before the path of a Unix domain socket, or the `@name` of an abstract one.
+_UNIX: Final = "unix:"
 
 
 class NoAnswer(Exception):
@@ -54,23 +56,32 @@ class RunningProxy:
 def admin_address(settings: ProxySettings) -> str:
     """Where the proxy of this configuration has its admin interface; empty if that cannot be known."""
     admin = settings.admin
-    if admin is None or not admin.port:
+    if admin is None:
+        return ""
+    if admin.address.is_pipe:
+        return _UNIX + admin.host
+    if not admin.port:
         return ""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(admin.host, admin.host)  # noqa: S104 - where to ask, not to bind
     return f"[{host}]:{admin.port}" if ":" in host else f"{host}:{admin.port}"
 
 
 async def ask_running(address: str) -> RunningProxy:
-    """Ask the admin interface at `host:port` or `http://host:port`.
+    """Ask the admin interface at `host:port`, `http://host:port` or `unix:PATH`.
 
     Raises:
         NoAnswer: nobody is there, or it is no FastProxy.
     """
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    place = parts.netloc.rpartition("@")[2]
+    socket_path = address.removeprefix(_UNIX) if address.startswith(_UNIX) else ""
+    if socket_path:
+        place, url = address, f"http://localhost{_PATH}"
+    else:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        place = parts.netloc.rpartition("@")[2]
+        url = f"{parts.scheme or 'http'}://{place}{_PATH}"
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            members = orjson.loads(await _get(f"{parts.scheme or 'http'}://{place}{_PATH}"))
+            members = orjson.loads(await _get(url, socket_path))
     except TimeoutError:
         raise NoAnswer(f"no answer within {_TIMEOUT_S:g} s") from None
     except orjson.JSONDecodeError:
@@ -83,9 +94,16 @@ async def ask_running(address: str) -> RunningProxy:
     return RunningProxy(place, tuple(one for one in providers if isinstance(one, dict)))
 
 
-async def _get(url: str) -> bytes:
+async def _get(url: str, socket_path: str) -> bytes:
+    connector = (
+        aiohttp.UnixConnector("\0" + socket_path[1:] if socket_path.startswith("@") else socket_path)
+        if socket_path
+        else aiohttp.TCPConnector()
+    )
     async with (
-        aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        aiohttp.ClientSession(
+            connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session,
         session.get(url, allow_redirects=False) as response,
     ):
         if response.status != 200:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from fastproxy.addresses import format_address, is_pipe
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.http.connection_info import UpstreamLink
 
@@ -10,9 +11,12 @@ def address_text(address: tuple[str, int]) -> str | None:
     """An address as Envoy writes it; None for one that is not known."""
     if not address[0]:
         return None
-    if address[0][0] in "/@":
-        return address[0]
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+    return format_address(*address)
+
+
+def port_of(address: tuple[str, int]) -> int | str:
+    """A port; an empty text for a Unix domain socket, which has none (as Envoy writes it)."""
+    return "" if is_pipe(address[0]) else address[1]
 
 
 def _link(read: Callable[[UpstreamLink], object]) -> Operator:
@@ -73,10 +77,10 @@ def _response_tx_duration(context: FormatContext) -> int | None:
 EXCHANGE_OPERATORS: dict[str, Operator] = {
     "UPSTREAM_LOCAL_ADDRESS": _link(lambda link: address_text(link.local_address)),
     "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": _link(lambda link: link.local_address[0] or None),
-    "UPSTREAM_LOCAL_PORT": _link(lambda link: link.local_address[1]),
+    "UPSTREAM_LOCAL_PORT": _link(lambda link: port_of(link.local_address)),
     "UPSTREAM_REMOTE_ADDRESS": _link(lambda link: address_text(link.remote_address)),
     "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _link(lambda link: link.remote_address[0] or None),
-    "UPSTREAM_REMOTE_PORT": _link(lambda link: link.remote_address[1]),
+    "UPSTREAM_REMOTE_PORT": _link(lambda link: port_of(link.remote_address)),
     "UPSTREAM_PROTOCOL": _link(lambda _link: "HTTP/1.1"),
     "UPSTREAM_CONNECTION_ID": _connection_id,
     "UPSTREAM_HOST_NAME": _host_name,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
 from fastproxy.format.context import FormatContext, Operator
-from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text
+from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text, port_of
 from fastproxy.format.message import (
     build_path,
     build_query_parameter,
@@ -80,13 +80,13 @@ _SIMPLE: dict[str, Operator] = {
     "ROUTE_NAME": lambda c: c.request.route_name or None,
     "DOWNSTREAM_REMOTE_ADDRESS": lambda c: address_text(c.request.remote_address),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.remote_address[0] or None,
-    "DOWNSTREAM_REMOTE_PORT": lambda c: c.request.remote_address[1],
+    "DOWNSTREAM_REMOTE_PORT": lambda c: port_of(c.request.remote_address),
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": lambda c: address_text(direct_remote_address(c)),
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: direct_remote_address(c)[0] or None,
-    "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: direct_remote_address(c)[1],
+    "DOWNSTREAM_DIRECT_REMOTE_PORT": lambda c: port_of(direct_remote_address(c)),
     "DOWNSTREAM_LOCAL_ADDRESS": lambda c: address_text(c.request.downstream_local_address),
     "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": lambda c: c.request.downstream_local_address[0] or None,
-    "DOWNSTREAM_LOCAL_PORT": lambda c: c.request.downstream_local_address[1],
+    "DOWNSTREAM_LOCAL_PORT": lambda c: port_of(c.request.downstream_local_address),
     "CONNECTION_ID": lambda c: c.request.connection.number,
     "FILTER_CHAIN_NAME": lambda c: c.request.connection.filter_chain_name or None,
     **CONNECTION_OPERATORS,

@@ -6,6 +6,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from fastproxy.addresses import is_pipe
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
@@ -85,7 +86,9 @@ class HeaderTrust:
     def apply(self, request: Request) -> None:
         """Rewrite the forwarding headers of one request. Hot path: once per request."""
         headers = request.headers
-        peer = request.remote_address[0]
+        peer, peer_port = request.remote_address
+        # Over a Unix domain socket, which has no port, nobody knows an address.
+        has_address = peer_port != 0 or not is_pipe(peer)
         was_alone = self._find_client(request)
         is_internal = bool(self._internal) and was_alone and _is_in(request.remote_address[0], self._internal)
         removed = self._removed_inside if is_internal else self._removed
@@ -94,14 +97,14 @@ class HeaderTrust:
                 del headers[name]
         if b"referer" in headers:
             _check_referer(headers)
-        if self._append_xff:
+        if self._append_xff and has_address:
             _append_peer(headers, peer.encode())
         self._settle_scheme(request)
-        if self._append_port and self._is_own_word(headers, b"x-forwarded-port"):
+        if self._append_port and has_address and self._is_own_word(headers, b"x-forwarded-port"):
             headers[b"x-forwarded-port"] = b"%d" % request.downstream_local_address[1]
         if is_internal:
             headers[b"x-envoy-internal"] = b"true"
-        elif self._use_remote_address:
+        elif self._use_remote_address and has_address:
             headers[b"x-envoy-external-address"] = request.remote_address[0].encode()
         keeps_id = self._keep_request_id or is_internal
         if self._generate_request_id and (b"x-request-id" not in headers or not keeps_id):

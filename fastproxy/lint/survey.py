@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from ipaddress import ip_address
 
+from fastproxy.addresses import is_pipe
 from fastproxy.config.settings import ProxySettings
 from fastproxy.filters.jwt_authn.settings import (
     JwtAuthnSettings,
@@ -222,7 +223,8 @@ class Survey:
 def is_loopback(host: str) -> bool:
     """Whether an address stays on this machine. `localhost` and what is below it do (RFC 6761 section 6.3)."""
     try:
-        return ip_address(host).is_loopback
+        # A Unix domain socket is reached from this machine alone.
+        return is_pipe(host) or ip_address(host).is_loopback
     except ValueError:
         if host.startswith(("/", "@")):
             # A Unix domain socket.

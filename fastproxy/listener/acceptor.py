@@ -79,7 +79,7 @@ class Listener:
         """Called by the event loop for a connection that needs no look: once per connection."""
         return Refusal() if self._admission.is_full() else self.chains[0]()
 
-    def _on_accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def _on_accepted(self, sock: socket.socket, peer: object) -> None:
         if self._admission.is_full():
             sock.close()
         else:

@@ -14,6 +14,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
+from fastproxy.addresses import ends_of
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.listener.chain_match import FilterChainMatcher
 from fastproxy.listener.network_filter import NetworkFilter
@@ -86,10 +87,10 @@ class ChainEntry:
         self._hand_overs: set[asyncio.Task[None]] = set()
         self._settled = asyncio.Event()
 
-    def open(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def open(self, sock: socket.socket, peer: object) -> None:
         """Take over an accepted socket."""
         try:
-            info = ConnectionInfo((peer[0], peer[1]), sock.getsockname()[:2])
+            info = ConnectionInfo(*ends_of(peer, sock.getsockname()))
         except OSError:
             sock.close()
             return

@@ -57,7 +57,8 @@ class FilterChainMatcher:
         node = _either(node, info.transport_protocol)
         node = _first_of(node, info.application_protocols)
         node = _in_range(node, direct)
-        node = _by_source(node, is_local=remote is not None and (remote.is_loopback or remote == local))
+        # Whoever comes over a Unix domain socket has no address, and is on this machine.
+        node = _by_source(node, is_local=remote is None or remote.is_loopback or remote == local)
         node = _in_range(node, remote)
         found: int | None = _either(node, info.remote_address[1])
         return found

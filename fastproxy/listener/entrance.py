@@ -73,7 +73,7 @@ class ListeningSockets:
         name: str,
         backlog: int,
         loop: asyncio.AbstractEventLoop,
-        on_accepted: Callable[[socket.socket, tuple[str, int]], None],
+        on_accepted: Callable[[socket.socket, object], None],
     ) -> None:
         self._name = name
         self._backlog = backlog
@@ -86,7 +86,8 @@ class ListeningSockets:
 
     async def serve(self, sock: socket.socket, entrance: Entrance) -> None:
         """Let the event loop accept on a bound socket, and make what `entrance` says of each connection."""
-        server = await self._loop.create_server(
+        create = self._loop.create_unix_server if sock.family == socket.AF_UNIX else self._loop.create_server
+        server = await create(
             entrance,  # type: ignore[arg-type]  # a protocol by shape
             sock=sock,
             backlog=self._backlog,

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fastproxy.addresses import format_address
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.filters.settings import FilterSettings
 from fastproxy.format.settings import BodyFormatSettings, HeaderRuleSettings, HeaderValueSettings
+from fastproxy.listener.addresses.settings import ListenAddress, Place, SocketOption, place_of
 from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch
@@ -337,9 +339,9 @@ class ListenerSettings:
 
     name: str
     host: str
-    """IP literal."""
+    """IP literal, or the path of a Unix domain socket; see `ListenAddress`."""
     port: int
-    """0 lets the system choose."""
+    """0 lets the system choose; a Unix domain socket has none."""
     filter_chains: tuple[FilterChainSettings, ...]
     default_filter_chain: FilterChainSettings | None = None
     """Serves what no chain matches; None: such a connection is cut."""
@@ -354,8 +356,19 @@ class ListenerSettings:
     """False (`ignore_global_conn_limit`): the limit of the whole proxy does not hold here."""
     buffer_limit_bytes: int = 1024 * 1024
     """`per_connection_buffer_limit_bytes`: high-water mark of the downstream write buffer."""
-    tcp_backlog: int = 1024
+    tcp_backlog: int = 4096
     ipv4_compat: bool = False
+    pipe_mode: int = 0
+    """`pipe.mode`: permissions of the file; 0: what the process's umask leaves."""
+    additional_addresses: tuple[ListenAddress, ...] = ()
+    socket_options: tuple[SocketOption, ...] = ()
+    """Of the first address; those of the others are theirs."""
+    binds: bool = True
+    """`bind_to_port`; False: it is there, and nothing reaches it."""
+    shares_socket: bool = False
+    """`enable_reuse_port: false`: the workers accept from one socket."""
+    stat_prefix: str = ""
+    """Instead of the address in names of statistics."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 
@@ -366,6 +379,16 @@ class ListenerSettings:
             if self.default_filter_chain is None
             else (*self.filter_chains, self.default_filter_chain)
         )
+
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Every address, the first one first."""
+        first = ListenAddress(self.host, self.port, self.ipv4_compat, self.pipe_mode, self.socket_options)
+        return (first, *self.additional_addresses)
+
+    def places(self) -> tuple[tuple[ListenAddress, Place], ...]:
+        """The addresses where it listens, each with what names it; none if it does not bind."""
+        found = self.addresses() if self.binds else ()
+        return tuple((one, place_of(self.name, one, position)) for position, one in enumerate(found))
 
     def http_managers(self) -> tuple[HttpConnectionManagerSettings, ...]:
         """What serves HTTP here, in the order of the chains."""
@@ -383,6 +406,5 @@ class ListenerSettings:
 
     @property
     def stat_address(self) -> str:
-        """The address as Envoy writes it in names of statistics: `127.0.0.1_8080`, `[__1]_8080`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host.replace(':', '_')}_{self.port}"
+        """What Envoy writes in names of statistics: the prefix, or as in `127.0.0.1_8080`, `[__1]_8080`."""
+        return (self.stat_prefix or format_address(self.host, self.port)).replace(":", "_")

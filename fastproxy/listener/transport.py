@@ -11,6 +11,7 @@ import struct
 import termios
 
 from fastproxy import clock
+from fastproxy.addresses import ends_of
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 
 #: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
@@ -71,8 +72,7 @@ class DownstreamTransport:
         transport.set_write_buffer_limits(high=buffer_limit_bytes)
         if self.info is NO_CONNECTION:
             self.info = ConnectionInfo(
-                (transport.get_extra_info("peername") or ("", 0))[:2],
-                (transport.get_extra_info("sockname") or ("", 0))[:2],
+                *ends_of(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
             )
             self.peer = self.info.remote_address
             self.local_address = self.info.local_address
@@ -186,21 +186,26 @@ class DownstreamTransport:
 
 #: Where `tcpi_bytes_acked` stands in Linux's `struct tcp_info`.
 _BYTES_ACKED_AT = 120
+#: More than a socket ever holds.
+_MUCH = 1 << 40
 
 
 def send_progress(transport: asyncio.Transport) -> tuple[int, int]:
     """Bytes that the peer has acknowledged so far, and bytes that wait in the kernel for it; (0, 0): unknown.
 
-    As long as the process has something buffered for a socket the kernel's part is not empty either.
+    As long as the process has something buffered for a socket the kernel's part is not empty either. A Unix domain
+    socket does not count what was taken; the number then is one that grows when less waits.
     """
     sock = transport.get_extra_info("socket")
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         waiting = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        unsent: int = struct.unpack("=i", waiting)[0]
+        if sock.family == socket.AF_UNIX:
+            return _MUCH - unsent, unsent
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
     except (AttributeError, OSError, ValueError):
         return 0, 0
     if len(info) < _BYTES_ACKED_AT + 8:
         return 0, 0
     acknowledged: int = struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0]
-    unsent: int = struct.unpack("=i", waiting)[0]
     return acknowledged, unsent

@@ -6,6 +6,7 @@ must not change.
 
 from collections.abc import Callable
 
+from fastproxy.addresses import is_pipe
 from fastproxy.http.cookies import cookie_values
 from fastproxy.http.messages import Request
 from fastproxy.match.query import first_parameter
@@ -65,7 +66,13 @@ def _build_source(policy: HashPolicy) -> _Source:
         name = source.name.encode()
         return lambda request, _may_set: _hash_if_any(first_parameter(request.query, name))
     assert isinstance(source, SourceAddressHash)
-    return lambda request, _may_set: stable_hash(request.remote_address[0].encode())
+    return _hash_source_address
+
+
+def _hash_source_address(request: Request, _may_set: bool) -> int | None:
+    address = request.remote_address[0]
+    # Whoever comes over a Unix domain socket has no address, as in Envoy.
+    return None if is_pipe(address) else stable_hash(address.encode())
 
 
 def _hash_if_any(value: bytes | None) -> int | None:
@@ -104,7 +111,9 @@ def _build_cookie_source(source: CookieHash) -> _Source:
             return None
         # The same for all requests of a connection: several may be under way before the cookie comes back.
         peer, local = request.direct_remote_address, request.downstream_local_address
-        value = b"%016x" % stable_hash(f"{peer[0]}:{peer[1]}-{local[0]}:{local[1]}".encode())
+        # All connections of a Unix domain socket have the same ends, and no port; their numbers tell them apart.
+        port = peer[1] or request.connection.number
+        value = b"%016x" % stable_hash(f"{peer[0]}:{port}-{local[0]}:{local[1]}".encode())
         if may_set:
             _set_cookie(request, name + b'="' + value + b'"' + attributes)
         return stable_hash(value)

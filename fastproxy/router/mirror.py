@@ -8,6 +8,7 @@ cannot be sent as fast as its request is dropped, and there are never more of th
 from collections.abc import Callable, Mapping
 
 from fastproxy import clock
+from fastproxy.addresses import is_pipe
 from fastproxy.format.header_rules import build_header_rules
 from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
@@ -254,7 +255,9 @@ class _CompiledPolicy:
             self._apply_rules(copy, request)
         # Envoy marks a copy as its own request, and itself as one more hop.
         headers[b"x-envoy-internal"] = b"true"
-        append(headers, b"x-forwarded-for", request.downstream_local_address[0].encode())
+        own = request.downstream_local_address[0]
+        if not is_pipe(own):
+            append(headers, b"x-forwarded-for", own.encode())
         return copy
 
     def _apply_rules(self, copy: Request, request: Request) -> None:

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
+from fastproxy.addresses import format_address, is_pipe
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings
 from fastproxy.upstream.health.settings import (
     NO_CHECKS,
@@ -96,13 +97,11 @@ class Address:
     @property
     def is_pipe(self) -> bool:
         """Whether it is a Unix domain socket."""
-        return self.host.startswith(("/", "@"))
+        return is_pipe(self.host)
 
     def __str__(self) -> str:
         """Envoy's `ip:port`, IPv6 in brackets; the path of a Unix domain socket."""
-        if self.is_pipe:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 class HealthStatus(Enum):

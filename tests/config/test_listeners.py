@@ -2,7 +2,8 @@
 
 import pytest
 
-from fastproxy.listener.settings import AccessLogSettings
+from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
+from fastproxy.listener.settings import AccessLogSettings, ListenerSettings
 from tests.config.support import HCM, ROUTER, load, minimal, problem, problems, warnings
 
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -87,7 +88,28 @@ def test_two_listeners_on_one_address_are_refused_unless_the_port_is_free() -> N
     [
         ("{name: a, address: {socket_address: {address: 127.0.0.1, port_value: 1}}}", "no filter chains"),
         ("{name: a, filter_chains: [{filters: []}]}", "needs an address"),
-        ("{address: {pipe: {path: /x}}, filter_chains: [{filters: []}]}", "Unix domain sockets"),
+        ("{address: {pipe: {path: x}}, filter_chains: [{filters: []}]}", "is not an absolute path"),
+        ("{address: {pipe: {path: '@'}}, filter_chains: [{filters: []}]}", "is not an absolute path"),
+        (
+            "{address: {pipe: {path: /run/}}, filter_chains: [{filters: []}]}",
+            "cannot be the path of a socket",
+        ),
+        (
+            f"{{address: {{pipe: {{path: /{'x' * 107}}}}}, filter_chains: [{{filters: []}}]}}",
+            "at most 107 bytes, this one 108",
+        ),
+        (
+            "{address: {pipe: {path: '@a', mode: 384}}, filter_chains: [{filters: []}]}",
+            "an abstract socket has no file",
+        ),
+        (
+            "{address: {socket_address: {address: 127.0.0.1, ipv4_compat: true}}, filter_chains: [{filters: []}]}",
+            "can be one of both families",
+        ),
+        (
+            f"{{{ADDRESS}, additional_addresses: [{{}}], filter_chains: [{{filters: []}}]}}",
+            "needs an address",
+        ),
         (
             "{address: {socket_address: {protocol: UDP, address: 127.0.0.1, port_value: 1}}}",
             "UDP is not supported",
@@ -111,16 +133,15 @@ def test_listeners_that_cannot_serve_are_refused(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        ("bind_to_port: false", "bind_to_port"),
         ("default_filter_chain: {}", "no filters"),
         (
             "listener_filters: [{name: p, typed_config: {'@type': PROXY, rules: [{tlv_type: 2}]}}]",
             "not supported",
         ),
         ("listener_filters: [{name: envoy.filters.listener.proxy_protocol}]", "not supported"),
-        ("transparent: true", "not supported"),
+        ("use_original_dst: true", "not supported"),
         (
-            "additional_addresses: [{address: {socket_address: {address: 127.0.0.1, port_value: 1}}}]",
+            "additional_addresses: [{address: {envoy_internal_address: {server_listener_name: a}}}]",
             "not supported",
         ),
     ],
@@ -289,3 +310,92 @@ def test_only_one_connection_manager_and_nothing_behind_it() -> None:
     text = minimal().replace("  clusters:\n", hcm + "  clusters:\n")
 
     assert any("nothing may follow" in entry.problem for entry in problems(text))
+
+
+def _listener(extra: str) -> ListenerSettings:
+    (found,) = load(minimal(listener=extra)).settings.listeners
+    return found
+
+
+def test_a_listener_has_all_its_addresses_in_order() -> None:
+    """`address` first, then `additional_addresses`; socket options are those of the listener, or their own."""
+    found = _listener(
+        """additional_addresses:
+- address: {pipe: {path: /run/a.sock, mode: 432}}
+- address: {socket_address: {address: "::", port_value: 8081, ipv4_compat: true}}
+  socket_options: {socket_options: [{level: 1, name: 9, int_value: 0}]}
+freebind: true
+socket_options:
+- {level: 6, name: 9, int_value: 3, state: STATE_BOUND}
+- {level: 1, name: 8, buf_value: AAABAA==, state: STATE_LISTENING}
+- {level: 17, name: 1, int_value: 1, type: {datagram: {}}}
+"""
+    )
+    first, pipe, both = found.addresses()
+    own = (
+        SocketOption(6, 9, 3, SocketState.BOUND),
+        SocketOption(1, 8, b"\0\0\1\0", SocketState.LISTENING),
+    )
+
+    assert first == ListenAddress("127.0.0.1", 0, options=(SocketOption(0, 15, 1), *own))
+    assert pipe == ListenAddress("/run/a.sock", 0, mode=0o660, options=own), "which has no IP options"
+    assert both == ListenAddress(
+        "::", 8081, ipv4_compat=True, options=(SocketOption(41, 78, 1), SocketOption(1, 9, 0))
+    )
+
+
+def test_fields_about_the_socket_are_read() -> None:
+    """None of them may be lost in silence."""
+    found = _listener(
+        "bind_to_port: false\nenable_reuse_port: false\nstat_prefix: edge\n"
+        "transparent: true\ntcp_fast_open_queue_length: 7\ntcp_backlog_size: 5\n"
+    )
+
+    assert (found.binds, found.shares_socket, found.stat_address, found.tcp_backlog) == (
+        False,
+        True,
+        "edge",
+        5,
+    )
+    assert found.places() == ()
+    assert found.socket_options == (SocketOption(0, 19, 1), SocketOption(6, 23, 7, SocketState.LISTENING))
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("", False),
+        ("reuse_port: true", False),
+        ("reuse_port: false", False),
+        ("enable_reuse_port: true", False),
+    ],
+)
+def test_workers_have_sockets_of_their_own_by_default(text: str, shares: bool) -> None:
+    """The deprecated `reuse_port` says nothing when it is false: that is its default."""
+    assert _listener(text).shares_socket is shares
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "address: {pipe: {path: /run/a.sock}}",
+        "additional_addresses: [{address: {pipe: {path: /run/a.sock}}}]",
+    ],
+)
+def test_the_same_path_twice_is_refused(second: str) -> None:
+    """One of the two would never get a connection."""
+    text = minimal(listener="additional_addresses: [{address: {pipe: {path: /run/a.sock}}}]")
+    other = minimal(listener=second).split("  listeners:\n")[1].split("  clusters:")[0]
+    if second.startswith("address"):
+        other = other.replace("address: {socket_address: {address: 127.0.0.1, port_value: 0}}", "name: two")
+
+    found = problems(text.replace("  listeners:\n", "  listeners:\n" + other))
+    assert any("another listener has the address /run/a.sock" in one.problem for one in found)
+
+
+def test_the_admin_interface_takes_a_path_with_a_mode() -> None:
+    """The file's permissions say who may stop the proxy."""
+    admin = load("admin: {address: {pipe: {path: /run/admin.sock, mode: 384}}}").settings.admin
+
+    assert admin is not None
+    assert admin.address == ListenAddress("/run/admin.sock", 0, mode=0o600)

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from fastproxy.config.settings import AdminSettings
 from fastproxy.control.activation import take_activated_sockets
 from fastproxy.control.inheritance import from_service_manager
-from fastproxy.control.sockets import open_listener_sockets, place_of
+from fastproxy.control.sockets import PassedOn, open_listener_sockets
+from fastproxy.listener.addresses.settings import Place, place_of
+from fastproxy.listener.settings import ListenerSettings
 from tests.control.support import listener, proxy_settings
 
 
@@ -22,6 +25,10 @@ def environment(count: int, **more: str) -> dict[str, str]:
 def listening() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         yield sock
+
+
+def _place(settings: ListenerSettings) -> Place:
+    return place_of(settings.name, settings.addresses()[0])
 
 
 def test_sockets_are_taken_and_the_variables_are_gone(listening: socket.socket) -> None:
@@ -56,9 +63,9 @@ def test_sockets_are_matched_by_address_and_strangers_are_closed(caplog: pytest.
     settings = type(settings)(settings.listeners, (), AdminSettings("127.0.0.1", ports[1]))
     found = from_service_manager(made, settings)
 
-    assert found.take_listeners(settings) == {place_of(settings.listeners[0]): [made[0]]}
+    assert found.take_listeners(settings) == {_place(settings.listeners[0]): PassedOn([made[0]])}
     assert settings.admin is not None
-    assert found.take_admin(settings.admin) is made[1]
+    assert found.take_admin(settings.admin) == (made[1], None)
     assert made[2].fileno() == -1
     assert f"127.0.0.1:{ports[2]}" in caplog.text
     found.close()
@@ -72,7 +79,7 @@ def test_workers_share_a_socket_beside_which_none_can_be_bound(reuse_port: bool,
     """`ReusePort=yes` in the unit gives every worker one of its own."""
     with socket.create_server(("127.0.0.1", 0), reuse_port=reuse_port) as given:
         settings = listener("main", given.getsockname()[1])
-        (opened,) = open_listener_sockets((settings,), 3, passed_on={place_of(settings): [given]})
+        (opened,) = open_listener_sockets((settings,), 3, passed_on={_place(settings): PassedOn([given])})
         served = [opened.of_worker(worker, 3) for worker in range(3)]
 
         assert len(opened.sockets) == sockets
@@ -87,9 +94,26 @@ def test_no_socket_of_a_larger_predecessor_is_left_without_a_worker() -> None:
     port = given[0].getsockname()[1]
     given += [socket.create_server(("127.0.0.1", port), reuse_port=True) for _ in range(4)]
     settings = listener("main", port)
-    (opened,) = open_listener_sockets((settings,), 2, passed_on={place_of(settings): given})
+    (opened,) = open_listener_sockets((settings,), 2, passed_on={_place(settings): PassedOn(given)})
     served = [set(opened.of_worker(worker, 2)) for worker in range(2)]
 
     assert served[0] | served[1] == set(opened.numbers)
     assert not served[0] & served[1]
     opened.close()
+
+
+def test_a_unix_domain_socket_of_the_service_manager_is_used_and_its_file_left_alone(tmp_path: Path) -> None:
+    """It listens on after this process has ended; without the file nobody could connect any more."""
+    path = str(tmp_path / "s")
+    given = socket.socket(socket.AF_UNIX)
+    given.bind(path)
+    given.listen()
+    settings = replace(listener("main"), host=path, port=0)
+    found = from_service_manager([given], proxy_settings(settings))
+    (opened,) = open_listener_sockets(
+        (settings,), 3, passed_on=found.take_listeners(proxy_settings(settings))
+    )
+
+    assert opened.sockets == (given,)
+    opened.close()
+    assert Path(path).is_socket()

@@ -19,6 +19,7 @@ from fastproxy.control.sockets import bind_admin_socket
 from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
+from fastproxy.listener.addresses.settings import ListenAddress
 from fastproxy.stats import Histogram
 from tests.control.support import cluster, jwk, jwks, listener, local_provider, provider, proxy_settings
 
@@ -63,7 +64,7 @@ class FakeView:
         return [EndpointAddress("127.0.0.1", 80, "c.test"), other]
 
     def listeners(self) -> Iterable[ListenerStatus]:
-        return [ListenerStatus("ingress", "127.0.0.1", 8080), ListenerStatus("six", "::", 8081)]
+        return [ListenerStatus("ingress", (("127.0.0.1", 8080),)), ListenerStatus("six", (("::", 8081),))]
 
     def jwks(self) -> Iterable[JwksStatus]:
         local = local_provider(jwks(jwk("l1"), {"kty": "oct", "kid": "s", "k": "c2VjcmV0"}))
@@ -132,7 +133,7 @@ class Admin:
 async def admin() -> AsyncIterator[Admin]:
     view = FakeView()
     server = AdminServer(view)
-    sock = bind_admin_socket("127.0.0.1", 0)
+    sock, _file = bind_admin_socket(ListenAddress("127.0.0.1", 0))
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     await server.start(sock)
     yield Admin(view, address)

@@ -44,7 +44,7 @@ class Running:
 
     @property
     def port(self) -> int:
-        return next(iter(self.plane.listeners())).port
+        return next(iter(self.plane.listeners())).addresses[0][1]
 
     async def get(self, path: str, method: str = "GET", **more: Any) -> tuple[int, str]:
         async with (

@@ -8,7 +8,12 @@ from fastproxy.control.admin.quantiles import QUANTILES, estimate_quantiles
 from fastproxy.control.totals import MergedStats
 from fastproxy.stats import BUCKETS, Histogram
 
-NAMES = ScopeNames(("c", "c.a", 'odd"name'), ("ingress.http", "ingress"), ("p",))
+NAMES = ScopeNames(
+    ("c", "c.a", 'odd"name'),
+    ("ingress.http", "ingress"),
+    ("p",),
+    ("/run/a.sock", "@abstract", "edge", "edge.two"),
+)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +37,14 @@ NAMES = ScopeNames(("c", "c.a", 'odd"name'), ("ingress.http", "ingress"), ("p",)
          {"envoy_listener_address": "127.0.0.1_8080"}),
         ("listener.[__1]_8080.downstream_cx_total", "envoy_listener_downstream_cx_total",
          {"envoy_listener_address": "[__1]_8080"}),
-        ("listener.127.0.0.1_8080.worker_0.downstream_cx_active", "envoy_listener_downstream_cx_active",
+        ("listener./run/a.sock.downstream_cx_total", "envoy_listener_downstream_cx_total",
+         {"envoy_listener_address": "/run/a.sock"}),
+        ("listener.@abstract.http.ingress.downstream_rq_2xx", "envoy_listener_http_downstream_rq_xx",
+         {"envoy_response_code_class": "2", "envoy_listener_address": "@abstract",
+          "envoy_http_conn_manager_prefix": "ingress"}),
+        ("listener.edge.two.downstream_cx_total", "envoy_listener_downstream_cx_total",
+         {"envoy_listener_address": "edge.two"}),
+        ("listener.127.0.0.1_8080.worker_0.downstream_cx_active", "envoy_listener_worker_downstream_cx_active",
          {"envoy_listener_address": "127.0.0.1_8080", "envoy_worker_id": "0"}),
         ("listener.127.0.0.1_8080.http.ingress.downstream_rq_2xx", "envoy_listener_http_downstream_rq_xx",
          {"envoy_response_code_class": "2", "envoy_listener_address": "127.0.0.1_8080",

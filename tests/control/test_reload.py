@@ -63,7 +63,7 @@ class Proxy:
         return status.succeeded > before[0]
 
     def port(self, position: int = 0) -> int:
-        return list(self.plane.listeners())[position].port
+        return list(self.plane.listeners())[position].addresses[0][1]
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
 """Binding addresses: what is shared, what is refused, and what the operator reads then."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from fastproxy.control.sockets import StartupError, bind_admin_socket, open_listener_sockets
+from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
 from fastproxy.listener.settings import ListenerSettings
 from tests.control.support import listener
 
@@ -46,7 +48,67 @@ def test_address_of_another_machine_is_refused_with_advice() -> None:
 
 def test_admin_address_is_never_shared() -> None:
     """Two admin interfaces on one port would answer for each other."""
-    with bind_admin_socket("127.0.0.1", 0) as first:
+    with bind_admin_socket(ListenAddress("127.0.0.1", 0))[0] as first:
         first.listen()
         with pytest.raises(StartupError, match="the admin interface: cannot bind"):
-            bind_admin_socket("127.0.0.1", first.getsockname()[1])
+            bind_admin_socket(ListenAddress("127.0.0.1", first.getsockname()[1]))
+
+
+def test_every_address_of_a_listener_has_sockets_of_its_own() -> None:
+    """`additional_addresses`; all belong to the one listener."""
+    settings = replace(
+        listener(), additional_addresses=(ListenAddress("127.0.0.1", 0), ListenAddress("::1", 0))
+    )
+    opened = open_listener_sockets((listener("first"), settings), 2)
+
+    assert [one.spot.listener_index for one in opened] == [0, 1, 1, 1]
+    assert len({(one.spot.address.host, one.port) for one in opened}) == 4
+    assert all(len(one.sockets) == 2 for one in opened)
+    for one in opened:
+        one.close()
+
+
+def test_workers_share_one_socket_where_the_file_says_so() -> None:
+    """`enable_reuse_port: false`."""
+    (opened,) = open_listener_sockets((replace(listener(), shares_socket=True),), 3)
+
+    assert len(opened.sockets) == 1
+    assert opened.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) == 0
+    assert {number for worker in range(3) for number in opened.of_worker(worker, 3)} == set(opened.numbers)
+    opened.close()
+
+
+def test_a_listener_that_does_not_bind_has_no_sockets() -> None:
+    """`bind_to_port: false`: in Envoy something else hands connections to it, and here nothing does."""
+    assert open_listener_sockets((replace(listener(), binds=False),), 2) == ()
+
+
+@pytest.mark.parametrize("state", list(SocketState))
+def test_configured_socket_options_are_set(state: SocketState) -> None:
+    """On every worker's socket, whatever the moment that Envoy would choose."""
+    option = SocketOption(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1, state)
+    (opened,) = open_listener_sockets((replace(listener(), socket_options=(option,)),), 2)
+
+    assert [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for sock in opened.sockets] == [1, 1]
+    opened.close()
+
+
+def test_an_option_that_cannot_be_set_fails_the_start_and_says_which() -> None:
+    """A listener without what was asked for might be the wrong one."""
+    settings = replace(listener("ingress"), socket_options=(SocketOption(6, 9999, 1),))
+
+    with pytest.raises(StartupError, match="listener 'ingress': socket option 9999 of level 6 cannot be set"):
+        open_listener_sockets((settings,), 1)
+
+
+def test_other_options_of_a_socket_in_use_are_announced_for_the_next_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A reload keeps the sockets, so that no connection is lost."""
+    (held,) = open_listener_sockets((listener("a", 0),), 1)
+    changed = replace(listener("a", 0), socket_options=(SocketOption(1, 9, 1),))
+    (opened,) = open_listener_sockets((changed,), 1, (held,))
+
+    assert opened.sockets == held.sockets
+    assert "other socket options" in caplog.text
+    opened.close()

@@ -18,7 +18,6 @@ from fastproxy.control.sockets import (
     StartupError,
     bind_admin_socket,
     open_listener_sockets,
-    place_of,
 )
 from fastproxy.control.upgrade import PeerRefused, Predecessor, UpgradeServer, check_peer
 from tests.control.support import listener, until
@@ -31,12 +30,12 @@ class Running:
 
     def __init__(self, path: str) -> None:
         self.listeners: tuple[ListenerSockets, ...] = open_listener_sockets((listener("a"), listener("b")), 3)
-        self.admin = bind_admin_socket("127.0.0.1", 0)
+        self.admin, self.admin_file = bind_admin_socket(ADMIN.address)
         self.replaced: list[int] = []
         self.server = UpgradeServer(
             path,
             listeners=lambda: self.listeners,
-            admin=lambda: ((ADMIN.host, ADMIN.port), self.admin),
+            admin=lambda: ((ADMIN.host, ADMIN.port), self.admin, self.admin_file),
             on_replaced=self.replaced.append,
         )
 
@@ -61,13 +60,14 @@ async def test_all_sockets_arrive_and_the_old_process_ends_when_the_new_one_is_l
     assert predecessor is not None
     assert predecessor.pid == os.getpid()
     inherited = predecessor.inheritance
-    assert {place: len(sockets) for place, sockets in inherited.listeners.items()} == {
-        place_of(one.settings): 3 for one in running.listeners
+    assert {place: len(known.sockets) for place, known in inherited.listeners.items()} == {
+        one.spot.place: 3 for one in running.listeners
     }
-    names = [sock.getsockname() for sock in inherited.listeners[place_of(running.listeners[0].settings)]]
+    names = [sock.getsockname() for sock in inherited.listeners[running.listeners[0].spot.place].sockets]
     assert names == [("127.0.0.1", running.listeners[0].port)] * 3
-    admin = inherited.take_admin(ADMIN)
-    assert admin is not None
+    taken = inherited.take_admin(ADMIN)
+    assert taken is not None
+    admin, _file = taken
     assert admin.getsockname() == running.admin.getsockname()
     assert running.replaced == []
 

@@ -74,7 +74,7 @@ class Bench:
         self.sock = FakeSocket()
         self.sockets.accept(cast("socket.socket", self.sock))
 
-    def _on_accepted(self, sock: socket.socket, peer: tuple[str, int]) -> None:
+    def _on_accepted(self, sock: socket.socket, peer: object) -> None:
         assert peer == PEER
         self.accepted.append(sock)
 

@@ -8,12 +8,13 @@ from fastproxy.config.view import View
 def build_address(owner: View, field: str = "address") -> tuple[str, int, View] | None:
     """Host, port and the socket address they come from; None when there is none (reported).
 
-    The host is whatever was written; see `check_ip` for places where only a literal will do.
+    The host is whatever was written; see `check_ip` for places where only a literal will do. Where a Unix domain
+    socket is possible, the caller looks for `pipe` first.
     """
     address = owner.child(field)
     if address is None:
         return None
-    address.unsupported("pipe", "Unix domain sockets are not supported yet", "Use socket_address")
+    address.unsupported("pipe", "a Unix domain socket is not possible here", "Use socket_address")
     address.unsupported("envoy_internal_address")
     socket = address.child("socket_address")
     if socket is None:

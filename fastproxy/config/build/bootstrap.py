@@ -1,11 +1,12 @@
 """`Bootstrap` to `ProxySettings`: where building starts."""
 
-from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_resolver
 from fastproxy.config.build.key_sources import check_provider_keys
+from fastproxy.config.build.listen_address import build_listen_address, build_socket_options
 from fastproxy.config.build.listeners import build_listener
+from fastproxy.config.build.matchers import build_string_match
 from fastproxy.config.build.overload import build_connection_limit
 from fastproxy.config.build.runtime_keys import build_runtime_keys
 from fastproxy.config.build.secrets import Secrets
@@ -81,13 +82,15 @@ def _build_listeners(static: View, context: BuildContext) -> tuple[ListenerSetti
         listener = build_listener(view, context)
         if listener is None:
             continue
-        address = (listener.host, listener.port)
-        # Port 0 lets the system choose, and it never chooses the same twice.
-        if listener.port and address in taken:
-            view.error(
-                f"another listener has the address {listener.host} port {listener.port}", field="address"
-            )
-        taken.add(address)
+        # Nobody listens on the address of one that does not bind.
+        for address in listener.addresses() if listener.binds else ():
+            place = (address.host, address.port)
+            # Port 0 lets the system choose, and it never chooses the same twice.
+            if (address.port or address.is_pipe) and place in taken:
+                view.error(
+                    f"another listener has the address {address}, or this one has it twice", field="address"
+                )
+            taken.add(place)
         built.append(listener)
     return tuple(built)
 
@@ -96,9 +99,13 @@ def _build_admin(bootstrap: View) -> AdminSettings | None:
     admin = bootstrap.child("admin")
     if admin is None:
         return None
-    address = build_address(admin)
+    address = build_listen_address(admin, build_socket_options(admin))
+    found = [build_string_match(one) for one in admin.children("allow_paths")]
     if address is None:
         return None
-    host, port, socket = address
-    socket.without_effect("ipv4_compat", "the admin interface listens on one address family")
-    return AdminSettings(host, port) if check_ip(socket, host) else None
+    if address.ipv4_compat:
+        admin.child_or_empty("address").warn(
+            "has no effect: the admin interface listens on one address family"
+        )
+    allowed = tuple(one for one in found if one is not None)
+    return AdminSettings(address.host, address.port, address.mode, address.options, allowed)

@@ -8,10 +8,10 @@ import orjson
 
 import fastproxy
 from fastproxy import build_info, clock
+from fastproxy.addresses import format_address, is_pipe
 from fastproxy.control.admin.view import AdminView, JwksStatus, OutlierStatus
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
-from fastproxy.control.sockets import format_address
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.upstream.settings import Address, HealthFlag, HealthStatus, describe_health, eds_flags
@@ -113,9 +113,7 @@ def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) ->
             entry["value"] = str(value)
         entries.append({**entry, "name": key})
     status: dict[str, Any] = {
-        "address": {"pipe": {"path": endpoint.host}}
-        if address.is_pipe
-        else _socket_address(endpoint.host, endpoint.port),
+        "address": _address(endpoint.host, endpoint.port),
         "stats": entries,
         "health_status": _health_status(endpoint),
         "weight": endpoint.weight,
@@ -149,21 +147,25 @@ def _health_status(endpoint: EndpointAddress) -> dict[str, Any]:
 def listeners_text(view: AdminView) -> str:
     """Write /listeners as `name::addr:port` lines."""
     return "".join(
-        f"{listener.name}::{format_address(listener.host, listener.port)}\n" for listener in view.listeners()
+        f"{listener.name}::{format_address(*address)}\n"
+        for listener in view.listeners()
+        for address in listener.addresses
     )
 
 
 def listeners_json(view: AdminView) -> dict[str, Any]:
     """Build /listeners?format=json."""
-    return {
-        "listener_statuses": [
-            {"name": listener.name, "local_address": _socket_address(listener.host, listener.port)}
-            for listener in view.listeners()
-        ]
-    }
+    statuses = []
+    for listener in view.listeners():
+        first, *others = (_address(*address) for address in listener.addresses)
+        status = {"name": listener.name, "local_address": first}
+        statuses.append({**status, "additional_local_addresses": others} if others else status)
+    return {"listener_statuses": statuses}
 
 
-def _socket_address(host: str, port: int) -> dict[str, Any]:
+def _address(host: str, port: int) -> dict[str, Any]:
+    if is_pipe(host):
+        return {"pipe": {"path": host}}
     return {"socket_address": {"address": host, "port_value": port}}
 
 

@@ -47,6 +47,8 @@ class ScopeNames:
     clusters: tuple[str, ...] = ()
     stat_prefixes: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
+    listeners: tuple[str, ...] = ()
+    """As `ListenerSettings.stat_address` has them."""
 
 
 def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
@@ -65,9 +67,18 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
     if match := _LISTENER.match(name):
         labels.append(("envoy_listener_address", match[1]))
         name = "listener." + name[match.end() :]
+    elif name.startswith("listener."):
+        # A path or a `stat_prefix`, which Envoy leaves in the family, or cuts at a dot.
+        scope = max(
+            (one for one in names.listeners if name.startswith(f"listener.{one}.")), key=len, default=""
+        )
+        if scope:
+            labels.append(("envoy_listener_address", scope))
+            name = "listener." + name[len("listener.") + len(scope) + 1 :]
     if match := _WORKER.match(name):
         labels.append(("envoy_worker_id", match[2]))
-        name = match[1] + name[match.end() :]
+        # As Envoy cuts it, which keeps these apart from the sum over all workers.
+        name = f"{match[1]}worker_{name[match.end() :]}"
     for prefix, known, label in (
         ("http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),
         ("listener.http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),

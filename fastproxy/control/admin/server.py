@@ -1,5 +1,6 @@
 """Serves the admin interface. One table says which paths there are, what they do and which need POST."""
 
+import asyncio
 import html
 import ipaddress
 import logging
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from fastproxy import logs
+from fastproxy.addresses import is_pipe
 from fastproxy.control.admin import pages
 from fastproxy.control.admin.certs_page import certs_json
 from fastproxy.control.admin.prometheus import ScopeNames
@@ -71,7 +73,8 @@ class AdminServer:
         app.router.add_route(hdrs.METH_ANY, "/{path:.*}", self._dispatch)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        site = _UnixSockSite if sock.family == socket.AF_UNIX else web.SockSite
+        await site(self._runner, sock).start()
 
     async def stop(self) -> None:
         """Stop serving; answers under way are finished within a second."""
@@ -189,6 +192,20 @@ class AdminServer:
         return text_reply(f"active loggers:\n{listed}\n")
 
 
+class _UnixSockSite(web.SockSite):
+    """Serves on a bound Unix domain socket; aiohttp's own wants to bind a path itself."""
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        server = self._runner.server
+        assert server is not None
+        # What the base class does, with another kind of server.
+        await web.BaseSite.start(self)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            server, sock=self._sock, backlog=self._backlog
+        )
+
+
 def scope_names(view: AdminView) -> ScopeNames:
     """Collect the names that appear inside statistic names."""
     settings = view.settings
@@ -196,12 +213,13 @@ def scope_names(view: AdminView) -> ScopeNames:
         tuple(cluster.stat_name or cluster.name for cluster in settings.clusters),
         tuple(http.stat_prefix for listener in settings.listeners for http in listener.http_managers()),
         tuple(provider.name for provider in settings.providers()),
+        tuple(listener.stat_address for listener in settings.listeners),
     )
 
 
 def warn_if_exposed(host: str) -> None:
     """Say at the start that everybody who reaches the admin interface can stop the proxy (S64)."""
-    if not ipaddress.ip_address(host).is_loopback:
+    if not is_pipe(host) and not ipaddress.ip_address(host).is_loopback:
         _log.warning(
             "the admin interface listens on %s, which is not a loopback address: whoever reaches it can read"
             " the configuration and stop the proxy; bind it to 127.0.0.1",

@@ -27,8 +27,8 @@ class ListenerStatus:
     """One listener as bound."""
 
     name: str
-    host: str
-    port: int
+    addresses: tuple[tuple[str, int], ...]
+    """Host and port, the first address first; a Unix domain socket has its path for a host."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Script:
         return self.methods or tuple(method_of(request) for request in self.requests)
 
 
-def perform(script: Script, port: int, upstream: ScriptedUpstream, fill: Fill) -> Observed:
+def perform(script: Script, port: int | str, upstream: ScriptedUpstream, fill: Fill) -> Observed:
     """Play `script` against the proxy at `port`."""
     upstream.take_requests()
     responses, closed = _talk(script, port, fill)
@@ -85,7 +85,7 @@ def differences_between(first: Observed, second: Observed) -> list[str]:
     return found
 
 
-def _talk(script: Script, port: int, fill: Fill) -> tuple[list[WireResponse], bool]:
+def _talk(script: Script, port: int | str, fill: Fill) -> tuple[list[WireResponse], bool]:
     requests = [fill(request) for request in script.requests]
     with Downstream(port) as downstream:
         responses: list[WireResponse] = []

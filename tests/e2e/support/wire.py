@@ -60,18 +60,21 @@ class WireResponse:
 class Downstream:
     """One connection to a proxy. While it sends it also reads, so that no exchange can deadlock on full buffers."""
 
-    def __init__(self, port: int, *, receive_buffer_bytes: int | None = None) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    def __init__(self, port: int | str, *, receive_buffer_bytes: int | None = None) -> None:
+        """`port`: on 127.0.0.1, or the path of a Unix domain socket, `@name` for an abstract one."""
+        family = socket.AF_UNIX if isinstance(port, str) else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer_bytes is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self._socket.settimeout(PATIENCE_S)
         try:
-            self._socket.connect(("127.0.0.1", port))
+            self._socket.connect(port.replace("@", "\0", 1) if isinstance(port, str) else ("127.0.0.1", port))
         except BaseException:
             self._socket.close()
             raise
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not isinstance(port, str):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self.eof = False
         self.reset = False
