@@ -69,7 +69,6 @@ _CLUSTER = {
     "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
     "cleanup_interval": _NO_RUNTIME,
     "metadata": _LABEL,
-    "preconnect_policy": "connections are opened when they are needed",
     "track_timeout_budgets": _STATS,
     "track_cluster_stats": _STATS,
 }

@@ -11,6 +11,7 @@ from fastproxy.http.name_case import ProperCase
 from fastproxy.stats import StatsSink
 from fastproxy.tls.stats import TlsStats
 from fastproxy.upstream.balancer.balancer import Balancer
+from fastproxy.upstream.balancer.forecast import Forecast
 from fastproxy.upstream.balancer.picker import Picker, Tools
 from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
@@ -66,6 +67,13 @@ class Cluster:
             self.stats.tls = TlsStats()
         self.breakers = build_breakers(settings.thresholds, row_of, worker_id)
         """Circuit breakers for routes of priority DEFAULT (0) and HIGH (1)."""
+        # Whom a request that is not there yet goes to can be said only if nothing of it matters.
+        self._predicts = (
+            settings.preconnect.predictive > 1.0
+            and not settings.load_balancing.uses_hash
+            and settings.load_balancing.subsets is None
+            and not self.has_named_pools
+        )
         self._report = report
         self._use_was_told = False
         self._endpoints: tuple[Endpoint, ...] = ()
@@ -265,8 +273,23 @@ class Cluster:
         self._reduced.clear()
         if self._subsets is None:
             self._balancer.update(self._endpoints)
+            if self._predicts:
+                self._balancer.picker = Forecast(
+                    self._balancer.picker, len(self._endpoints), self._lacks_connections, self._warm
+                )
         else:
             self._subsets.update(self._endpoints)
+
+    def _lacks_connections(self) -> bool:
+        """Whether there are fewer connections than `predictive_preconnect_ratio` for each request of this worker."""
+        requests = connections = 0
+        for breaker in self.breakers:
+            requests += breaker.requests.used + breaker.pending.used
+            connections += breaker.connections.used
+        return (requests + 1) * self.settings.preconnect.predictive > connections
+
+    def _warm(self, endpoint: Endpoint) -> bool:
+        return endpoint.pool.warm_up(self.breakers[0], self.settings.preconnect.predictive)
 
     def replace_tls(self, tls: UpstreamTlsSettings) -> None:
         """Certificates or authorities have changed: new connections go by them, those that are open stay."""

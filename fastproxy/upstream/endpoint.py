@@ -118,6 +118,7 @@ class Endpoint:
                 server_name=server_name,
                 owner=owner,
             )
+            pool.is_healthy = self.is_healthy
             self._named[server_name, owner] = pool
         return pool
 
@@ -243,6 +244,8 @@ class Endpoint:
     def _judge(self) -> None:
         unhealthy, degraded = bool(self.health & UNHEALTHY_FLAGS), bool(self.health & DEGRADED_FLAGS)
         self.is_healthy = not (unhealthy or degraded)
+        for pool in self.pools:
+            pool.is_healthy = self.is_healthy
         self.is_degraded = degraded and not unhealthy
         self.is_excluded = bool(self.health & EXCLUDED_FLAGS)
 

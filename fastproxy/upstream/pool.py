@@ -2,9 +2,10 @@
 
 A request takes the most recently used idle connection, or waits while one is made for it. Waiters are served first
 come, first served, by whichever connection is there first: a new one, or one that another request gave back.
-Always true: no connection is idle while somebody waits; every waiter has a connect attempt of its own running, unless a
-circuit breaker forbids more connections: then it waits for one that is there or under way, and there is at least one.
-An attempt whose waiter was served by another connection becomes idle.
+Always true: no connection is idle while somebody waits; there are as many connect attempts running as waiters, unless a
+circuit breaker forbids more connections: then one waits for a connection that is there or under way, and there is at
+least one. An attempt whose waiter was served by another connection, or went away, serves the next one or becomes idle;
+so do those that `preconnect_policy` begins ahead of requests.
 State changes are synchronous; the only thing awaited is the connect itself.
 """
 
@@ -27,6 +28,10 @@ from fastproxy.upstream.stats import ClusterStats, EndpointStats
 
 #: What the system says to an address that is not ours, or a port that is taken.
 _BIND_ERRORS = (errno.EADDRNOTAVAIL, errno.EADDRINUSE)
+
+
+#: For one request; Envoy's number.
+_MAX_SPARES_AT_ONCE = 3
 
 
 class ConnectionWaiter(Protocol):
@@ -62,6 +67,10 @@ class ConnectionPool:
         self.max_stream_s = connections.max_stream_s
         self._max_requests = connections.max_requests
         self._max_duration_s = connections.max_duration_s
+        self._spare_ratio = settings.preconnect.per_upstream
+        self.is_healthy = True
+        """Of the endpoint: one that is not gets no connections that nobody needs yet."""
+        self._keeps_spares = self._spare_ratio > 1.0
         self._wears_out = bool(self._max_requests or self._max_duration_s)
         self._server_name = server_name
         """The name that TLS sends instead of the cluster's; connections of this pool are used for no other."""
@@ -87,6 +96,8 @@ class ConnectionPool:
         while idle:
             connection = idle.pop()
             if connection.is_usable:
+                if self._keeps_spares and connection.charged_to is not None:
+                    self._add_spares(connection.charged_to)
                 return connection
         return None
 
@@ -106,7 +117,22 @@ class ConnectionPool:
             self._admitted_by.add(breaker)
         self._waiting.append((waiter, breaker))
         stats.upstream_rq_pending_total += 1
-        self._open_another(breaker)
+        if len(self._waiting) > self._attempts:
+            self._open_another(breaker)
+        if self._keeps_spares:
+            self._add_spares(breaker)
+
+    def warm_up(self, breaker: CircuitBreaker, ratio: float) -> bool:
+        """The next request will be for this endpoint: make it a connection, unless there are enough (Envoy).
+
+        Args:
+            breaker: allows it, or not.
+            ratio: how many connections there should be for each request, the one that is to come included.
+
+        Returns:
+            Whether one was begun.
+        """
+        return self._lacks_connections(ratio, 1) and self._open_spare(breaker)
 
     def forget(self, waiter: ConnectionWaiter) -> None:
         """The waiter no longer wants a connection; the attempt under way serves the next one or goes idle."""
@@ -237,9 +263,37 @@ class ConnectionPool:
             if known:
                 return False
             breaker.connections.acquire_anyway()
+        self._begin_attempt(breaker)
+        return True
+
+    def _lacks_connections(self, ratio: float, anticipated: int) -> bool:
+        """Whether there are fewer connections, those under way included, than `ratio` for each request."""
+        if not self.is_healthy:
+            return False
+        busy = self._open - len(self._idle)
+        wanted = (len(self._waiting) + busy + anticipated) * ratio
+        return wanted > self._open + self._attempts
+
+    def _add_spares(self, breaker: CircuitBreaker) -> None:
+        """A request has come: make connections for those that may follow (`per_upstream_preconnect_ratio`)."""
+        for _ in range(_MAX_SPARES_AT_ONCE):
+            if not self._lacks_connections(self._spare_ratio, 0) or not self._open_spare(breaker):
+                return
+
+    def _open_spare(self, breaker: CircuitBreaker) -> bool:
+        """Begin a connection that nobody waits for, if the limits allow it; no request suffers if they do not."""
+        if self._draining or self._open + self._attempts >= self._settings.max_connections_per_endpoint:
+            return False
+        if breaker.max_pools < NO_LIMIT and breaker not in self._admitted_by:
+            return False
+        if not breaker.connections.acquire():
+            return False
+        self._begin_attempt(breaker)
+        return True
+
+    def _begin_attempt(self, breaker: CircuitBreaker) -> None:
         self._attempts += 1
         spawn(self._connect(breaker), name=f"connect {self.addresses[0]}")
-        return True
 
     def _reopen(self) -> None:
         """A connection is gone: whoever waited for it needs another one."""
@@ -277,9 +331,10 @@ class ConnectionPool:
         self._endpoint_stats.cx_connect_fail += 1
         if isinstance(error, ConnectTimeout):
             self._stats.upstream_cx_connect_timeout += 1
-        # Those that the limits left without an attempt of their own fail with the last hope that they had (Envoy).
-        failed = len(self._waiting) - self._attempts if not self._open else 1
-        for _ in range(min(max(failed, 1), len(self._waiting))):
+        # A waiter that has an attempt left goes on waiting: this one was a spare. Those that the limits left without an
+        # attempt of their own fail with the last hope that they had (Envoy).
+        lost = len(self._waiting) - self._attempts
+        for _ in range(min(lost, 1) if self._open else lost):
             self._stats.upstream_rq_pending_failure_eject += 1
             self._take_waiter().on_connect_error(error)
         self._reopen()

@@ -332,6 +332,16 @@ class ThresholdSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PreconnectSettings:
+    """`preconnect_policy`: how many connections there are for each request under way or waiting; 1 is no more."""
+
+    per_upstream: float = 1.0
+    """`per_upstream_preconnect_ratio`: to the endpoint that has the request."""
+    predictive: float = 1.0
+    """`predictive_preconnect_ratio`: of the cluster, to those endpoints that will get the next requests."""
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamProxyProtocolSettings:
     """The PROXY header in front of every connection (Envoy `ProxyProtocolUpstreamTransport`)."""
 
@@ -360,6 +370,7 @@ class ClusterSettings:
     idle_timeout_s: float = 3600.0
     """`common_http_protocol_options.idle_timeout`: an unused pooled connection is closed after it; 0 = never."""
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
+    preconnect: PreconnectSettings = field(default_factory=PreconnectSettings)
     proper_case_words: bool = False
     """`header_key_format`: names of request headers are written like `Content-Type`."""
     stat_name: str = field(default="")

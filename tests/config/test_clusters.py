@@ -11,6 +11,7 @@ from fastproxy.upstream.settings import (
     HappyEyeballsSettings,
     HealthStatus,
     Locality,
+    PreconnectSettings,
     TcpKeepaliveSettings,
 )
 from tests.config.support import cluster, load, minimal, problem, problems
@@ -177,6 +178,16 @@ def test_the_family_that_is_tried_first_can_be_chosen(config: str, expected: Hap
     """`happy_eyeballs_config`."""
     text = minimal(clusters=cluster(f"upstream_connection_options: {{happy_eyeballs_config: {config}}}"))
     assert first(text).connections.happy_eyeballs == expected
+
+
+def test_connections_can_be_made_ahead_of_requests() -> None:
+    """`preconnect_policy`; from 1, which is none, to 3."""
+    ratios = "per_upstream_preconnect_ratio: 1.5, predictive_preconnect_ratio: 2"
+    text = minimal(clusters=cluster(f"preconnect_policy: {{{ratios}}}"))
+    assert first(text).preconnect == PreconnectSettings(1.5, 2.0)
+    assert first(minimal()).preconnect == PreconnectSettings()
+    refused = minimal(clusters=cluster("preconnect_policy: {predictive_preconnect_ratio: 3.5}"))
+    assert "3" in problem(refused).problem
 
 
 def http_options(text: str) -> str:

@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout, UpstreamInvalidResponse
-from fastproxy.upstream.settings import ConnectionSettings, UpstreamTlsSettings
+from fastproxy.upstream.settings import (
+    ConnectionSettings,
+    PreconnectSettings,
+    ThresholdSettings,
+    UpstreamTlsSettings,
+)
 from tests.listener.support import OK
 from tests.upstream.support import ADDRESS, PoolBench, Waiter
 
@@ -57,18 +62,34 @@ async def test_a_connection_given_back_serves_a_waiter_and_the_attempt_becomes_i
 
 
 async def test_a_forgotten_waiter_is_not_served() -> None:
-    """Its attempt serves the next one or becomes idle."""
+    """Its attempt serves the next one, which needs none of its own, or becomes idle."""
     bench = PoolBench()
-    gone, next_ = Waiter(), Waiter()
+    gone, next_, gone_too = Waiter(), Waiter(), Waiter()
     bench.connect(gone)
     bench.pool.forget(gone)
     bench.pool.forget(gone)
     bench.connect(next_)
+    bench.connect(gone_too)
+    bench.pool.forget(gone_too)
     connection = await bench.accept(0)
     assert next_.connection is connection
-    assert gone.events == []
+    assert gone.events == gone_too.events == []
     spare = await bench.accept(1)
     assert bench.pool.take_idle() is spare
+    assert len(bench.attempts) == 2
+
+
+async def test_a_waiter_with_an_attempt_left_survives_the_failure_of_another() -> None:
+    """What failed was begun for somebody who has gone since."""
+    bench = PoolBench()
+    gone, stays = Waiter(), Waiter()
+    bench.connect(gone)
+    bench.connect(stays)
+    bench.pool.forget(gone)
+    await bench.refuse(0, ConnectTimeout())
+    assert stays.events == []
+    await bench.accept(1)
+    assert stays.events == ["connection"]
 
 
 async def test_a_failed_attempt_fails_one_waiter() -> None:
@@ -366,6 +387,75 @@ async def run_steps(steps: list[tuple[str, int]]) -> None:
 def test_any_order_of_events_keeps_the_pool_consistent(steps: list[tuple[str, int]]) -> None:
     """No waiter is left behind, no connection belongs to two, the count is right."""
     asyncio.run(run_steps(steps))
+
+
+@pytest.mark.parametrize(("ratio", "made"), [(1.0, 1), (1.5, 2), (2.0, 2), (3.0, 3)])
+async def test_spare_connections_are_made_with_the_first_request(ratio: float, made: int) -> None:
+    """`per_upstream_preconnect_ratio`: as many connections for each request, as in Envoy."""
+    bench = PoolBench(preconnect=PreconnectSettings(per_upstream=ratio))
+    waiter = Waiter()
+    bench.connect(waiter)
+    await bench.settle()
+    assert len(bench.attempts) == made
+    connections = [await bench.accept(index) for index in range(made)]
+    assert waiter.connection is connections[0]
+    waiter.connection.data_received(OK)
+    # Idle again: the next request finds what it needs, and nothing has to be made.
+    assert bench.pool.take_idle() is not None
+    await bench.settle()
+    assert len(bench.attempts) == made
+
+
+async def test_requests_that_take_the_spares_bring_new_ones() -> None:
+    """At most three for one request, whatever is missing."""
+    bench = PoolBench(preconnect=PreconnectSettings(per_upstream=2.0))
+    idle = bench.make_connection()
+    idle.charged_to = bench.breaker
+    bench.pool.release(idle)
+    taken = bench.pool.take_idle()
+    assert taken is idle
+    await bench.settle()
+    assert len(bench.attempts) == 1
+
+
+async def test_spare_connections_never_go_beyond_the_circuit_breaker() -> None:
+    """They are a favour, and a limit is a limit; nothing overflows, for no request suffered."""
+    thresholds = (ThresholdSettings(max_connections=2), ThresholdSettings())
+    bench = PoolBench(preconnect=PreconnectSettings(per_upstream=3.0), thresholds=thresholds)
+    bench.connect(Waiter())
+    await bench.settle()
+    assert len(bench.attempts) == 2
+    assert bench.stats.upstream_cx_overflow == 0
+
+
+@pytest.mark.parametrize("spoil", ["unhealthy", "draining"])
+async def test_no_spare_connections_to_an_endpoint_that_should_not_be_used(spoil: str) -> None:
+    """Who must go there all the same gets one, for it needs it."""
+    bench = PoolBench(preconnect=PreconnectSettings(per_upstream=3.0, predictive=3.0))
+    if spoil == "unhealthy":
+        bench.pool.is_healthy = False
+    else:
+        bench.pool.drain()
+    assert not bench.pool.warm_up(bench.breaker, 3.0)
+    bench.connect(Waiter())
+    await bench.settle()
+    assert len(bench.attempts) == 1
+
+
+async def test_a_request_takes_over_the_attempt_that_was_begun_ahead_of_it() -> None:
+    """`predictive_preconnect_ratio`: the connection is under way, or there, when the request comes."""
+    bench = PoolBench()
+    assert bench.pool.warm_up(bench.breaker, 2.0)
+    assert bench.pool.warm_up(bench.breaker, 2.0)
+    assert not bench.pool.warm_up(bench.breaker, 2.0)
+    waiter = Waiter()
+    bench.connect(waiter)
+    await bench.settle()
+    assert len(bench.attempts) == 2
+    await bench.refuse(0, ConnectTimeout())
+    assert waiter.events == []
+    await bench.accept(1)
+    assert waiter.events == ["connection"]
 
 
 async def test_renewed_pool_uses_no_earlier_connection_again() -> None:

@@ -17,6 +17,7 @@ from fastproxy.upstream.settings import (
     ClusterSettings,
     DiscoveryType,
     EdsSettings,
+    PreconnectSettings,
     UpstreamTlsSettings,
 )
 
@@ -65,6 +66,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         idle_timeout_s=http.idle_timeout_s,
         proper_case_words=http.proper_case_words,
         connections=http.connections,
+        preconnect=_build_preconnect(cluster),
         stat_name=cluster.text("alt_stat_name"),
         load_balancing=load_balancing,
         thresholds=build_thresholds(cluster),
@@ -116,6 +118,16 @@ def _build_extension(cluster: View) -> tuple[DiscoveryType, View]:
         cluster.without_effect(name, "the DnsCluster says it")
     logical = config.flag("all_addresses_in_single_endpoint")
     return DiscoveryType.LOGICAL_DNS if logical else DiscoveryType.STRICT_DNS, config
+
+
+def _build_preconnect(cluster: View) -> PreconnectSettings:
+    policy = cluster.child_or_empty("preconnect_policy")
+    own, predictive = (
+        policy.child(name) for name in ("per_upstream_preconnect_ratio", "predictive_preconnect_ratio")
+    )
+    return PreconnectSettings(
+        1.0 if own is None else own.number("value"), 1.0 if predictive is None else predictive.number("value")
+    )
 
 
 def _build_transport(owner: View, context: BuildContext, names: NameOptions) -> UpstreamTlsSettings | None:

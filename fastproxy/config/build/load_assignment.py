@@ -101,7 +101,7 @@ def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTrait
 
 
 def _build_additional(endpoint: View, discovery: DiscoveryType) -> tuple[Address, ...]:
-    if discovery is not DiscoveryType.STATIC:
+    if discovery not in _BY_ADDRESS:
         endpoint.without_effect(
             "additional_addresses",
             "a name has the addresses that DNS says, with dns_lookup_family: ALL of both kinds",
