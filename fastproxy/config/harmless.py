@@ -17,7 +17,6 @@ _LABEL = "nothing reads it"
 _BALANCING = "it tunes a load balancing policy that is not in use"
 
 _BOOTSTRAP = {
-    "cluster_manager": _NO_XDS,
     "flags_path": _NO_RUNTIME,
     "stats_sinks": _STATS,
     "stats_config": _STATS,
@@ -80,6 +79,11 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "access_log_path": "requests to the admin interface are not logged",
         "profile_path": _NO_RUNTIME,
         "ignore_global_conn_limit": "there is no such limit",
+    },
+    "envoy.config.bootstrap.v3.ClusterManager": {
+        "local_cluster_name": "there is no zone-aware routing",
+        "load_stats_config": _NO_XDS,
+        "enable_deferred_cluster_creation": "a cluster without traffic costs next to nothing",
     },
     "envoy.config.core.v3.Node": {
         "metadata": _NO_XDS,

@@ -1,5 +1,7 @@
 """`outlier_detection`, from the file."""
 
+import pytest
+
 from fastproxy.upstream.health.settings import OutlierSettings
 from tests.config.support import cluster, load, minimal, problems
 
@@ -42,3 +44,32 @@ def test_what_cannot_be_done_is_an_error() -> None:
     """Monitors of other makes."""
     text = minimal(clusters=cluster("outlier_detection: {monitors: [{name: a}]}"))
     assert any(one.path.endswith("outlier_detection.monitors") for one in problems(text))
+
+
+def test_log_of_the_cluster_manager_is_for_all_clusters_that_look_for_outliers() -> None:
+    """One file; a cluster without `outlier_detection` has nothing to write."""
+    manager = "\ncluster_manager: {local_cluster_name: here, outlier_detection: {event_log_path: /log}}\n"
+    (found,) = load(minimal(clusters=cluster("outlier_detection: {}")) + manager).settings.clusters
+    assert found.outliers is not None
+    assert found.outliers.event_log_path == "/log"
+    (found,) = load(minimal(clusters=cluster("")) + manager).settings.clusters
+    assert found.outliers is None
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (
+            "outlier_detection: {event_service: {google_grpc: {target_uri: a, stat_prefix: b}}}",
+            "event_service",
+        ),
+        (
+            "upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: 0}}",
+            "upstream_bind_config",
+        ),
+    ],
+)
+def test_what_the_cluster_manager_cannot_do_is_refused(text: str, path: str) -> None:
+    """It was to send events, or connections, somewhere else."""
+    found = problems(minimal() + f"\ncluster_manager: {{{text}}}\n")
+    assert any(one.path.endswith(path) for one in found)

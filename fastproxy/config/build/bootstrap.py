@@ -7,6 +7,7 @@ from fastproxy.config.build.key_sources import check_provider_keys
 from fastproxy.config.build.listen_address import build_listen_address, build_socket_options
 from fastproxy.config.build.listeners import build_listener
 from fastproxy.config.build.matchers import build_string_match
+from fastproxy.config.build.outlier_detection import build_outlier_log
 from fastproxy.config.build.overload import build_connection_limit
 from fastproxy.config.build.runtime_keys import build_runtime_keys
 from fastproxy.config.build.secrets import Secrets
@@ -35,6 +36,7 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
     files = TlsFiles(given=None if read_key_files else {})
     context.tls = TlsSources(files, Secrets(static, files))
     context.dns_resolver = build_resolver(bootstrap)
+    context.outlier_log = build_outlier_log(bootstrap)
     clusters = _build_clusters(static, context)
     context.cluster_names = frozenset(cluster.name for cluster in clusters)
     context.proxy_protocol_clusters = frozenset(

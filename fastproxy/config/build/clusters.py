@@ -72,7 +72,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         thresholds=build_thresholds(cluster),
         max_connections_per_endpoint=build_endpoint_limit(cluster),
         health=build_health(cluster),
-        outliers=build_outlier_detection(cluster),
+        outliers=build_outlier_detection(cluster, context.outlier_log),
         eds=_build_eds(cluster) if discovery is DiscoveryType.EDS else None,
         config_path=cluster.path,
     )

@@ -22,6 +22,8 @@ class BuildContext:
     """TLS with default settings, built once: reading the system's roots takes milliseconds."""
     dns_resolver: DnsResolverSettings | None = None
     """Of clusters that name none."""
+    outlier_log: str = ""
+    """The file for the events of outlier detection, of all clusters."""
     tls: TlsSources | None = None
     """Where the certificates of listeners come from; set before a listener is built."""
     read_key_files: bool = True

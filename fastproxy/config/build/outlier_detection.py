@@ -1,4 +1,4 @@
-"""`Cluster.outlier_detection` (envoy.config.cluster.v3)."""
+"""`Cluster.outlier_detection` (envoy.config.cluster.v3), and the log of what it does (bootstrap.v3)."""
 
 from fastproxy.config.view import View
 from fastproxy.upstream.health.settings import OutlierSettings
@@ -6,8 +6,22 @@ from fastproxy.upstream.health.settings import OutlierSettings
 _DEFAULTS = OutlierSettings()
 
 
-def build_outlier_detection(cluster: View) -> OutlierSettings | None:
-    """What a cluster says about outliers; None if nothing. An empty message means Envoy's defaults."""
+def build_outlier_log(bootstrap: View) -> str:
+    """`cluster_manager.outlier_detection`: the file for the events of all clusters; empty if there is none."""
+    manager = bootstrap.child_or_empty("cluster_manager")
+    manager.unsupported("upstream_bind_config", fix="Set upstream_bind_config in the clusters")
+    detection = manager.child_or_empty("outlier_detection")
+    detection.unsupported("event_service", "events go to a file", "Use event_log_path")
+    return detection.text("event_log_path")
+
+
+def build_outlier_detection(cluster: View, event_log_path: str) -> OutlierSettings | None:
+    """What a cluster says about outliers; None if nothing. An empty message means Envoy's defaults.
+
+    Args:
+        cluster: the message.
+        event_log_path: see `build_outlier_log`.
+    """
     view = cluster.child("outlier_detection")
     if view is None:
         return None
@@ -43,4 +57,5 @@ def build_outlier_detection(cluster: View) -> OutlierSettings | None:
         enforcing_failure_percentage_local_origin=number("enforcing_failure_percentage_local_origin"),
         split_local_origin=view.flag("split_external_local_origin_errors"),
         uneject_on_active_success=view.flag_or("successful_active_health_check_uneject_host", default=True),
+        event_log_path=event_log_path,
     )

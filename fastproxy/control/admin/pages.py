@@ -14,7 +14,14 @@ from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
-from fastproxy.upstream.settings import Address, HealthFlag, HealthStatus, describe_health, eds_flags
+from fastproxy.upstream.settings import (
+    Address,
+    ClusterSettings,
+    HealthFlag,
+    HealthStatus,
+    describe_health,
+    eds_flags,
+)
 
 #: Per host, in Envoy's order; what the workers do not count is 0.
 _HOST_STATS: Final = (
@@ -85,27 +92,36 @@ def _outlier_lines(name: str, outliers: OutlierStatus) -> list[str]:
 
 def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
     """Build /clusters?format=json: zero values left out, counters as strings."""
-    statuses = []
-    for cluster in view.settings.clusters:
-        hosts = [
-            _host_status(endpoint, stats.hosts.get(cluster.name, {}))
-            for endpoint in view.endpoints(cluster.name)
-        ]
-        status: dict[str, Any] = {"name": cluster.name}
-        if hosts:
-            status["host_statuses"] = hosts
-        default, high = ({name: getattr(one, name) for name in _LIMITS} for one in cluster.thresholds)
-        status["circuit_breakers"] = {"thresholds": [default, {"priority": "HIGH", **high}]}
-        status["observability_name"] = cluster.stat_name or cluster.name
-        if cluster.eds is not None:
-            status["eds_service_name"] = cluster.eds.service_name
-        statuses.append(status)
-    return {"cluster_statuses": statuses}
+    return {"cluster_statuses": [_cluster_status(view, stats, cluster) for cluster in view.settings.clusters]}
 
 
-def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) -> dict[str, Any]:
-    address = Address(endpoint.host, endpoint.port)
-    numbers = hosts.get(str(address), {})
+def _cluster_status(view: AdminView, stats: MergedStats, cluster: ClusterSettings) -> dict[str, Any]:
+    """One `ClusterStatus`, its members in the order of their numbers."""
+    name, outliers = cluster.name, view.outliers(cluster.name)
+    rates = {} if outliers is None else outliers.rates
+    numbers = stats.hosts.get(name, {})
+    hosts = []
+    for endpoint in view.endpoints(name):
+        address = str(Address(endpoint.host, endpoint.port))
+        hosts.append(_host_status(endpoint, numbers.get(address, {}), rates.get(address, (-1.0, -1.0))))
+    status: dict[str, Any] = {"name": name}
+    if outliers is not None and outliers.threshold > 0:
+        status["success_rate_ejection_threshold"] = _percent(outliers.threshold)
+    if hosts:
+        status["host_statuses"] = hosts
+    if outliers is not None and outliers.local_threshold > 0:
+        status["local_origin_success_rate_ejection_threshold"] = _percent(outliers.local_threshold)
+    default, high = ({limit: getattr(one, limit) for limit in _LIMITS} for one in cluster.thresholds)
+    status["circuit_breakers"] = {"thresholds": [default, {"priority": "HIGH", **high}]}
+    status["observability_name"] = cluster.stat_name or name
+    if cluster.eds is not None:
+        status["eds_service_name"] = cluster.eds.service_name
+    return status
+
+
+def _host_status(
+    endpoint: EndpointAddress, numbers: dict[str, int], rates: tuple[float, float]
+) -> dict[str, Any]:
     entries = []
     for key in sorted(_HOST_STATS, key=lambda key: (key.endswith("_active"), key)):
         entry: dict[str, str] = {"type": "GAUGE"} if key.endswith("_active") else {}
@@ -116,21 +132,25 @@ def _host_status(endpoint: EndpointAddress, hosts: dict[str, dict[str, int]]) ->
         "address": _address(endpoint.host, endpoint.port),
         "stats": entries,
         "health_status": _health_status(endpoint),
-        "weight": endpoint.weight,
-        "hostname": endpoint.hostname,
-        "locality": {
-            name: value
-            for name, value in (
-                ("region", endpoint.region),
-                ("zone", endpoint.zone),
-                ("sub_zone", endpoint.sub_zone),
-            )
-            if value
-        },
     }
+    success_rate, local_rate = rates
+    if success_rate >= 0:
+        status["success_rate"] = _percent(success_rate)
+    status["weight"] = endpoint.weight
+    if endpoint.hostname:
+        status["hostname"] = endpoint.hostname
     if endpoint.priority:
         status["priority"] = endpoint.priority
+    if local_rate >= 0:
+        status["local_origin_success_rate"] = _percent(local_rate)
+    place = (("region", endpoint.region), ("zone", endpoint.zone), ("sub_zone", endpoint.sub_zone))
+    status["locality"] = {name: value for name, value in place if value}
     return status
+
+
+def _percent(value: float) -> dict[str, float]:
+    """A `type.v3.Percent`: zero is left out of it."""
+    return {"value": int(value) if value.is_integer() else value} if value else {}
 
 
 def health_flags(endpoint: EndpointAddress) -> HealthFlag:

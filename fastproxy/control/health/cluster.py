@@ -15,7 +15,8 @@ from fastproxy.control.admin.view import OutlierStatus
 from fastproxy.control.health.checkers import Checker, CheckerFactory, make_checker
 from fastproxy.control.health.event_log import EventLog
 from fastproxy.control.health.host import CheckedHost, HostCheck
-from fastproxy.control.health.outlier import OutlierDetector
+from fastproxy.control.health.outlier import OutlierDetector, OutlierEvent
+from fastproxy.control.health.outlier_log import OutlierLog
 from fastproxy.control.health.state import Change, CheckResult, FailureKind, pause_s
 from fastproxy.control.health.stats import HealthStats
 from fastproxy.ipc.messages import (
@@ -96,8 +97,12 @@ class ClusterHealth:
         self._event_logs = {check: EventLog(settings.name, check) for check in settings.health.checks}
         self._previous = previous
         self.outliers = (
-            None if settings.outliers is None else OutlierDetector(settings.outliers, tools.random)
+            None
+            if settings.outliers is None
+            else OutlierDetector(settings.outliers, tools.random, self._on_outlier_event)
         )
+        path = "" if settings.outliers is None else settings.outliers.event_log_path
+        self._outlier_log = OutlierLog(settings.name, path) if path else None
         self._watching: asyncio.Task[None] | None = None
         self._stopping: set[asyncio.Task[None]] = set()
 
@@ -245,6 +250,12 @@ class ClusterHealth:
             for ejection in outliers.on_interval([host.ejection for host in self.hosts], self._tools.now()):
                 self._tell_ejection(next(host for host in self.hosts if host.ejection is ejection))
 
+    def _on_outlier_event(self, event: OutlierEvent) -> None:
+        if self._outlier_log is not None:
+            host = next((host for host in self.hosts if host.ejection is event.one), None)
+            if host is not None:
+                self._outlier_log.write(event, host.address)
+
     def _tell_ejection(self, host: CheckedHost) -> None:
         if host.ejection.is_ejected:
             _log.warning("cluster '%s': %s is ejected for its rate", self.settings.name, host.address)
@@ -347,7 +358,7 @@ class ClusterHealth:
         if outliers is None or result.failure is not None or not outliers.settings.uneject_on_active_success:
             return
         if HealthFlag.FAILED_ACTIVE_HC not in host.flags:
-            outliers.uneject(host.ejection)
+            outliers.uneject(host.ejection, self._tools.now())
 
     def _remove(self, host: CheckedHost) -> None:
         """An endpoint that discovery dropped before fails now, too."""

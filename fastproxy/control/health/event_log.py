@@ -1,27 +1,25 @@
 """`event_log_path`: what health checks decided, one JSON object a line, in Envoy's form (`HealthCheckEvent`)."""
 
-import datetime as dt
-import logging
-import os
 from collections.abc import Callable
-from typing import Any
-
-import orjson
+from typing import Any, Final
 
 from fastproxy import clock
+from fastproxy.control.health.event_file import EventFile, encode_moment
 from fastproxy.control.health.state import CheckResult
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.upstream.health.settings import HealthCheckSettings
 from fastproxy.upstream.settings import Address, HealthFlag
 
-_log = logging.getLogger("fastproxy.control.health")
+#: The members of a `HealthCheckEvent` by the numbers of their fields.
+_ORDER: Final = (
+    "health_checker_type", "host", "cluster_name", "eject_unhealthy_event", "add_healthy_event", "timestamp",
+    "health_check_failure_event", "degraded_healthy_host", "no_longer_degraded_host", "locality",
+    "successful_health_check_event",
+)  # fmt: skip
 
 
 class EventLog:
-    """Writes the events of one health check of one cluster.
-
-    The files are opened for each event: there are few of them, and whoever rotates the file need not say so.
-    """
+    """Writes the events of one health check of one cluster."""
 
     def __init__(
         self, cluster: str, settings: HealthCheckSettings, unix_time: Callable[[], float] = clock.unix_time
@@ -29,7 +27,7 @@ class EventLog:
         self._cluster = cluster
         self._settings = settings
         self._unix_time = unix_time
-        self._complained = False
+        self._file = EventFile(settings.event_log_paths, "health checks")
 
     def on_result(
         self,
@@ -55,7 +53,8 @@ class EventLog:
         if result.failure is not None:
             kind = result.failure.value
             if failed and not was_failed:
-                self._write(endpoint, "eject_unhealthy_event", {"failure_type": kind})
+                facts = {"failure_type": kind, "http_status_code": result.status}
+                self._write(endpoint, "eject_unhealthy_event", facts)
             if first or self._settings.always_log_failures:
                 facts = {"failure_type": kind, "first_check": first, "http_status_code": result.status}
                 self._write(endpoint, "health_check_failure_event", facts)
@@ -70,33 +69,15 @@ class EventLog:
             self._write(endpoint, name, {})
 
     def _write(self, endpoint: EndpointAddress, name: str, facts: dict[str, Any]) -> None:
-        moment = dt.datetime.fromtimestamp(self._unix_time(), tz=dt.UTC)
-        event = {
+        event: dict[str, Any] = {
             "health_checker_type": self._settings.kind.value,
             "host": _host(endpoint),
             "cluster_name": self._cluster,
-            "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": encode_moment(self._unix_time()),
+            "locality": {"region": endpoint.region, "zone": endpoint.zone, "sub_zone": endpoint.sub_zone},
             name: facts,
-            "locality": {
-                "region": endpoint.region,
-                "zone": endpoint.zone,
-                "sub_zone": endpoint.sub_zone,
-            },
         }
-        line = orjson.dumps(event) + b"\n"
-        for path in self._settings.event_log_paths:
-            try:
-                # Must not wait for somebody who reads a pipe.
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
-                file = os.open(path, flags, 0o640)
-                try:
-                    os.write(file, line)
-                finally:
-                    os.close(file)
-            except OSError as error:
-                if not self._complained:
-                    _log.error("events of health checks cannot be written to %s: %s", path, error.strerror)
-                self._complained = True
+        self._file.write({key: event[key] for key in _ORDER if key in event})
 
 
 def _host(endpoint: EndpointAddress) -> dict[str, Any]:

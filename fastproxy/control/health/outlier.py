@@ -5,13 +5,15 @@ well. What follows is decided here, for only here all workers are seen, and a cl
 `max_ejection_percent`. Times are monotonic seconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from random import Random
 
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.health.settings import OutlierKind, OutlierSettings
+
+_LOCAL_KINDS = (OutlierKind.LOCAL_ORIGIN_SUCCESS_RATE, OutlierKind.LOCAL_ORIGIN_FAILURE_PERCENTAGE)
 
 
 @dataclass(slots=True)
@@ -20,6 +22,10 @@ class Ejection:
 
     is_ejected: bool = False
     ejected_at: float = 0.0
+    unejected_at: float | None = None
+    """When its last ejection ended; None: it has had none."""
+    ejections: int = 0
+    """How often it was ejected."""
     backoff: int = 0
     """How many times the base time the next ejection takes: one more with each, one less with each good interval."""
     jitter_s: float = 0.0
@@ -40,17 +46,45 @@ class RateSummary:
     threshold: float = -1.0
 
 
+@dataclass(frozen=True, slots=True)
+class OutlierEvent:
+    """What is written down about an endpoint."""
+
+    one: Ejection
+    kind: OutlierKind | None
+    """Why it is ejected; None: it is brought back."""
+    enforced: bool
+    """False: it was to be ejected, but `enforcing_...` has spared it, or it is brought back."""
+    since_last_s: float | None
+    """Since it was brought back, or ejected; None: neither has happened before."""
+    rate: float
+    """Its own success rate that was judged, in percent."""
+    summary: RateSummary
+    """And that of all."""
+
+
+def _tell_nobody(_event: OutlierEvent) -> None:
+    """For clusters without an event log."""
+
+
 class OutlierDetector:
     """Decides for one cluster.
 
     Args:
         settings: of the cluster.
         random: for the enforcing percentages and the jitter.
+        on_event: is told of ejections, and of their ends.
     """
 
-    def __init__(self, settings: OutlierSettings, random: Random) -> None:
+    def __init__(
+        self,
+        settings: OutlierSettings,
+        random: Random,
+        on_event: Callable[[OutlierEvent], None] = _tell_nobody,
+    ) -> None:
         self.settings = settings
         self._random = random
+        self._on_event = on_event
         self._detected = dict.fromkeys(OutlierKind, 0)
         self._enforced = dict.fromkeys(OutlierKind, 0)
         self._overflow = 0
@@ -58,7 +92,14 @@ class OutlierDetector:
         self.local_rates = RateSummary()
 
     def on_detection(
-        self, one: Ejection, everybody: Sequence[Ejection], kind: OutlierKind, *, enforced: bool, now: float
+        self,
+        one: Ejection,
+        everybody: Sequence[Ejection],
+        kind: OutlierKind,
+        *,
+        enforced: bool,
+        now: float,
+        rate: float = -1.0,
     ) -> bool:
         """An endpoint behaves badly.
 
@@ -68,6 +109,7 @@ class OutlierDetector:
             kind: how it behaves.
             enforced: whether the enforcing percentage allows an ejection this time.
             now: monotonic seconds.
+            rate: its success rate in percent, if it is judged by that.
 
         Returns:
             Whether it is ejected now, and was not before.
@@ -79,18 +121,29 @@ class OutlierDetector:
             self._overflow += 1
             return False
         if not enforced:
+            self._tell(one, kind, now, rate, enforced=False)
             return False
         self._enforced[kind] += 1
         settings = self.settings
         one.is_ejected, one.ejected_at = True, now
+        one.ejections += 1
         one.backoff += settings.base_ejection_time_s * one.backoff < settings.max_ejection_time_s
         one.jitter_s = self._random.random() * settings.max_ejection_time_jitter_s
+        self._tell(one, kind, now, rate, enforced=True)
         return True
 
-    def uneject(self, one: Ejection) -> bool:
+    def uneject(self, one: Ejection, now: float) -> bool:
         """Bring an endpoint back; whether it was ejected."""
-        was_ejected, one.is_ejected = one.is_ejected, False
-        return was_ejected
+        if not one.is_ejected:
+            return False
+        one.is_ejected, one.unejected_at = False, now
+        self._on_event(OutlierEvent(one, None, False, now - one.ejected_at, -1.0, self.rates))
+        return True
+
+    def _tell(self, one: Ejection, kind: OutlierKind, now: float, rate: float, *, enforced: bool) -> None:
+        since_s = None if one.unejected_at is None else now - one.unejected_at
+        summary = self.local_rates if kind in _LOCAL_KINDS else self.rates
+        self._on_event(OutlierEvent(one, kind, enforced, since_s, rate, summary))
 
     def on_interval(self, everybody: Sequence[Ejection], now: float) -> list[Ejection]:
         """An interval has passed: bring back, and judge by rates.
@@ -112,7 +165,7 @@ class OutlierDetector:
             return False
         settings = self.settings
         time_s = min(settings.base_ejection_time_s * one.backoff, settings.max_ejection_time_s)
-        return now - one.ejected_at >= time_s + one.jitter_s and self.uneject(one)
+        return now - one.ejected_at >= time_s + one.jitter_s and self.uneject(one, now)
 
     def _judge_rates(self, everybody: Sequence[Ejection], now: float, *, local: bool) -> list[Ejection]:
         settings = self.settings
@@ -120,7 +173,7 @@ class OutlierDetector:
         for one in everybody:
             good, bad = (one.local_successes, one.local_failures) if local else (one.successes, one.failures)
             rate = 100.0 * good / (good + bad) if good + bad else -1.0
-            enough = rate >= 0 and good + bad >= settings.success_rate_request_volume
+            enough = rate >= 0 and good + bad >= settings.success_rate_request_volume and not one.is_ejected
             if local:
                 one.local_success_rate = rate if enough else -1.0
             else:
@@ -139,7 +192,7 @@ class OutlierDetector:
 
     def _below_average(
         self, counted: list[tuple[Ejection, int, float]]
-    ) -> tuple[RateSummary, list[Ejection]]:
+    ) -> tuple[RateSummary, list[tuple[Ejection, float]]]:
         settings = self.settings
         rated = [(one, rate) for one, count, rate in counted if count >= settings.success_rate_request_volume]
         if not rated or len(rated) < settings.success_rate_minimum_hosts:
@@ -147,26 +200,34 @@ class OutlierDetector:
         mean = sum(rate for _, rate in rated) / len(rated)
         deviation = sqrt(sum((rate - mean) ** 2 for _, rate in rated) / len(rated))
         threshold = mean - deviation * settings.success_rate_stdev_factor / 1000
-        return RateSummary(mean, threshold), [one for one, rate in rated if rate < threshold]
+        return RateSummary(mean, threshold), [(one, rate) for one, rate in rated if rate < threshold]
 
-    def _above_percentage(self, counted: list[tuple[Ejection, int, float]]) -> list[Ejection]:
+    def _above_percentage(self, counted: list[tuple[Ejection, int, float]]) -> list[tuple[Ejection, float]]:
         settings = self.settings
         rated = [
             (one, rate) for one, count, rate in counted if count >= settings.failure_percentage_request_volume
         ]
         if not rated or len(rated) < settings.failure_percentage_minimum_hosts:
             return []
-        return [one for one, rate in rated if 100.0 - rate >= settings.failure_percentage_threshold]
+        return [(one, rate) for one, rate in rated if 100.0 - rate >= settings.failure_percentage_threshold]
 
     def _eject(
-        self, found: list[Ejection], everybody: Sequence[Ejection], kind: OutlierKind, now: float
+        self,
+        found: list[tuple[Ejection, float]],
+        everybody: Sequence[Ejection],
+        kind: OutlierKind,
+        now: float,
     ) -> list[Ejection]:
-        chance = self.settings.enforcing(kind)
-        return [
-            one
-            for one in found
-            if self.on_detection(one, everybody, kind, enforced=self._random.random() * 100 < chance, now=now)
-        ]
+        chance, ejected = self.settings.enforcing(kind), []
+        for one, rate in found:
+            if one.is_ejected:
+                # For its other rate, a moment ago. Envoy ejects it once more, and twice as long; seen is enough.
+                self._detected[kind] += 1
+                continue
+            enforced = self._random.random() * 100 < chance
+            if self.on_detection(one, everybody, kind, enforced=enforced, now=now, rate=rate):
+                ejected.append(one)
+        return ejected
 
     def write_stats(self, sink: StatsSink, prefix: str, everybody: Sequence[Ejection]) -> None:
         """Write everything under `prefix` ("cluster.NAME.outlier_detection.")."""

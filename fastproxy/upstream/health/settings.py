@@ -175,6 +175,8 @@ class OutlierSettings:
     """`split_external_local_origin_errors`."""
     uneject_on_active_success: bool = True
     """`successful_active_health_check_uneject_host`."""
+    event_log_path: str = ""
+    """Of the cluster manager: one log for all clusters; empty: none."""
 
     def allows(self, ejected: int, total: int) -> bool:
         """Whether one more of `total` endpoints may be ejected, of which `ejected` are."""

@@ -132,7 +132,8 @@ class Load:
                 assert self._changed.wait_for(lambda count=count: self.done >= count, _PATIENCE_S)  # type: ignore[misc]
             action()
         for thread in threads:
-            thread.join(_PATIENCE_S)
+            # Each that meets the fault may wait half a second.
+            thread.join(_PATIENCE_S + self.requests / 2 / THREADS)
             assert not thread.is_alive(), "a request got no answer"
 
     def figures(self) -> str:
