@@ -45,6 +45,7 @@ TESTED_BY = {
     "config/build/config_source.py": "config/test_clusters.py",
     "control/update_stats.py": "control/test_eds.py",
     "config/build/compressor.py": "config/test_compressor.py",
+    "config/build/rate_limits.py": "config/test_rate_limits.py",
     "config/build/cors.py": "config/test_cors.py",
     "config/build/upgrades.py": "config/test_upgrades.py",
     "listener/network_filter.py": "listener/test_acceptor.py",

@@ -109,6 +109,10 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "tracing": _TRACING,
         "stat_prefix": _STATS,
     },
+    "envoy.config.route.v3.RouteAction": {
+        "early_data_policy": "no TLS early data is accepted",
+        "flush_timeout": "a client that takes nothing is given up after the stream's idle timeout",
+    },
     "envoy.config.route.v3.RouteAction.RequestMirrorPolicy": {"trace_sampled": _TRACING},
     "envoy.extensions.filters.http.router.v3.Router": {
         "dynamic_stats": _STATS,

@@ -113,6 +113,45 @@ def compile_header_value(text: str) -> bytes | HeaderFormat:
     return value
 
 
+#: A path, without query; empty if nothing is there to make one of.
+PathFormat = Callable[[FormatContext], bytes]
+
+_NOT_OF_A_PATH = re.compile(rb"[^A-Za-z0-9\-._~!$&'()*+,;=:@/%]|%(?![0-9A-Fa-f]{2})")
+
+
+def compile_path(text: str) -> bytes | PathFormat:
+    """Compile a format for a path: bytes if it never changes, else a function. A missing value is empty.
+
+    Whatever cannot stand in a path (RFC 3986 section 3.3) is percent-encoded, in values and in the format itself: `?`
+    and `#` would begin another part of the target, a blank or a line end another part of the request. What is encoded
+    already stays as it is.
+
+    Raises:
+        ValueError: an unknown operator or a lone `%`.
+    """
+    parts = [part.encode() if isinstance(part, str) else part for part in _parse(text, redact=False)]
+    literal: list[bytes] = [part for part in parts if isinstance(part, bytes)]
+    if len(literal) == len(parts):
+        return _encode_path(b"".join(literal))
+
+    def write(context: FormatContext) -> bytes:
+        out: list[bytes] = []
+        for part in parts:
+            if isinstance(part, bytes):
+                out.append(part)
+                continue
+            found = part(context)
+            if found is not None:
+                out.append(found if isinstance(found, bytes) else _as_text(found).encode())
+        return _encode_path(b"".join(out))
+
+    return write
+
+
+def _encode_path(path: bytes) -> bytes:
+    return _NOT_OF_A_PATH.sub(lambda found: b"%%%02X%b" % (found.group(0)[0], found.group(0)[1:]), path)
+
+
 def _json_value(template: Any, *, omit_empty: bool) -> Callable[[FormatContext], Any]:
     if isinstance(template, dict):
         members = {key: _json_value(value, omit_empty=omit_empty) for key, value in template.items()}

@@ -19,6 +19,20 @@ def build_path_normalization(*, normalize_path: bool, merge_slashes: bool) -> Ca
     return _merge if merge_slashes else None
 
 
+_ESCAPED_DOT_OR_SLASH = re.compile(rb"%(2[EeFf]|5[Cc])")
+_DECODED = {b"2e": b".", b"2f": b"/", b"5c": b"/"}
+
+
+def has_dot_segments(path: bytes) -> bool:
+    """Whether some reader may find a `.` or `..` segment in a path: encoded, behind a backslash, or before a `;`."""
+    if b"." not in path and b"%" not in path:
+        return False
+    plain = _ESCAPED_DOT_OR_SLASH.sub(lambda found: _DECODED[found.group(1).lower()], path)
+    return any(
+        segment.partition(b";")[0] in (b".", b"..") for segment in plain.replace(b"\\", b"/").split(b"/")
+    )
+
+
 _ESCAPED_SLASH = re.compile(rb"%(?:2[Ff]|5[Cc])")
 
 

@@ -6,15 +6,24 @@ before the path, as in Envoy: it may be made out of the path that was requested.
 
 from collections.abc import Callable
 
+from fastproxy import clock
+from fastproxy.format.compile import compile_path
+from fastproxy.format.context import FormatContext
 from fastproxy.http.forwarding import rewrite_host
 from fastproxy.http.framing import is_authority
 from fastproxy.http.headers import first
 from fastproxy.http.messages import Request
+from fastproxy.http.paths import has_dot_segments
 from fastproxy.match.settings import PathKind, PathMatch, RegexSubstitution
 from fastproxy.match.substitution import build_substitution
 from fastproxy.router.settings import ForwardAction
 
-#: One change to a request.
+
+class PathRefused(Exception):
+    """What a request says would make a path of it that readers disagree about (S49)."""
+
+
+#: One change to a request; may raise `PathRefused`.
 Edit = Callable[[Request], None]
 #: From path to path, without query.
 PathRewrite = Callable[[bytes], bytes]
@@ -38,6 +47,8 @@ def build_edits(action: ForwardAction, match: PathMatch, *, envoy_headers: bool)
     rewrite = build_path_rewrite(match, action.prefix_rewrite, action.regex_rewrite)
     if rewrite is not None:
         edits.append(_build_path_edit(rewrite, envoy_headers=envoy_headers))
+    elif action.path_rewrite:
+        edits.append(_build_formatted_edit(action.path_rewrite, envoy_headers=envoy_headers))
     return tuple(edits)
 
 
@@ -69,16 +80,36 @@ def build_path_rewrite(
 
 def _build_path_edit(rewrite: PathRewrite, *, envoy_headers: bool) -> Edit:
     def edit(request: Request) -> None:
-        target = request.target
-        path, mark, query = target.partition(b"?")
-        request.original_path = target
-        if envoy_headers:
-            request.headers[b"x-envoy-original-path"] = target
-        path = rewrite(path)
-        # What does not begin with a slash is no path, and an empty one would make a request line without a target.
-        request.set_target((path if path[:1] == b"/" else b"/" + path) + mark + query)
+        _replace_path(request, rewrite(request.target.partition(b"?")[0]), envoy_headers=envoy_headers)
 
     return edit
+
+
+def _build_formatted_edit(text: str, *, envoy_headers: bool) -> Edit:
+    """`path_rewrite`: an empty result leaves the path as it is (Envoy)."""
+    compiled = compile_path(text)
+
+    def edit(request: Request) -> None:
+        path = (
+            compiled if isinstance(compiled, bytes) else compiled(FormatContext(request, clock.monotonic()))
+        )
+        if not path:
+            return
+        if has_dot_segments(path):
+            raise PathRefused
+        _replace_path(request, path, envoy_headers=envoy_headers)
+
+    return edit
+
+
+def _replace_path(request: Request, path: bytes, *, envoy_headers: bool) -> None:
+    target = request.target
+    _, mark, query = target.partition(b"?")
+    request.original_path = target
+    if envoy_headers:
+        request.headers[b"x-envoy-original-path"] = target
+    # What does not begin with a slash is no path, and an empty one would make a request line without a target.
+    request.set_target((path if path[:1] == b"/" else b"/" + path) + mark + query)
 
 
 def _build_host_rewrite(action: ForwardAction, *, envoy_headers: bool) -> Edit | None:

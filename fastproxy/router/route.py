@@ -11,7 +11,12 @@ from fastproxy.match.path import PathMatcher, build_path_matcher
 from fastproxy.match.request import RequestMatcher, build_request_matcher
 from fastproxy.match.settings import PathMatch
 from fastproxy.router.hash_policy import RequestHash
-from fastproxy.router.limits import StreamLimits, build_limits
+from fastproxy.router.limits import (
+    GrpcTimeout,
+    StreamLimits,
+    build_grpc_timeout,
+    build_limits,
+)
 from fastproxy.router.redirect import build_redirect, own_location
 from fastproxy.router.retry import RetryPolicy
 from fastproxy.router.rewrite import Edit, build_edits, build_host_edit
@@ -44,6 +49,7 @@ class Route:
         "expected_timeout_ms",
         "filter_configs",
         "forward",
+        "grpc_timeout",
         "hash_policy",
         "is_choosy",
         "is_retrying",
@@ -92,6 +98,8 @@ class Route:
         """Changes to the request before it is forwarded."""
         self.hash_policy: RequestHash | None = None
         """Computes the hash for a cluster that chooses endpoints by one."""
+        self.grpc_timeout: GrpcTimeout | None = None
+        """What it makes of `grpc-timeout`; None if it does not look at it."""
         self.limits: StreamLimits | None = None
         """How long its streams may take; None if it says nothing about that."""
         self.subset: SubsetMatch | None = None
@@ -143,6 +151,7 @@ class Route:
         )
         self.edits = build_edits(action, self.match, envoy_headers=self.envoy_headers) or None
         self.limits = build_limits(action)
+        self.grpc_timeout = build_grpc_timeout(action)
         if action.hash_policy:
             self.hash_policy = RequestHash(action.hash_policy)
         self.upgrades = {one.type.encode(): one.enabled for one in action.upgrades}

@@ -11,12 +11,15 @@ from fastproxy.router.mirror import ActiveMirrors, Mirror, MirroredExchange, Mir
 from fastproxy.router.replies import ALTERNATIVE_TIMEOUT
 from fastproxy.router.retry import NO_RETRIES, RetryPolicy, take_retry_headers
 from fastproxy.router.retrying import RetryingExchange, RetryPlan
+from fastproxy.router.rewrite import Edit, PathRefused
 from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
 from fastproxy.router.table import NO_ROUTE, RouteTable
 from fastproxy.router.upgrade import TcpTunnel, UpgradableDownstream, UpgradeExchange
 from fastproxy.upstream.cluster import Cluster
+
+PATH_REFUSED = LocalReply(400, details="path_rewrite_refused")
 
 
 class Router:
@@ -102,13 +105,13 @@ class Router:
         request.upstream_cluster = cluster.name
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
+        grpc_timeout_s = None if route.grpc_timeout is None else self._select_timeout(request, route)
         if route.tells_upstream_attempts:
             request.headers[b"x-envoy-attempt-count"] = b"1"
         if route.request_rules is not None:
             route.request_rules.apply_to_request(request)
-        if route.edits is not None:
-            for edit in route.edits:
-                edit(request)
+        if route.edits is not None and not _apply(route.edits, request):
+            return PATH_REFUSED
         retry = route.retry
         if not request.is_plain or route.request_rules is not None:
             # A trusted caller may have sent headers about retries, or a rule of the route has added some.
@@ -126,6 +129,8 @@ class Router:
             exchange = RetryingExchange(request, route, cluster, downstream, self._build_plan(route, retry))
         else:
             exchange = Exchange(request, route, cluster, downstream)
+        if grpc_timeout_s is not None:
+            exchange.timeout_s = grpc_timeout_s
         if not request.is_plain:
             self._obey_timeout_headers(request, exchange, retry, changed=retry is not route.retry)
         return exchange
@@ -155,6 +160,14 @@ class Router:
             self._buffer_limit_bytes if limit is None else limit,
         )
 
+    def _select_timeout(self, request: Request, route: Route) -> float | None:
+        """The timeout that a gRPC request has asked for, as far as the route lets it; None: the usual one."""
+        assert route.grpc_timeout is not None
+        timeout_s = route.grpc_timeout(request)
+        if timeout_s is not None:
+            self._tell_timeout(request, timeout_s, route.retry)
+        return timeout_s
+
     def _obey_timeout_headers(
         self, request: Request, exchange: Exchange, retry: RetryPolicy | None, *, changed: bool
     ) -> None:
@@ -162,15 +175,20 @@ class Router:
         timeout_s = take_timeout_header(request)
         if timeout_s is not None:
             exchange.timeout_s = timeout_s
-        if self._envoy_headers and (timeout_s is not None or changed):
-            per_try_s = 0.0 if retry is None else retry.settings.per_try_timeout_s
-            expected_ms = encode_expected_timeout(exchange.timeout_s, per_try_s)
-            if expected_ms:
-                request.headers[b"x-envoy-expected-rq-timeout-ms"] = expected_ms
-            else:
-                request.headers.pop(b"x-envoy-expected-rq-timeout-ms", None)
+        if timeout_s is not None or changed:
+            self._tell_timeout(request, exchange.timeout_s, retry)
         if take_alternative_header(request):
             exchange.timeout_reply = ALTERNATIVE_TIMEOUT
+
+    def _tell_timeout(self, request: Request, timeout_s: float, retry: RetryPolicy | None) -> None:
+        if not self._envoy_headers:
+            return
+        per_try_s = 0.0 if retry is None else retry.settings.per_try_timeout_s
+        expected_ms = encode_expected_timeout(timeout_s, per_try_s)
+        if expected_ms:
+            request.headers[b"x-envoy-expected-rq-timeout-ms"] = expected_ms
+        else:
+            request.headers.pop(b"x-envoy-expected-rq-timeout-ms", None)
 
     def _reply(self, request: Request, route: Route) -> LocalReply:
         assert route.reply is not None
@@ -182,6 +200,16 @@ class Router:
         return reply
 
 
+def _apply(edits: tuple[Edit, ...], request: Request) -> bool:
+    """Change path and host; says whether the request may be sent so."""
+    try:
+        for edit in edits:
+            edit(request)
+    except PathRefused:
+        return False
+    return True
+
+
 def _named_by_header(request: Request, name: str) -> str:
     """The cluster that a header names (`cluster_header`); empty, and so unknown, if there is no such header."""
     found = header_values(request, name.encode()) if name else []
@@ -189,6 +217,8 @@ def _named_by_header(request: Request, name: str) -> str:
 
 
 def _looks_at_headers(settings: RouteConfigurationSettings) -> bool:
+    if settings.vhost_header:
+        return True
     for host in settings.virtual_hosts:
         for route in host.routes:
             weighted = route.action.weighted_clusters if isinstance(route.action, ForwardAction) else None

@@ -228,6 +228,8 @@ class ForwardAction:
     append_x_forwarded_host: bool = False
     """Leave the old host in `x-forwarded-host` when it is rewritten."""
     regex_rewrite: RegexSubstitution | None = None
+    path_rewrite: str = ""
+    """A format of the whole path."""
     hash_policy: tuple[HashPolicy, ...] = ()
     subset: SubsetMatch | None = None
     """`metadata_match`: the subset of the cluster that requests go to; None is none."""
@@ -251,6 +253,11 @@ class ForwardAction:
     """`grpc_timeout_header_max`: `grpc-timeout` limits the stream, up to this; 0 means without bound."""
     grpc_timeout_offset_s: float = 0.0
     """`grpc_timeout_header_offset`: what is taken off it."""
+    grpc_route_timeout_max_s: float | None = None
+    """The deprecated `max_grpc_timeout`: for gRPC requests `grpc-timeout`, up to this, is the timeout of the route; 0
+    means without bound, None that the field is not there."""
+    grpc_route_timeout_offset_s: float = 0.0
+    """The deprecated `grpc_timeout_offset`: what is taken off it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,5 +334,7 @@ class RouteConfigurationSettings:
     name: str
     virtual_hosts: tuple[VirtualHostSettings, ...]
     ignore_port_in_host_matching: bool = False
+    vhost_header: str = ""
+    """The header that names the virtual host, lower case; empty: the host does."""
     internal_only_headers: tuple[str, ...] = ()
     """Lower case; removed from every request that is not internal, before routes and filters look at it."""

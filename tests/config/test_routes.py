@@ -38,7 +38,7 @@ from fastproxy.router.settings import (
     WeightedCluster,
     WeightedClusters,
 )
-from tests.config.support import load, minimal, problem, warnings
+from tests.config.support import load, minimal, problem, problems, warnings
 
 FORWARD = "route: {cluster: backend}"
 
@@ -182,7 +182,6 @@ def test_direct_response_bodies_are_bounded() -> None:
     [
         "- match: {prefix: /, filter_state: [{key: a, string_match: {exact: b}}]}\n  route: {cluster: backend}",
         "- match: {prefix: /}\n  route: {cluster: backend, hash_policy: [{filter_state: {key: a}}]}",
-        "- match: {prefix: /}\n  route: {cluster: backend, internal_redirect_policy: {}}",
     ],
 )
 def test_what_routes_cannot_do_yet_is_refused(route: str) -> None:
@@ -517,3 +516,87 @@ def test_a_format_of_a_direct_response_is_checked() -> None:
     form = "{text_format_source: {inline_string: '%NOPE%'}}"
     text = minimal(routes=f"- match: {{prefix: /}}\n  direct_response: {{status: 403, body_format: {form}}}")
     assert "NOPE" in problem(text).problem
+
+
+def test_path_rewrite_is_a_format() -> None:
+    """Of the whole path; only one way to rewrite it may be given."""
+    found = action("route: {cluster: backend, path_rewrite: /t/%REQ(x-t)%}")
+    assert isinstance(found, ForwardAction)
+    assert found.path_rewrite == "/t/%REQ(x-t)%"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("path_rewrite: /%NONSENSE%", "unknown operator"),
+        ("path_rewrite: '/x?y'", "a path has neither query nor fragment"),
+        ("path_rewrite: '/x#y'", "a path has neither query nor fragment"),
+        ("path_rewrite: /a/../b", "is never sent upstream"),
+        ("path_rewrite: /x, prefix_rewrite: /y", "only one of prefix_rewrite and path_rewrite"),
+        ("cluster_specifier_plugin: x", "no plugins that choose clusters"),
+        ("internal_redirect_policy: {}", "never followed here"),
+        ("max_internal_redirects: 2", "never followed here"),
+    ],
+)
+def test_route_action_that_cannot_be_done(field: str, words: str) -> None:
+    """With the reason, and what to do instead."""
+    cluster = "" if "plugin" in field else "cluster: backend, "
+    found = problem(minimal(routes=f"- match: {{prefix: /}}\n  route: {{{cluster}{field}}}\n"))
+    assert words in found.problem
+
+
+def test_header_may_choose_the_virtual_host() -> None:
+    """`vhost_header`; header names have no case."""
+    text = minimal().replace("name: local", "name: local\n            vhost_header: X-Tenant")
+    assert table(text).vhost_header == "x-tenant"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("ignore_path_parameters_in_path_matching: true", "a rule for one path could be walked around"),
+        ("vhds: {config_source: {ads: {}}}", "virtual hosts come from this file only"),
+        ("cluster_specifier_plugins: [{extension: {name: x}}]", "no plugins that choose clusters"),
+    ],
+)
+def test_route_table_that_cannot_be_done(field: str, words: str) -> None:
+    """Each would change where requests go."""
+    found = problems(minimal().replace("name: local", f"name: local\n            {field}"))
+    assert any(words in one.problem for one in found)
+
+
+@pytest.mark.parametrize("field", ["filter_action", "non_forwarding_action"])
+def test_route_without_an_answer_is_refused(field: str) -> None:
+    """Envoy answers such requests with 503."""
+    found = problem(minimal(routes=f"- match: {{prefix: /}}\n  {field}: {{}}\n"))
+    assert found.path.endswith(field)
+    assert "Use route, redirect or direct_response" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("max_grpc_timeout: 2s", (2.0, 0.0)),
+        ("max_grpc_timeout: 0s, grpc_timeout_offset: 0.1s", (0.0, 0.1)),
+        ("grpc_timeout_offset: 0.1s", (None, 0.0)),
+        ("max_grpc_timeout: 2s, max_stream_duration: {}", (None, 0.0)),
+    ],
+)
+def test_deprecated_grpc_timeouts(fields: str, expected: tuple[float | None, float]) -> None:
+    """The offset needs the maximum; beside `max_stream_duration` neither counts (Envoy)."""
+    found = action(f"route: {{cluster: backend, {fields}}}")
+    assert isinstance(found, ForwardAction)
+    assert (found.grpc_route_timeout_max_s, found.grpc_route_timeout_offset_s) == expected
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "flush_timeout: 1s",
+        'early_data_policy: {name: x, typed_config: {"@type": type.googleapis.com/google.protobuf.Struct}}',
+    ],
+)
+def test_tuning_that_has_no_effect_is_a_warning(field: str) -> None:
+    """Nothing is weaker without it."""
+    routes = f"- match: {{prefix: /}}\n  route: {{cluster: backend, {field}}}\n"
+    assert any("has no effect" in one for one in warnings(minimal(routes=routes)))

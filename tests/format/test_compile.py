@@ -14,6 +14,7 @@ from fastproxy.format.compile import (
     compile_body,
     compile_header_value,
     compile_json,
+    compile_path,
     compile_text,
 )
 from fastproxy.format.context import FormatContext
@@ -372,3 +373,34 @@ def test_flags_by_name_and_the_status_of_grpc() -> None:
 def test_a_unique_id_is_unique() -> None:
     """Every time it is written."""
     assert text("%UNIQUE_ID%") != text("%UNIQUE_ID%")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/a/b", b"/a/b"),
+        ("/a b?c#d\\é%%41%%zz", b"/a%20b%3Fc%23d%5C%C3%A9%41%25zz"),
+        ("", b""),
+    ],
+)
+def test_path_that_never_changes_is_encoded_once(text: str, expected: bytes) -> None:
+    """What is encoded already stays as it is (RFC 3986 section 2.4)."""
+    assert compile_path(text) == expected
+
+
+def test_path_takes_values_as_they_are_but_for_what_no_path_may_have() -> None:
+    """Of headers the bytes, of claims the text in UTF-8; nothing for what is not there."""
+    request = finished()
+    request.headers[b"x-p"] = b"a b?c=d#e/f%2Fg\xfc\x7f"
+    request.dynamic_metadata = {"ns": {"name": "Jürgen/x", "number": 7}}
+    write = compile_path(
+        "/%REQ(x-p)%/%DYNAMIC_METADATA(ns:name)%/%DYNAMIC_METADATA(ns:number)%/%REQ(x-none)%/"
+    )
+    assert not isinstance(write, bytes)
+    assert write(FormatContext(request, NOW)) == b"/a%20b%3Fc=d%23e/f%2Fg%FC%7F/J%C3%BCrgen/x/7//"
+
+
+def test_path_format_is_checked_when_it_is_compiled() -> None:
+    """As any other."""
+    with pytest.raises(ValueError, match="unknown operator"):
+        compile_path("/%NONSENSE%")

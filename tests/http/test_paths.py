@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastproxy.http.errors import ProtocolError
-from fastproxy.http.paths import build_path_normalization, unescape_slashes
+from fastproxy.http.paths import build_path_normalization, has_dot_segments, unescape_slashes
 
 
 def normalize(target: bytes) -> bytes:
@@ -97,6 +97,21 @@ def test_s49_normalisation_is_idempotent_and_never_climbs(parts: list[bytes]) ->
         assert not {b".", b".."} & set(path.split(b"/"))
         assert b"%2e" not in path.lower()
         assert b"\\" not in path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/..", b"/a/../b", b"/.", b"/%2e%2E/x", b"/a%2f..%2Fb", b"/a\\..\\b", b"/a%5c.%2e/", b"/..;a/b", b".."],
+)
+def test_s49_dot_segments_are_found_in_every_spelling(path: bytes) -> None:
+    """Somebody behind the proxy decodes one more time than we do."""
+    assert has_dot_segments(path)
+
+
+@pytest.mark.parametrize("path", [b"/", b"/a.b/..c/d..", b"/...", b"/a%2e", b"/%252e%252e/", b"/;..", b""])
+def test_dots_in_names_are_no_segments(path: bytes) -> None:
+    """Files have them."""
+    assert not has_dot_segments(path)
 
 
 def test_a_hostile_path_is_normalised_in_linear_time() -> None:

@@ -5,7 +5,9 @@ import pytest
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.router.limits import (
+    build_grpc_timeout,
     build_limits,
+    encode_grpc_timeout,
     parse_grpc_timeout,
     take_alternative_header,
     take_timeout_header,
@@ -163,3 +165,66 @@ def test_a_stream_that_ends_in_time_leaves_no_timer() -> None:
         assert proxy.take() == b""
         proxy.leave()
         assert proxy.loop.live_timers == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "value"),
+    [
+        (0.25, b"250m"),
+        (0.29, b"290m"),
+        (99999.999, b"99999999m"),
+        (100000.0, b"100000S"),
+        (1e8, b"1666666M"),
+        (6e9, b"1666666H"),
+        (1e15, b"99999999H"),
+    ],
+)
+def test_grpc_timeouts_are_written_with_at_most_eight_digits(seconds: float, value: bytes) -> None:
+    """In the finest unit that has room for them, from milliseconds on."""
+    assert encode_grpc_timeout(seconds) == value
+
+
+@pytest.mark.parametrize(
+    ("maximum", "offset", "asked", "timeout", "told"),
+    [
+        (1.0, 0.0, b"300m", 0.3, b"300m"),
+        (1.0, 0.0, b"5S", 1.0, b"1000m"),
+        (1.0, 0.0, None, 1.0, b"1000m"),
+        (1.0, 0.0, b"junk", 1.0, b"1000m"),
+        (0.0, 0.0, b"5S", 5.0, b"5000m"),
+        (0.0, 0.0, None, 0.0, None),
+        (0.0, 0.1, b"300m", 0.2, b"200m"),
+        (0.0, 0.1, b"100m", 0.1, b"100m"),
+    ],
+)
+def test_grpc_request_chooses_the_timeout_of_its_route_within_a_bound(
+    maximum: float, offset: float, asked: bytes | None, timeout: float, told: bytes | None
+) -> None:
+    """The deprecated `max_grpc_timeout`: without a usable header a request asks for no end."""
+    select = build_grpc_timeout(
+        ForwardAction("c", grpc_route_timeout_max_s=maximum, grpc_route_timeout_offset_s=offset)
+    )
+    assert select is not None
+    made = request(content_type=b"application/grpc")
+    if asked is not None:
+        made.headers[b"grpc-timeout"] = asked
+    assert select(made) == pytest.approx(timeout)
+    assert made.headers.get(b"grpc-timeout") == told
+
+
+def test_request_that_is_no_grpc_has_the_usual_timeout() -> None:
+    """Whatever its headers say; and a route without these fields looks at nothing."""
+    select = build_grpc_timeout(ForwardAction("c", grpc_route_timeout_max_s=1.0))
+    assert select is not None
+    assert select(request(grpc_timeout=b"5S")) is None
+    assert build_grpc_timeout(ForwardAction("c")) is None
+
+
+def test_upstream_hears_of_no_more_time_than_the_stream_has() -> None:
+    """`grpc_timeout_header_max` cuts what the header asks for."""
+    cap = build_grpc_timeout(ForwardAction("c", grpc_timeout_max_s=1.0))
+    assert cap is not None
+    for asked, told in ((b"5S", b"1000m"), (b"300m", b"300m"), (b"junk", b"junk")):
+        made = request(content_type=b"application/grpc", grpc_timeout=asked)
+        assert cap(made) is None
+        assert made.headers[b"grpc-timeout"] == told

@@ -6,7 +6,7 @@ import pytest
 
 from fastproxy.http.messages import Request
 from fastproxy.match.settings import PathKind, PathMatch, RegexSubstitution
-from fastproxy.router.rewrite import build_edits, build_path_rewrite
+from fastproxy.router.rewrite import PathRefused, build_edits, build_path_rewrite
 from fastproxy.router.settings import ForwardAction
 
 ANY = PathMatch(PathKind.PREFIX, "/")
@@ -106,3 +106,27 @@ def test_the_old_host_can_be_appended(before: bytes | None, after: bytes) -> Non
     headers = () if before is None else ((b"x-forwarded-host", before),)
     request = edited(b"/", *headers, host_rewrite_literal="new.test", append_x_forwarded_host=True)
     assert request.headers[b"x-forwarded-host"] == after
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "expected"),
+    [
+        ("/new", b"/old?q", b"/new?q"),
+        ("/t/%REQ(x-tenant)%%PATH(NQ)%", b"/old?q", b"/t/acme/old?q"),
+        ("new", b"/old", b"/new"),
+        ("%REQ(x-none)%", b"/old?q", b"/old?q"),
+    ],
+)
+def test_path_rewrite_formats_the_path_and_keeps_the_query(text: str, target: bytes, expected: bytes) -> None:
+    """An empty result is no rewrite, and nothing is said about one."""
+    request = edited(target, (b"x-tenant", b"acme"), path_rewrite=text)
+    assert request.target == expected
+    assert request.path == expected.partition(b"?")[0]
+    assert (b"x-envoy-original-path" in request.headers) is (target != expected)
+
+
+@pytest.mark.parametrize("value", [b"..", b"%2e%2e", b"a/..%2fb", b"..;x", b".", b"..\\"])
+def test_s49_path_rewrite_with_dot_segments_is_refused(value: bytes) -> None:
+    """Whoever resolves them serves another path than the one that rules have judged."""
+    with pytest.raises(PathRefused):
+        edited(b"/old", (b"x-tenant", value), path_rewrite="/t/%REQ(x-tenant)%/x")

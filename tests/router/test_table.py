@@ -124,3 +124,30 @@ def test_direct_response_has_no_upstream() -> None:
     route = Route(settings)
     assert route.forward is None
     assert route.reply is not None
+
+
+def test_header_may_name_the_virtual_host() -> None:
+    """Its first value, in any case; without it there is none, whatever the host is (`vhost_header`)."""
+    hosts = tuple(VirtualHostSettings(one, (one,), (named_route(one),)) for one in ("a.test", "*"))
+    routes = RouteTable(RouteConfigurationSettings("r", hosts, vhost_header="x-vhost"))
+    request = Request(b"GET", b"/", {})
+    request.set_target(b"/")
+    request.authority = b"a.test"
+    assert routes.select_route(request) is None
+    for value, name in ((b"A.Test", "a.test"), ([b"a.test", b"b.test"], "a.test"), (b"", "*")):
+        request.headers[b"x-vhost"] = value
+        route = routes.select_route(request)
+        assert route is not None
+        assert route.name == name
+
+
+def test_names_that_are_too_long_for_a_host_are_not_remembered() -> None:
+    """A header may hold much more than a host, and a thousand of them would be a lot."""
+    hosts = (VirtualHostSettings("*", ("*",), (named_route("*"),)),)
+    routes = RouteTable(RouteConfigurationSettings("r", hosts, vhost_header="x-vhost"))
+    request = Request(b"GET", b"/", {})
+    request.set_target(b"/")
+    for size in (10, 10_000):
+        request.headers[b"x-vhost"] = b"a" * size
+        assert routes.select_route(request) is not None
+    assert list(routes._known) == [b"a" * 10]

@@ -57,6 +57,12 @@ def build_header_matches(owner: View, field: str) -> tuple[HeaderMatch, ...]:
     return tuple(match for match in found if match is not None)
 
 
+def build_query_matches(owner: View, field: str) -> tuple[QueryMatch, ...]:
+    """A list of `QueryParameterMatcher`; those of a form that is not supported are reported, and left out."""
+    found = [_build_query_match(view) for view in owner.children(field)]
+    return tuple(match for match in found if match is not None)
+
+
 def build_header_match(view: View) -> HeaderMatch | None:
     """One condition on a header; None when it has a form that is not supported (reported)."""
     name = view.text("name").lower()

@@ -10,12 +10,15 @@ from fastproxy.config.build.hash_policy import build_hash_policies
 from fastproxy.config.build.header_rules import HeaderLevels, build_header_mutations
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
+from fastproxy.config.build.rate_limits import accept_rate_limits
 from fastproxy.config.build.retry_policy import build_retry_policy
 from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.upgrades import build_route_upgrades
 from fastproxy.config.build.uri_template import build_template_rewrite, check_prefix_rewrite
 from fastproxy.config.build.weighted_clusters import build_weighted_clusters
 from fastproxy.config.view import View
+from fastproxy.format.compile import compile_path
+from fastproxy.http.paths import has_dot_segments
 from fastproxy.match.settings import RegexSubstitution
 from fastproxy.router.settings import (
     ForwardAction,
@@ -26,7 +29,7 @@ from fastproxy.router.settings import (
 )
 
 _DEFAULT_TIMEOUT_S = 15.0
-_PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy")
+_PATH_REWRITES = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite")
 _REDIRECT_STATUS = {
     "MOVED_PERMANENTLY": 301,
     "FOUND": 302,
@@ -115,15 +118,19 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         if weighted is None:
             return None
     else:
+        _refuse_unsupported(view)
         return None
     host_regex, regex_rewrite = view.child("host_rewrite_path_regex"), view.child("regex_rewrite")
     rewrites = [one for one in _PATH_REWRITES if view.has(one)]
     if len(rewrites) > 1:
         view.error(f"only one of {' and '.join(rewrites)} may be given", field=rewrites[-1])
     check_prefix_rewrite(view, match)
+    _refuse_unsupported(view)
+    accept_rate_limits(view)
     duration = view.child("max_stream_duration")
-    if duration is not None and view.has("timeout"):
-        view.without_effect("timeout", "Envoy ignores it beside max_stream_duration")
+    if duration is not None:
+        for field in ("timeout", "max_grpc_timeout", "grpc_timeout_offset"):
+            view.without_effect(field, "Envoy ignores it beside max_stream_duration")
     return ForwardAction(
         cluster=cluster,
         timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S) if duration is None else 0.0,
@@ -137,6 +144,7 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         host_rewrite_path_regex=_substitution(host_regex),
         append_x_forwarded_host=view.flag("append_x_forwarded_host"),
         regex_rewrite=_substitution(regex_rewrite) or build_template_rewrite(view, match),
+        path_rewrite=_path_format(view),
         hash_policy=build_hash_policies(view),
         subset=build_subset_match(view),
         upgrades=build_route_upgrades(view, matches_connect=scope.matches_connect),
@@ -150,7 +158,57 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         max_stream_duration_s=_optional_duration(duration, "max_stream_duration"),
         grpc_timeout_max_s=_optional_duration(duration, "grpc_timeout_header_max"),
         grpc_timeout_offset_s=_optional_duration(duration, "grpc_timeout_header_offset") or 0.0,
+        **_old_grpc_timeout(view),
     )
+
+
+def _old_grpc_timeout(view: View) -> dict[str, float]:
+    """The deprecated fields; `max_grpc_timeout` decides whether they count."""
+    if view.has("max_stream_duration"):
+        return {}
+    if not view.has("max_grpc_timeout"):
+        view.without_effect("grpc_timeout_offset", "there is no max_grpc_timeout beside it")
+        return {}
+    return {
+        "grpc_route_timeout_max_s": view.duration_s("max_grpc_timeout", 0.0),
+        "grpc_route_timeout_offset_s": view.duration_s("grpc_timeout_offset", 0.0),
+    }
+
+
+def _path_format(view: View) -> str:
+    """The `path_rewrite`; one that cannot be compiled, or that no request could have, is reported."""
+    text = view.text("path_rewrite")
+    try:
+        compiled = compile_path(text)
+    except ValueError as error:
+        view.error(str(error), field="path_rewrite")
+        return ""
+    if isinstance(compiled, bytes):
+        if "?" in text or "#" in text:
+            view.error(
+                "a path has neither query nor fragment; the request's query is kept as it is",
+                "Write %3F or %23 for the character",
+                field="path_rewrite",
+            )
+        if has_dot_segments(compiled):
+            view.error("a path with `.` or `..` in it is never sent upstream", field="path_rewrite")
+    return text
+
+
+def _refuse_unsupported(view: View) -> None:
+    """Fields that would change where requests go or what they carry."""
+    for name in ("cluster_specifier_plugin", "inline_cluster_specifier_plugin"):
+        view.unsupported(
+            name,
+            "there are no plugins that choose clusters",
+            "Use cluster, cluster_header or weighted_clusters",
+        )
+    for name in ("internal_redirect_policy", "internal_redirect_action", "max_internal_redirects"):
+        view.unsupported(
+            name,
+            "redirects of upstreams are passed on to the client, never followed here",
+            "Remove it, if clients may see them",
+        )
 
 
 def build_mirrors(view: View, context: BuildContext, *, checks_clusters: bool) -> tuple[MirrorPolicy, ...]:

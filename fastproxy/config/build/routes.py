@@ -8,6 +8,7 @@ from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.format_string import build_format_string
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
+from fastproxy.config.build.rate_limits import accept_rate_limits
 from fastproxy.config.build.route_action import (
     ActionScope,
     RetryScope,
@@ -30,6 +31,10 @@ from fastproxy.router.settings import (
 
 # Envoy's; raised by max_direct_response_body_size_bytes.
 _MAX_DIRECT_BODY_BYTES = 4096
+_NO_ACTIONS = {
+    "filter_action": "no filter answers in a route's place",
+    "non_forwarding_action": "it is for servers that read routes by themselves; Envoy answers such requests with 503",
+}
 
 
 class _RouteBuilder:
@@ -50,9 +55,11 @@ class _RouteBuilder:
     def build(self) -> RouteConfigurationSettings:
         seen: dict[str, str] = {}
         hosts = [self._virtual_host(view, seen) for view in self._config.children("virtual_hosts")]
+        _refuse_unsupported(self._config)
         return RouteConfigurationSettings(
             name=self._config.text("name"),
             virtual_hosts=tuple(hosts),
+            vhost_header=self._config.text("vhost_header").lower(),
             ignore_port_in_host_matching=self._config.flag("ignore_port_in_host_matching"),
             internal_only_headers=tuple(name.lower() for name in self._config.texts("internal_only_headers")),
         )
@@ -69,6 +76,8 @@ class _RouteBuilder:
         headers = self._headers.below(view)
         mirrors = build_mirrors(view, self._context, checks_clusters=self._check_clusters) or self._mirrors
         retries = RetryScope.of_host(view)
+        accept_rate_limits(view)
+        view.unsupported("matcher", "virtual hosts choose among routes", "List them in routes")
         routes = [
             self._route(route, filter_configs, headers, mirrors, retries) for route in view.children("routes")
         ]
@@ -148,6 +157,8 @@ class _RouteBuilder:
             return build_redirect(view.child_or_empty("redirect"), view.child_or_empty("match"))
         if kind == "direct_response":
             return self._direct_response(view.child_or_empty("direct_response"))
+        for field, why in _NO_ACTIONS.items():
+            view.unsupported(field, why, "Use route, redirect or direct_response")
         return None
 
     def _direct_response(self, view: View) -> DirectResponseAction:
@@ -163,6 +174,16 @@ class _RouteBuilder:
         return DirectResponseAction(
             view.integer("status"), content, None if body_format is None else build_format_string(body_format)
         )
+
+
+def _refuse_unsupported(config: View) -> None:
+    config.unsupported("vhds", "virtual hosts come from this file only", "List them in virtual_hosts")
+    config.unsupported("cluster_specifier_plugins", "there are no plugins that choose clusters", "Remove it")
+    config.unsupported(
+        "ignore_path_parameters_in_path_matching",
+        "a route would see /a where filters and upstreams see /a;b, and a rule for one path could be walked around",
+        "Match the parameters with safe_regex",
+    )
 
 
 def build_route_config(

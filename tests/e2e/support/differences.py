@@ -340,3 +340,15 @@ MANY_RESOURCES = Difference(
     "takes the one that is asked for by its name",
     "one file for many clusters is one rename, and one moment at which all of it takes effect",
 )
+PATH_REWRITE_ENCODED = Difference(
+    "path-rewrite-encoded",
+    "writes what `path_rewrite` formats into the request line as it is",
+    "percent-encodes what cannot stand in a path, `?` and `#` included",
+    "RFC 3986 section 3.3; a header must not add a query, or end the request line (S49, S51)",
+)
+PATH_REWRITE_DOTS = Difference(
+    "path-rewrite-dots",
+    "sends a path with dot segments that `path_rewrite` has formatted",
+    "400, where any reader might find one, encoded or not",
+    "S49: rules and routes have judged another path than the upstream would serve",
+)
