@@ -1,9 +1,15 @@
 # Invariant: any text gives a LoadedConfig or a ConfigError, and nothing else, in bounded time.
 """Fuzzing of the configuration loader, with plain noise, with YAML-like noise and with damaged real files."""
 
+import asyncio
+import contextlib
+import copy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +17,7 @@ from fastproxy.config import ConfigError, LoadedConfig, config_dump, load_config
 from fastproxy.config.json_text import parse_json
 from fastproxy.config.nodes import SyntaxProblem
 from fastproxy.config.yaml_text import parse_yaml
+from fastproxy.runtime import AccessLogFiles, Runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTICLE = (ROOT / "configs" / "envoy-jwt.yaml").read_text(encoding="utf-8")
@@ -88,6 +95,57 @@ def test_a_damaged_file_loads_or_is_a_config_error(data: st.DataObject) -> None:
         )
         lines[index] = head + colon + replacement if data.draw(st.booleans()) else ""
     check("\n".join(lines))
+
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+#: What people write where something else belongs, and the ends of every range.
+ODD_VALUES: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**64 - 1, 10**30, "", "x", "-1", "nan", "inf", "1e308",
+    "0s", "0.000000001s", "315576000000s", "9223372036854775807s", "-1s", "\x00", "é☃", "a\r\nb", "%", "%REQ(x)%", "(",
+    "*", "\\1", "/dev/null", "a" * 70_000, [], {}, ["a", "a"], {"a": 1}, {"numerator": 5},
+)  # fmt: skip
+
+
+def _nodes(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in members:
+        yield (*path, key)
+        yield from _nodes(value, (*path, key))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_a_changed_node_of_any_example_is_served_or_says_where_it_is_wrong(
+    path: Path, data: st.DataObject, started_in: Path
+) -> None:
+    """One node of a good file deleted, doubled, or replaced by what does not belong there."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    *way, last = data.draw(st.sampled_from(list(_nodes(document))))
+    parent = document
+    for key in way:
+        parent = parent[key]
+    change = data.draw(st.sampled_from(["delete", "double", *ODD_VALUES]))
+    if change == "delete":
+        del parent[last]
+    elif change == "double" and isinstance(parent, list):
+        parent.append(copy.deepcopy(parent[last]))
+    else:
+        parent[last] = copy.deepcopy(change)
+    with contextlib.chdir(started_in):
+        try:
+            loaded = load_config(None, config_yaml=yaml.safe_dump(document))
+        except ConfigError as error:
+            describe(error)
+            return
+        asyncio.run(_build(loaded))
+
+
+async def _build(loaded: LoadedConfig) -> None:
+    """What a worker does with the file before it listens: nothing that loads may fail there."""
+    log_files = AccessLogFiles(asyncio.get_running_loop())
+    Runtime(1, settings_from_bootstrap(loaded.bootstrap), log_files=log_files, ask=lambda _source: None)
+    log_files.retain(())
 
 
 @quiet
