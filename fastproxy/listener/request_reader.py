@@ -24,6 +24,7 @@ from fastproxy.http.framing import check_framing, requested_upgrade
 from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
+from fastproxy.listener.request_line import find_other_protocol
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, DownstreamTransport
 
 #: Reads above this are parsed in slices, so that pipelined requests wait as bytes and not as objects.
@@ -41,6 +42,7 @@ class RequestReader(DownstreamTransport):
 
     __slots__ = (
         "_body_left",
+        "_doubts_protocol",
         "_fault",
         "_feed",
         "_headers",
@@ -50,6 +52,7 @@ class RequestReader(DownstreamTransport):
         "_parsing",
         "_queue",
         "_repeated",
+        "_split_head",
         "_target",
         "_unproductive_bytes",
         "_unread",
@@ -86,6 +89,10 @@ class RequestReader(DownstreamTransport):
         self._fault: ProtocolError | None = None
         """What is wrong with the bytes behind the requests in the queue."""
         self._unread = b""
+        self._split_head: bytearray | None = None
+        """Earlier reads with the begin of the head that is being read; None: it begins in this one."""
+        self._doubts_protocol = False
+        """This read has brought a version that another protocol has, too."""
 
     def set_limits(
         self, *, max_head_bytes: int, max_headers_count: int, flush_timeout_s: float, buffer_limit_bytes: int
@@ -132,6 +139,7 @@ class RequestReader(DownstreamTransport):
         if fault is not None:
             return
         self._unproductive_bytes += len(data)
+        read = data
         try:
             while True:
                 try:
@@ -161,6 +169,26 @@ class RequestReader(DownstreamTransport):
             if self._unproductive_bytes > self._max_head_bytes and self._fault is None:
                 code = "http1.headers_too_large" if self.in_head else "http1.trailers_too_large"
                 self._fault = ProtocolError(code, status=431)
+        if self.in_head or self._doubts_protocol or self._split_head is not None:
+            self._check_protocols(read)
+
+    def _check_protocols(self, read: bytes | memoryview) -> None:
+        """Refuse a request line that is not HTTP's, and what follows it."""
+        raw = self._split_head or bytearray()
+        raw += read
+        if not self.in_head:
+            self._split_head = None
+        else:
+            # With a request in the queue it is another head that has begun; what came before may go.
+            self._split_head = bytearray(read) if self._queue else raw
+        if self._doubts_protocol:
+            self._doubts_protocol = False
+            position = find_other_protocol(raw, self._queue)
+            if position >= 0:
+                while len(self._queue) > position:
+                    self._queue.pop()
+                self._parsing = None
+                self._fault = ProtocolError("http1.codec_error")
 
     def stop_parsing(self) -> None:
         """Take no further request from this connection; an answer under way is still written."""
@@ -169,6 +197,7 @@ class RequestReader(DownstreamTransport):
         self._parsing = None
         self.in_head = False
         self._unread = b""
+        self._split_head = None
         self._queue.clear()
 
     def start_tunnel(self, request: Request) -> None:
@@ -289,6 +318,8 @@ class RequestReader(DownstreamTransport):
         request.version = self._parser.get_http_version()
         if request.version != "1.1":
             request.is_plain = False
+            # Neither RTSP nor ICE has a version 1.1.
+            self._doubts_protocol = True
         if b"upgrade" in request.headers:
             request.upgrade = requested_upgrade(request)
         check_framing(request)
