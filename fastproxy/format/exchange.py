@@ -47,7 +47,8 @@ def _host_name_without_port(context: FormatContext) -> str | None:
 def _request_duration(context: FormatContext) -> int | None:
     """Until the last byte of the request was here."""
     request = context.request
-    if not request.body_complete:
+    if not request.body_complete or request.upgrade:
+        # What follows a request for another protocol belongs to it.
         return None
     end = request.complete_monotonic or request.start_monotonic
     return int((end - request.start_monotonic) * 1000)

@@ -1,9 +1,14 @@
 """Operators that read the messages: `REQ`, `RESP`, `TRAILER`, `PATH`, `QUERY_PARAM` (spec/http.md section 10)."""
 
+import re
+
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.format.redaction import REDACTED, SECRET_HEADERS, redacting
 from fastproxy.http.headers import HeaderMap, first
 from fastproxy.http.messages import Request
+from fastproxy.http.query import query_values
+
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def build_request_header(argument: str, *, redact: bool) -> Operator:
@@ -48,6 +53,8 @@ def build_trailer(argument: str, *, redact: bool) -> Operator:  # every builder 
 def build_path(argument: str, *, redact: bool) -> Operator:
     """`%PATH(WQ|NQ:ORIG|PATH|ORIG_OR_PATH)%`: the path with or without query, before or after a rewrite.
 
+    A CONNECT request has none.
+
     Raises:
         ValueError: another word.
     """
@@ -72,19 +79,38 @@ def build_path(argument: str, *, redact: bool) -> Operator:
 
 
 def build_query_parameter(argument: str, *, redact: bool) -> Operator:
-    """`%QUERY_PARAM(NAME)%`: the first value of a query parameter, as it stands in the query."""
+    """`%QUERY_PARAM(NAME)%`: the first value of a query parameter, percent-decoded; `+` is a plus."""
     name = argument.encode()
     if not name:
         raise ValueError("%QUERY_PARAM% needs a name in brackets")
 
-    def value(context: FormatContext) -> bytes | None:
-        for pair in _target(context.request, redact=redact).partition(b"?")[2].split(b"&"):
-            found, _, text = pair.partition(b"=")
-            if found == name:
-                return text or None
-        return None
+    def value(context: FormatContext) -> str | None:
+        found = query_values(_target(context.request, redact=redact).partition(b"?")[2], name)
+        # Text, for what was decoded must not stand in a header as it is (S47).
+        return found[0].decode("utf-8", "backslashreplace") if found else None
 
     return redacting(value) if redact else value
+
+
+def build_query_parameters(argument: str, *, redact: bool) -> Operator:
+    """`%QUERY_PARAMS(ORIG|DECODED)%`: the whole query as it came, or with visible characters decoded.
+
+    Raises:
+        ValueError: another word.
+    """
+    if argument not in ("", "ORIG", "DECODED"):
+        raise ValueError("%QUERY_PARAMS% takes ORIG or DECODED")
+
+    def value(context: FormatContext) -> bytes | None:
+        query = _target(context.request, redact=redact).partition(b"?")[2]
+        return (_ENCODED.sub(_decode_visible, query) if argument == "DECODED" else query) or None
+
+    return redacting(value) if redact else value
+
+
+def _decode_visible(found: re.Match[bytes]) -> bytes:
+    code = int(found.group(1), 16)
+    return bytes((code,)) if 0x21 <= code <= 0x7E else found.group(0)
 
 
 def _names(argument: str) -> list[bytes]:
@@ -97,6 +123,9 @@ def _names(argument: str) -> list[bytes]:
 
 
 def _target(request: Request, *, redact: bool) -> bytes:
+    if request.method == b"CONNECT":
+        # It has an authority and no path.
+        return b""
     return (request.log_target or request.target) if redact else request.target
 
 
@@ -115,7 +144,8 @@ def _request_header(request: Request, name: bytes, *, redact: bool) -> bytes | N
 
 
 def _header(headers: HeaderMap | None, name: bytes, *, redact: bool) -> bytes | None:
-    if headers is None:
+    if headers is None or name == b"transfer-encoding":
+        # Each connection has its own framing; what stands in the map is that of the next one.
         return None
     value = first(headers, name)
     if not value:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text, port_of
+from fastproxy.format.grpc import build_grpc_status, grpc_status_number
 from fastproxy.format.message import (
     build_path,
     build_query_parameter,
+    build_query_parameters,
     build_request_header,
     build_response_header,
     build_trailer,
@@ -53,11 +55,6 @@ def _long_flags(context: FormatContext) -> str:
     return ",".join(_LONG_FLAGS.get(flag, flag) for flag in flags.split(",")) if flags else "-"
 
 
-def _grpc_status(context: FormatContext) -> bytes | None:
-    headers = context.request.response_headers
-    return None if headers is None else first(headers, b"grpc-status")
-
-
 def _milliseconds(context: FormatContext) -> int:
     return int((context.now - context.request.start_monotonic) * 1000)
 
@@ -68,7 +65,7 @@ _SIMPLE: dict[str, Operator] = {
     "RESPONSE_CODE": lambda c: c.request.response_status,
     "RESPONSE_CODE_DETAILS": lambda c: c.request.details or None,
     "RESPONSE_FLAGS_LONG": _long_flags,
-    "GRPC_STATUS": _grpc_status,
+    "GRPC_STATUS_NUMBER": grpc_status_number,
     "UNIQUE_ID": lambda _c: new_request_id(),
     "RESPONSE_FLAGS": lambda c: c.request.flags or "-",
     "BYTES_RECEIVED": lambda c: c.request.bytes_received,
@@ -94,26 +91,35 @@ _SIMPLE: dict[str, Operator] = {
     **EXCHANGE_OPERATORS,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
+    # Nothing that ends a connection in the middle has words for it here, and without TLS there is no request.
+    "CONNECTION_TERMINATION_DETAILS": lambda _c: None,
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda _c: None,
     "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,
 }
 
+#: Operators about the request's target, which may do without their argument.
+_TARGETS: dict[str, Callable[..., Operator]] = {
+    "PATH": build_path,
+    "QUERY_PARAMS": build_query_parameters,
+}
 #: Operators whose argument is required.
 _WITH_ARGUMENT: dict[str, Callable[..., Operator]] = {
     "REQ": build_request_header,
     "RESP": build_response_header,
     "TRAILER": build_trailer,
-    "PATH": build_path,
     "QUERY_PARAM": build_query_parameter,
     "DYNAMIC_METADATA": build_dynamic_metadata,
     "METADATA": build_metadata,
 }
-_TIMES: dict[str, Callable[[str | None], Operator]] = {
+#: Operators with another form for each argument.
+_FORMS: dict[str, Callable[[str | None], Operator]] = {
+    "GRPC_STATUS": build_grpc_status,
     "START_TIME": build_start_time,
     "EMIT_TIME": build_emit_time,
 }
 
 #: Every operator name that a format may use.
-KNOWN_OPERATORS = frozenset(_SIMPLE) | frozenset(_WITH_ARGUMENT) | frozenset(_TIMES) | {"ENVIRONMENT"}
+KNOWN_OPERATORS = frozenset((*_SIMPLE, *_TARGETS, *_WITH_ARGUMENT, *_FORMS, "ENVIRONMENT"))
 
 
 def build_operator(name: str, argument: str | None, length: str | None, *, redact: bool) -> Operator:
@@ -132,8 +138,10 @@ def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
         if not argument:
             raise ValueError(f"%{name}% needs an argument in brackets")
         return build(argument, redact=redact)
-    if name in _TIMES:
-        return _TIMES[name](argument)
+    if name in _TARGETS:
+        return _TARGETS[name](argument or "", redact=redact)
+    if name in _FORMS:
+        return _FORMS[name](argument)
     if name == "ENVIRONMENT":
         if not argument:
             raise ValueError("%ENVIRONMENT% needs the name of a variable in brackets")

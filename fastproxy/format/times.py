@@ -1,5 +1,6 @@
 """Operators for points in time: `START_TIME`, `EMIT_TIME` (spec/http.md section 10)."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import gmtime, strftime
@@ -40,10 +41,33 @@ def _writer(template: str | None) -> Callable[[float], str]:
     return default
 
 
+#: What Envoy has beyond `strftime`, or writes in another way (Abseil's `FormatTime`, and its own `%f`).
+_SPECIFIER = re.compile(r"%(%|s|[1-9]?f|E4Y|E(?:\*|\d{1,2})[Sf]|E\*?z|:{1,2}z)")
+
+
 def _strftime(template: str, unix_time: float) -> str:
-    """`strftime`, and what Envoy has beyond it: %s for Unix seconds, %3f %6f %9f for their fraction."""
+    """`strftime` in UTC; also %s for Unix seconds, %f and %1f to %9f for their fraction, %E3S, %E*S, %Ez."""
     moment = datetime.fromtimestamp(unix_time, UTC)
-    fraction = f"{moment.microsecond:06d}000"
-    for digits in ("3", "6", "9"):
-        template = template.replace(f"%{digits}f", fraction[: int(digits)])
-    return moment.strftime(template.replace("%s", str(int(unix_time))))
+    nanoseconds = f"{moment.microsecond:06d}000"
+
+    def write(found: re.Match[str]) -> str:
+        what = found.group(1)
+        if what == "%":
+            return "%%"
+        if what == "s":
+            return str(int(unix_time))
+        if what.endswith("z"):
+            return "+00:00:00" if what in ("E*z", "::z") else "+00:00"
+        if what == "E4Y":
+            return "%Y"
+        if what[0] != "E":
+            return nanoseconds[: 9 if what == "f" else int(what[0])]
+        digits = what[1:-1]
+        fraction = (
+            nanoseconds.rstrip("0") if digits == "*" else nanoseconds.ljust(int(digits), "0")[: int(digits)]
+        )
+        if what[-1] == "f":
+            return fraction or "0"
+        return f"%S.{fraction}" if fraction else "%S"
+
+    return moment.strftime(_SPECIFIER.sub(write, template))

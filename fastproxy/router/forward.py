@@ -29,7 +29,13 @@ from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.endpoint import Endpoint
-from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, UpstreamError, UpstreamReset
+from fastproxy.upstream.errors import (
+    CircuitBreakerOverflow,
+    ConnectFailed,
+    UpstreamError,
+    UpstreamInvalidResponse,
+    UpstreamReset,
+)
 from fastproxy.upstream.pool import ConnectionPool
 
 #: RFC 9110 section 9.2.2. Sent again unasked only if the upstream closed a reused connection before answering a byte.
@@ -257,6 +263,9 @@ class Exchange:
             self._endpoint.count_failure(is_its_own=not isinstance(error, CircuitBreakerOverflow))
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
+            if self._response_started and error.at_end:
+                # The body is shorter than its head has said.
+                error = UpstreamInvalidResponse()
         elif isinstance(error, ConnectFailed):
             self.request.transport_failure = error.cause
         self._on_failure(error, was_sent=was_sent)

@@ -236,7 +236,8 @@ class UpstreamConnection:
             handler.on_upstream_error(UpstreamInvalidResponse())
         else:
             # A first byte of an answer shows that it was not the idle timer.
-            handler.on_upstream_error(UpstreamReset(reused=self.served > 0 and not reader.unproductive_bytes))
+            reused = self.served > 0 and not reader.unproductive_bytes
+            handler.on_upstream_error(UpstreamReset(reused=reused, at_end=exc is None))
 
     def pause_writing(self) -> None:
         """Called by the event loop."""

@@ -49,14 +49,15 @@ class UpstreamReset(UpstreamError):
     """The upstream closed the connection before its response head was complete.
 
     `reused`: the connection had served before and no byte of this response came, so its idle timer may have fired
-    first; `router` decides.
+    first; `router` decides. `at_end`: it said so (FIN, `close_notify`), instead of resetting the connection.
     """
 
     flag, code, reason = "UC", "connection_termination", "connection termination"
 
-    def __init__(self, *, reused: bool) -> None:
+    def __init__(self, *, reused: bool, at_end: bool = False) -> None:
         super().__init__("upstream closed the connection early")
         self.reused = reused
+        self.at_end = at_end
 
 
 class UpstreamInvalidResponse(UpstreamError):

@@ -107,6 +107,8 @@ def test_the_default_line_of_an_unreadable_request() -> None:
         ("%PATH(WQ)% %PATH(NQ)%", "/new?q=1 /new"),
         ("%PATH(WQ:ORIG)%", "-"),
         ("%QUERY_PARAM(q)% %QUERY_PARAM(none)%", "1 -"),
+        ("%QUERY_PARAMS% %QUERY_PARAMS(DECODED):2%", "q=1 q="),
+        ("%PATH%", "/new?q=1"),
         ("%TRAILER(x-a)%", "-"),
         ("%RESP(:STATUS)%", "200"),
         ("%DOWNSTREAM_REMOTE_PORT% %DOWNSTREAM_DIRECT_REMOTE_PORT%", "4711 4711"),
@@ -210,6 +212,8 @@ def test_json_keeps_types_and_sorts_keys() -> None:
         ("%DYNAMIC_METADATA%", "needs an argument"),
         ("%METADATA(ROUTE:a:b)%", "of kind DYNAMIC alone"),
         ("%PATH(XX)%", "takes WQ or NQ"),
+        ("%QUERY_PARAMS(RAW)%", "takes ORIG or DECODED"),
+        ("%GRPC_STATUS(SHORT)%", "takes CAMEL_STRING, SNAKE_STRING or NUMBER"),
         ("%REQ(a?b?c)%", "at most one other"),
         ("%DYNAMIC_METADATA([1])%", "JSON array of strings"),
     ],
@@ -237,6 +241,56 @@ def test_every_known_operator_works_on_any_request(name: str) -> None:
         assert text(f"<%{name}{argument}%>", request)
         assert isinstance(header(f"<%{name}{argument}%>", request), bytes)
         assert json.loads(compile_json({"x": f"%{name}{argument}%"})(context(request))).keys() == {"x"}
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        ("%f|%1f|%8f|%9f", "123900000|1|12390000|123900000"),
+        ("%E3S|%E*S|%E12S", "20.123|20.1239|20.123900000000"),
+        ("%E3f|%E*f", "123|1239"),
+        ("%E4Y%Ez%E*z%:z%::z%z", "2023+00:00+00:00:00+00:00+00:00:00+0000"),
+        ("%s%3f|%s%%3f", f"{NOW}123|{NOW}%3f"),
+        ("%T|%F|%j|%a-%b", "22:13:20|2023-11-14|318|Tue-Nov"),
+    ],
+)
+def test_a_time_has_every_form_of_envoy(template: str, written: str) -> None:
+    """Beyond `strftime`: fractions of any length, and offsets with a colon."""
+    assert text(f"%START_TIME({template})%") == written
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "value"),
+    [
+        ("a=1&q=x+y%2Bz&q=2", "q", "x+y+z"),
+        ("q=&q=2", "q", ""),
+        ("q", "q", ""),
+        ("%71=yes", "q", "yes"),
+        ("q=%zz%4", "q", "%zz%4"),
+        ("q=%0d%0aevil", "q", "\\r\\nevil"),
+        ("other=1", "q", "-"),
+    ],
+)
+def test_a_query_parameter_is_decoded(query: str, name: str, value: str) -> None:
+    """As in Envoy; what would end a line of the log is escaped (S54)."""
+    request = finished()
+    request.set_target(b"/x?" + query.encode())
+    assert text(f"%QUERY_PARAM({name})%", request) == value
+
+
+def test_a_decoded_query_parameter_cannot_split_a_header() -> None:
+    """The downstream chooses it (S47)."""
+    request = finished()
+    request.set_target(b"/x?q=a%0d%0ax-user:%20eve&u=%c3%bc")
+    assert compile_header_value("%QUERY_PARAM(q)%")(context(request)) is None  # type: ignore[operator]  # no literal
+    assert header("%QUERY_PARAM(u)%", request) == b"UTF-8''%C3%BC"
+    assert text("%QUERY_PARAMS(DECODED)%", request) == "q=a%0d%0ax-user:%20eve&u=%c3%bc"
+
+
+def test_a_connect_request_has_no_path() -> None:
+    """What stands in its place is the authority."""
+    request = Request(b"CONNECT", b"a.test:1", {})
+    assert text("%REQ(:PATH)% %PATH% %PATH(NQ)% %QUERY_PARAMS%", request) == "- - - -"
 
 
 @given(st.text(st.sampled_from(string.ascii_uppercase + "%():?_1 "), max_size=25))
@@ -363,11 +417,10 @@ def test_s53_a_header_that_tokens_are_read_from_is_not_written() -> None:
     assert header("%REQ(X-OWN)%", request) == b"no token by its looks"
 
 
-def test_flags_by_name_and_the_status_of_grpc() -> None:
+def test_flags_by_name() -> None:
     """Several flags are joined by commas."""
-    request = finished(flags="URX,UF", response_headers={b"grpc-status": b"14"})
+    request = finished(flags="URX,UF")
     assert text("%RESPONSE_FLAGS_LONG%", request) == "UpstreamRetryLimitExceeded,UpstreamConnectionFailure"
-    assert text("%GRPC_STATUS%", request) == "14"
 
 
 def test_a_unique_id_is_unique() -> None:

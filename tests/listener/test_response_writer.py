@@ -83,22 +83,27 @@ def test_close_delimited_response_becomes_chunked(step: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "logged"),
+    [(None, "UPE {protocol_error}"), (ConnectionResetError(), "UC {connection_termination}")],
+)
+@pytest.mark.parametrize(
     "wire",
     [
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n",
     ],
 )
-def test_a_response_that_breaks_off_is_cut_and_not_ended(wire: bytes) -> None:
+def test_a_response_that_breaks_off_is_cut_and_not_ended(
+    wire: bytes, error: Exception | None, logged: str
+) -> None:
     """The downstream must be able to see that it is not complete (spec/http.md section 11.1)."""
     with Proxy() as proxy:
         proxy.send(GET)
         proxy.upstream.respond(wire)
-        proxy.upstream.close()
+        proxy.upstream.close(error)
         assert not proxy.take().endswith(b"0\r\n\r\n")
         assert proxy.transport.was_aborted()
-        details = "upstream_reset_after_response_started{connection_termination}"
-        assert proxy.log.lines == [f"200 UC {details}"]
+        assert proxy.log.lines == [f"200 {logged.replace('{', 'upstream_reset_after_response_started{')}"]
         proxy.check_nothing_left()
 
 
