@@ -263,7 +263,7 @@ class Exchange:
             self._endpoint.count_failure(is_its_own=not isinstance(error, CircuitBreakerOverflow))
         if isinstance(error, UpstreamReset):
             self._cluster.stats.upstream_rq_rx_reset += 1
-            if self._response_started and error.at_end:
+            if self._response_started and error.at_end and not self.request.upgrade:
                 # The body is shorter than its head has said.
                 error = UpstreamInvalidResponse()
         elif isinstance(error, ConnectFailed):
