@@ -12,12 +12,14 @@ from fastproxy.format.compile import HeaderFormat, compile_header_value
 from fastproxy.format.context import FormatContext
 from fastproxy.format.settings import AppendAction, HeaderRuleSettings, HeaderValueSettings
 from fastproxy.http.headers import (
+    FRAMING_NAMES,
     SINGLE_SLOT_REQUEST_NAMES,
     SINGLE_SLOT_RESPONSE_NAMES,
     HeaderMap,
     add_repeated,
 )
 from fastproxy.http.messages import Request
+from fastproxy.match.string import build_string_matcher
 
 
 class _Addition:
@@ -37,16 +39,20 @@ class _Addition:
 
 
 class _Level:
-    __slots__ = ("added", "removed")
+    __slots__ = ("added", "removed", "removed_matching")
 
     def __init__(self, settings: HeaderRuleSettings) -> None:
         self.removed = tuple(name.encode() for name in settings.remove)
+        self.removed_matching = tuple(build_string_matcher(one) for one in settings.remove_matching)
         self.added = tuple(_Addition(one) for one in settings.add)
 
     def apply(self, headers: HeaderMap, context: FormatContext, single_slot: frozenset[bytes]) -> None:
         """Change the headers of one message."""
         for name in self.removed:
             headers.pop(name, None)
+        for matches in self.removed_matching:
+            for name in [one for one in headers if one not in FRAMING_NAMES and matches(one)]:
+                del headers[name]
         appended: list[tuple[bytes, bytes]] = []
         replaced: list[tuple[bytes, bytes]] = []
         for one in self.added:
@@ -103,7 +109,7 @@ def build_header_rules(levels: Sequence[HeaderRuleSettings]) -> HeaderRules | No
     """Compile levels; None if none of them does anything.
 
     Raises:
-        ValueError: a value is no format.
+        ValueError: a value is no format, or a regular expression is invalid.
     """
-    found = [one for one in levels if one.add or one.remove]
+    found = [one for one in levels if one.add or one.remove or one.remove_matching]
     return HeaderRules(found) if found else None

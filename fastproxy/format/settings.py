@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from fastproxy.match.settings import StringMatch
+
 
 class AppendAction(Enum):
     """What happens when the header is there already, and when it is not."""
@@ -32,6 +34,8 @@ class HeaderRuleSettings:
     add: tuple[HeaderValueSettings, ...] = ()
     remove: tuple[str, ...] = ()
     """Lower case."""
+    remove_matching: tuple[StringMatch, ...] = ()
+    """Conditions on names; what frames a message stays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,12 @@ SINGLE_SLOT_RESPONSE_NAMES = frozenset(
     x-envoy-upstream-healthchecked-cluster x-envoy-upstream-service-time x-request-id""".split()
 )
 
+#: They say where a message ends and what becomes of the connection. FastProxy settles that itself: a length that does
+#: not fit the body would let one message be read as two (S51).
+FRAMING_NAMES = frozenset(
+    b"connection content-length keep-alive proxy-connection te transfer-encoding upgrade".split()
+)
+
 _pair = b": ".join
 
 

@@ -6,8 +6,15 @@ from fastproxy.filters.buffer.filter import BufferFilter
 from fastproxy.filters.buffer.settings import BufferRouteSettings, BufferSettings
 from fastproxy.filters.build import build_filter
 from fastproxy.filters.header_mutation.filter import HeaderMutationFilter
-from fastproxy.filters.header_mutation.settings import HeaderMutationRouteSettings, HeaderMutationSettings
+from fastproxy.filters.header_mutation.settings import (
+    HeaderMutationRouteSettings,
+    HeaderMutationSettings,
+    Mutations,
+    QueryMutation,
+)
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
+from fastproxy.format.settings import AppendAction, HeaderRuleSettings
+from fastproxy.match.settings import StringKind, StringMatch
 from tests.config.support import load, minimal, problem, problems
 
 TYPES = "type.googleapis.com/envoy.extensions.filters.http"
@@ -107,9 +114,17 @@ def test_mutations_of_every_level_are_kept() -> None:
         ("request_mutations: [{remove: host}]", "part of the request line"),
         ("request_mutations: [{append: {header: {key: content-length, value: '1'}}}]", "one connection"),
         ("response_mutations: [{append: {header: {key: x, value: '%NONE%'}}}]", "unknown operator"),
-        ("query_parameter_mutations: [{remove: q}]", "the query is passed on"),
-        ("request_trailers_mutations: [{remove: q}]", "trailers"),
-        ("response_mutations: [{remove_on_match: {key_matcher: {prefix: x}}}]", "not supported"),
+        ("response_mutations: [{remove_on_match: {key_matcher: {safe_regex: {regex: (}}}}]", "invalid regex"),
+        ("request_trailers_mutations: [{remove: host}]", "part of the request line"),
+        ("query_parameter_mutations: [{}]", "one of append and remove has to say"),
+        ("query_parameter_mutations: [{append: {}}]", "there is no record"),
+        ("query_parameter_mutations: [{append: {record: {key: a}}}]", "only text is a value"),
+        ("query_parameter_mutations: [{append: {record: {key: a, value: {b: c}}}}]", "only text is a value"),
+        ("query_parameter_mutations: [{append: {record: {key: a, value: '%NONE%'}}}]", "unknown operator"),
+        (
+            "query_parameter_mutations: [{remove: q, append: {record: {key: a, value: b}}}]",
+            "only one of append and remove",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_an_error(text: str, words: str) -> None:
@@ -123,6 +138,34 @@ def test_what_cannot_be_done_is_an_error(text: str, words: str) -> None:
 """
     found = problem(minimal(filters=filters))
     assert words in found.problem
+
+
+def test_query_and_matching_names_are_read() -> None:
+    """Changes to trailers are checked, and have no effect: no trailers are passed on."""
+    filters = f"""
+- name: mut
+  typed_config:
+    "@type": {TYPES}.header_mutation.v3.HeaderMutation
+    mutations:
+      request_mutations: [{{remove_on_match: {{key_matcher: {{prefix: x-, ignore_case: true}}}}}}]
+      query_parameter_mutations:
+      - append: {{record: {{key: a, value: "%REQ(x)%"}}, action: OVERWRITE_IF_EXISTS}}
+      - remove: b
+      response_trailers_mutations: [{{remove: x-t}}]
+"""
+    loaded = load(minimal(filters=filters))
+    (mutation,) = loaded.settings.listeners[0].http.http_filters
+    assert isinstance(mutation.config, HeaderMutationSettings)
+    assert mutation.config.mutations == Mutations(
+        request=(
+            HeaderRuleSettings(remove_matching=(StringMatch(StringKind.PREFIX, "x-", ignore_case=True),)),
+        ),
+        query=(
+            QueryMutation("a", "%REQ(x)%", AppendAction.OVERWRITE_IF_EXISTS),
+            QueryMutation("b", action=None),
+        ),
+    )
+    assert ["trailers are not passed on" in one.problem for one in loaded.warnings] == [True]
 
 
 def test_the_wrong_type_for_a_route_is_an_error() -> None:

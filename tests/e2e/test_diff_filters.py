@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
+from tests.e2e.support.differences import QUERY_IN_PLACE, REMOVE_ON_MATCH, Difference
 from tests.e2e.support.pairs import running_pair
 from tests.e2e.support.proxies import Config, Ports
 from tests.e2e.support.templates import bootstrap, cluster, direct, forward, listener, virtual_host
@@ -21,6 +22,14 @@ _ON: Config = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 
 def _append(name: str, value: str, action: str = "APPEND_IF_EXISTS_OR_ADD", **options: object) -> Config:
     return {"append": {"header": {"key": name, "value": value}, "append_action": action, **options}}
+
+
+def _remove_on_match(**matcher: object) -> Config:
+    return {"remove_on_match": {"key_matcher": matcher}}
+
+
+def _query(name: str, value: str, action: str = "APPEND_IF_EXISTS_OR_ADD") -> Config:
+    return {"append": {"record": {"key": name, "value": value}, "action": action}}
 
 
 def _remove(name: str) -> Config:
@@ -76,6 +85,35 @@ _RESPONSE = [
 ]
 
 
+_QUERY = [
+    _query("m-added", "1"),
+    _query("m-over", "new", "OVERWRITE_IF_EXISTS_OR_ADD"),
+    _query("n-absent", "new", "ADD_IF_ABSENT"),
+    _query("n-only", "new", "OVERWRITE_IF_EXISTS"),
+    _query("o-formatted", "%REQ(x-f)%-%REQ(x-new)%"),
+    {"remove": "drop"},
+]
+_MATCHING = [
+    _remove_on_match(prefix="x-p-"),
+    _remove_on_match(suffix="-gone", ignore_case=True),
+    _remove_on_match(exact="x-exact"),
+    _remove_on_match(safe_regex={"regex": "x-[0-9]+"}),
+    _remove_on_match(contains="mid"),
+    _append("x-p-again", "1"),
+]
+
+
+def _query_filter(**mutations: object) -> Config:
+    return {"name": "mutate", "typed_config": {"@type": _MUTATION, "mutations": mutations}}
+
+
+def _query_level(name: str) -> Config:
+    mutations = {"query_parameter_mutations": [_query("y-level", name), _query("z-last", name, "OVERWRITE_IF_EXISTS_OR_ADD")]}  # fmt: skip
+    return {
+        "mutate": {"@type": f"{_TYPES}.header_mutation.v3.HeaderMutationPerRoute", "mutations": mutations}
+    }
+
+
 def _on(route: Config, **configs: object) -> Config:
     return {**route, "typed_per_filter_config": configs}
 
@@ -114,6 +152,32 @@ def template(ports: Ports) -> Config:
         listener("last", ports["last"], hosts, filters=last),
         listener("off", ports["off"], hosts, filters=off),
     ]
+    by_query = {"match": {"prefix": "/", "query_parameters": [{"name": "m-added", "string_match": {"exact": "1"}}]}, "direct_response": {"status": 201}}  # fmt: skip
+    query_hosts = [
+        {
+            **virtual_host(
+                "q",
+                ["*"],
+                [
+                    _on(forward({"prefix": "/level"}), **_query_level("route")),
+                    by_query,
+                    forward({"prefix": "/"}),
+                ],
+            ),
+            "typed_per_filter_config": _query_level("host"),
+        }
+    ]
+    changes = {"request_mutations": [_append("x-new", "made")], "query_parameter_mutations": _QUERY}
+    matching = {"request_mutations": _MATCHING, "response_mutations": [_remove_on_match(prefix="x-twice"), _remove_on_match(exact="set-cookie"), _append("x-r", "1")]}  # fmt: skip
+    everything = [_remove_on_match(safe_regex={"regex": ".*"})]
+    trailers = {"request_trailers_mutations": [_append("x-t", "1")], "response_trailers_mutations": [_remove("x-trailer")]}  # fmt: skip
+    plain = [virtual_host("p", ["*"], [forward({"prefix": "/"})])]
+    listeners += [
+        listener("query", ports["query"], query_hosts, filters=[_query_filter(**changes)]),
+        listener("matching", ports["matching"], plain, filters=[_query_filter(**matching)]),
+        listener("all", ports["all"], plain, filters=[_query_filter(response_mutations=everything)]),
+        listener("trailers", ports["trailers"], plain, filters=[_query_filter(**trailers)]),
+    ]
     for one in listeners[:2]:
         manager = one["filter_chains"][0]["filters"][0]["typed_config"]
         manager["route_config"]["typed_per_filter_config"] = _level("table")
@@ -124,7 +188,7 @@ def template(ports: Ports) -> Config:
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both proxies over the template."""
-    listeners = ("plain", "last", "off", "closed")
+    listeners = ("plain", "last", "off", "query", "matching", "all", "trailers", "closed")
     with running_pair(template, listeners, tmp_path_factory.mktemp("filters")) as running:
         yield running
 
@@ -202,4 +266,52 @@ def test_buffer(pair: Pair, case: Case) -> None:
 @parametrize_cases(MUTATIONS)
 def test_header_mutation(pair: Pair, case: Case) -> None:
     """In both directions, at every level, on answers of our own, too."""
+    pair.check(case)
+
+
+def _in_query(id_: str, target: str, *headers: tuple[str, str], differs: Difference | None = None) -> Case:
+    request = req("GET", target, *headers)
+    return Case(id_, (request,), (200,), listener="query", any_order=True, differs=differs)
+
+
+QUERIES = [
+    _in_query("query-none", "/x"),
+    _in_query("query-empty", "/x?"),
+    _in_query("query-formatted", "/x?a=1", ("x-f", "b~c_d.e")),
+    _in_query("query-formatted-encoded", "/x?a=1", ("x-f", "a/b?c&d=e"), differs=QUERY_IN_PLACE),
+    _in_query("query-over", "/x?m-over=1", differs=QUERY_IN_PLACE),
+    _in_query("query-over-twice", "/x?m-over=1&m-over=2", differs=QUERY_IN_PLACE),
+    _in_query("query-sorted", "/x?a=1&z=2", differs=QUERY_IN_PLACE),
+    _in_query("query-escapes", "/x?a=%41%2F", differs=QUERY_IN_PLACE),
+    _in_query("query-flag", "/x?a&drop", differs=QUERY_IN_PLACE),
+    _in_query("query-removed", "/x?a=1&drop=1&b=2&drop=2"),
+    _in_query("query-removed-encoded", "/x?a=1&d%72op=1"),
+    _in_query("query-absent-is-there", "/x?a=1&n-absent=0", differs=QUERY_IN_PLACE),
+    _in_query("query-levels", "/level?a=b", differs=QUERY_IN_PLACE),
+    _in_query("query-only-host", "/other?a=b"),
+]
+MATCHING = [
+    Case(
+        "matching-names",
+        (
+            req("GET", "/x", ("x-p-1", "a"), ("X-Gone", "b"), ("x-GONE", "c"), ("x-exact", "1"), ("x-12", "1"), ("x-a12", "1"), ("xmidx", "2"), ("keep", "1"), script="many-headers"),
+        ),
+        (200,),
+        listener="matching",
+        any_order=True,
+    ),
+    Case("everything", (req("GET", "/x"),), (502,), listener="all", differs=REMOVE_ON_MATCH, fastproxy_statuses=(200,)),
+    Case("trailers-are-not-passed-on", (req("POST", "/x", chunks=(b"ab",), script="chunked-trailers"),), (200,), listener="trailers", any_order=True),
+]  # fmt: skip
+
+
+@parametrize_cases(QUERIES)
+def test_query_mutations(pair: Pair, case: Case) -> None:
+    """After the headers of the same level; the route stays."""
+    pair.check(case)
+
+
+@parametrize_cases(MATCHING)
+def test_removed_by_name(pair: Pair, case: Case) -> None:
+    """By conditions on the name, and what no condition can take away."""
     pair.check(case)

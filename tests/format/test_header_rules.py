@@ -6,6 +6,7 @@ from fastproxy.format.header_rules import build_header_rules
 from fastproxy.format.settings import AppendAction, HeaderRuleSettings, HeaderValueSettings
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
+from fastproxy.match.settings import StringKind, StringMatch
 
 
 def value(
@@ -102,3 +103,21 @@ def test_no_rules_cost_nothing() -> None:
     """The hot path tests one attribute."""
     assert build_header_rules([]) is None
     assert build_header_rules([HeaderRuleSettings()]) is None
+
+
+def test_names_are_removed_by_conditions() -> None:
+    """Before anything is added, like names that are given."""
+    rules = HeaderRuleSettings(
+        (HeaderValueSettings("x-new", "1"),),
+        remove_matching=(StringMatch(StringKind.PREFIX, "x-"), StringMatch(StringKind.REGEX, "a[0-9]")),
+    )
+    found = to_request({b"x-a": b"1", b"x-b": [b"1", b"2"], b"a1": b"1", b"a12": b"1"}, rules)
+    assert found == {b"a12": b"1", b"x-new": b"1"}
+
+
+def test_s51_what_frames_a_message_is_never_removed_by_a_condition() -> None:
+    """Without its length a body would be read as the next request."""
+    everything = HeaderRuleSettings(remove_matching=(StringMatch(StringKind.REGEX, ".*"),))
+    headers: HeaderMap = {b"content-length": b"5", b"transfer-encoding": b"chunked", b"te": b"trailers"}
+    assert to_request({**headers, b"cookie": b"a"}, everything) == headers
+    assert to_response({**headers, b"set-cookie": b"a"}, everything) == headers

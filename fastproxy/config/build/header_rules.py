@@ -2,16 +2,12 @@
 
 from dataclasses import dataclass
 
+from fastproxy.config.build.matchers import build_string_match
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.format.compile import compile_header_value
 from fastproxy.format.settings import AppendAction, HeaderRuleSettings, HeaderValueSettings
-
-# They say where a message ends and what becomes of the connection. FastProxy settles that itself: a length that does
-# not fit the body would let one message be read as two (S51).
-_FRAMING = frozenset(
-    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade")
-)
+from fastproxy.http.headers import FRAMING_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +90,7 @@ def check_header_name(view: View, name: str, *, field: str) -> bool:
             "The host is changed by host_rewrite_literal and its like, the path by prefix_rewrite",
             field=field,
         )
-    elif name in _FRAMING:
+    elif name.encode() in FRAMING_NAMES:
         view.error(
             f"{quote(name)} belongs to one connection and cannot be set",
             "Remove it: FastProxy writes and removes such headers itself",
@@ -118,6 +114,8 @@ def build_header_mutations(view: View, field: str) -> list[HeaderRuleSettings]:
             name = mutation.text("remove").lower()
             check_header_name(mutation, name, field="remove")
             found.append(HeaderRuleSettings(remove=(name,)))
-        elif kind is not None:
-            mutation.unsupported(kind, fix="Use append or remove")
+        elif kind == "remove_on_match":
+            match = build_string_match(mutation.child_or_empty(kind).child_or_empty("key_matcher"))
+            if match is not None:
+                found.append(HeaderRuleSettings(remove_matching=(match,)))
     return found

@@ -4,7 +4,11 @@ Theory: what routes say is known when the first request for one comes, and is co
 object for as long as the route lives, so its identity is the key.
 """
 
+from collections.abc import Callable, Iterator
+from itertools import chain
+
 from fastproxy.filters.base import Outcome
+from fastproxy.filters.header_mutation.query import QueryRules
 from fastproxy.filters.header_mutation.settings import (
     HeaderMutationRouteSettings,
     HeaderMutationSettings,
@@ -22,14 +26,22 @@ class _Compiled:
     __slots__ = ("request", "response", "source")
 
     def __init__(self, levels: tuple[Mutations, ...], source: object) -> None:
-        self.request: HeaderRules | None = build_header_rules(
-            [rule for one in levels for rule in one.request]
+        self.request: tuple[Callable[[Request], None], ...] = tuple(
+            chain.from_iterable(_request_steps(one) for one in levels)
         )
         self.response: HeaderRules | None = build_header_rules(
             [rule for one in levels for rule in one.response]
         )
         self.source = source
         """Kept, so that no other object gets its identity."""
+
+
+def _request_steps(level: Mutations) -> Iterator[Callable[[Request], None]]:
+    rules = build_header_rules(level.request)
+    if rules is not None:
+        yield rules.apply_to_request
+    if level.query:
+        yield QueryRules(level.query).apply
 
 
 class HeaderMutationFilter:
@@ -50,10 +62,9 @@ class HeaderMutationFilter:
         self._by_route: dict[int, _Compiled] = {}
 
     def on_request(self, request: Request) -> Outcome:
-        """Change the headers of a request. Hot path: once per request."""
-        rules = self._select(request).request
-        if rules is not None:
-            rules.apply_to_request(request)
+        """Change the headers and the query of a request. Hot path: once per request."""
+        for step in self._select(request).request:
+            step(request)
         return None
 
     def on_response(self, request: Request, headers: HeaderMap) -> None:

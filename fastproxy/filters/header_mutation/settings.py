@@ -2,7 +2,19 @@
 
 from dataclasses import dataclass
 
-from fastproxy.format.settings import HeaderRuleSettings
+from fastproxy.format.settings import AppendAction, HeaderRuleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class QueryMutation:
+    """One change to the query (`KeyValueMutation`)."""
+
+    name: str
+    """Decoded."""
+    value: str = ""
+    """A format."""
+    action: AppendAction | None = AppendAction.APPEND
+    """None removes the parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +23,8 @@ class Mutations:
 
     request: tuple[HeaderRuleSettings, ...] = ()
     response: tuple[HeaderRuleSettings, ...] = ()
+    query: tuple[QueryMutation, ...] = ()
+    """What is done to the query of the request, behind its headers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,18 @@ REWRITTEN_PATH_ROOTED = Difference(
     "puts a slash before what does not begin with one",
     "RFC 9112 section 3.2.1: a target begins with a slash; an empty one is read in two ways",
 )
+QUERY_IN_PLACE = Difference(
+    "query-in-place",
+    "`query_parameter_mutations` have the whole query decoded, sorted and rebuilt; blanks end the request line",
+    "parameters are changed where they stand, and every other byte stays",
+    "parameters must not change their meaning on the way, nor the request its end (S51)",
+)
+REMOVE_ON_MATCH = Difference(
+    "remove-on-match-kept",
+    "`remove_on_match` takes `:status`, `:path` and `content-length`, too, and the request fails",
+    "it takes neither the request line nor what frames a message",
+    "without its length a body would be read as the next message (S51)",
+)
 HOST_HEADER_CHECKED = Difference(
     "host-header-checked",
     "`host_rewrite_header` and `host_rewrite_path_regex` make any text the host",
