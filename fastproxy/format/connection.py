@@ -7,15 +7,12 @@ from ssl import DER_cert_to_PEM_cert
 from urllib.parse import quote
 
 from fastproxy.format.context import FormatContext, Operator
-from fastproxy.http.connection_info import NO_CONNECTION, PeerCertificate, TlsInfo
+from fastproxy.http.connection_info import PeerCertificate, TlsInfo
 
 
 def direct_remote_address(context: FormatContext) -> tuple[str, int]:
     """The TCP peer, whatever a PROXY header says."""
-    connection = context.request.connection
-    if connection is NO_CONNECTION:
-        return context.request.direct_remote_address
-    return connection.direct_remote_address
+    return context.request.connection.direct_remote_address
 
 
 def _tls(read: Callable[[TlsInfo], object]) -> Operator:

@@ -44,8 +44,6 @@ class Request:
         "connection",
         "content_length",
         "details",
-        "direct_remote_address",
-        "downstream_local_address",
         "dynamic_metadata",
         "expects_continue",
         "filter_configs",
@@ -88,7 +86,15 @@ class Request:
         "waiting_body",
     )
 
-    def __init__(self, method: bytes, target: bytes, headers: HeaderMap) -> None:  # noqa: PLR0915  # one line a slot
+    def __init__(  # noqa: PLR0915  # one line a slot
+        self, method: bytes, target: bytes, headers: HeaderMap, connection: ConnectionInfo = NO_CONNECTION
+    ) -> None:
+        self.connection = connection
+        """What is known about the connection that the request came over."""
+        self.remote_address = connection.remote_address
+        """Whom the request comes from, as far as it can be trusted: for logs, address rules and hashing. The direct
+        peer until `HeaderTrust.apply` has looked at `x-forwarded-for`; the port is 0 when it is not known."""
+        self.scheme = b"http" if connection.tls is None else b"https"
         self.method = method
         self.target = target
         """Path with query as forwarded; `path` and `query` follow it (see `set_target`)."""
@@ -97,7 +103,6 @@ class Request:
         self.query = b""
         self.authority = b""
         self.version = "1.1"
-        self.scheme = b"http"
         self.is_head = method == b"HEAD"
         self.content_length: int | None = 0
         """None: a body of unknown length follows, chunked."""
@@ -123,14 +128,6 @@ class Request:
         """The target before a rewrite."""
         self.log_target = b""
         """The target without its secrets, if a filter found some in the query (S53)."""
-        self.connection: ConnectionInfo = NO_CONNECTION
-        """What is known about the connection that the request came over."""
-        self.direct_remote_address: tuple[str, int] = ("", 0)
-        """The peer, or whom a PROXY header names in its place."""
-        self.remote_address: tuple[str, int] = ("", 0)
-        """Whom the request comes from, as far as it can be trusted: for logs, address rules and hashing. The direct
-        peer until `HeaderTrust.apply` has looked at `x-forwarded-for`; the port is 0 when it is not known."""
-        self.downstream_local_address: tuple[str, int] = ("", 0)
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
         self.filter_configs: Mapping[str, object] | None = None
         """What the route says about filters, by filter name (`typed_per_filter_config`); None if it says nothing."""
@@ -174,6 +171,16 @@ class Request:
         """The connection that it was sent over, the last one if it was tried again."""
         self.transport_failure = ""
         """Why the last connection attempt failed, for logs."""
+
+    @property
+    def direct_remote_address(self) -> tuple[str, int]:
+        """The peer, or whom a PROXY header names in its place."""
+        return self.connection.remote_address
+
+    @property
+    def downstream_local_address(self) -> tuple[str, int]:
+        """Where the connection that it came over was accepted."""
+        return self.connection.local_address
 
     def set_target(self, target: bytes) -> None:
         """Set path and query together: rules, routes, filters and the upstream see one path (S49)."""

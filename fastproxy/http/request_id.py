@@ -1,27 +1,25 @@
 """x-request-id values: UUID version 4 (RFC 9562 section 5.4), made in batches.
 
-One call into the system for 256 ids; `uuid.uuid4` costs 2.0 us each, this 0.4 us.
+Everything that is done per id is done by the standard library's C code: 0.25 us, where the same out of slices and a
+format took 1 us and `uuid.uuid4` 2 us (bench/data_path.py).
 """
 
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 _BATCH = 256
-_VARIANT = b"89ab89ab89ab89ab"
+# Of each id: four bits say the version, two the variant, the others are random.
+_RANDOM_BITS = int.from_bytes(b"\xff\xff\xff\xff\xff\xff\x0f\xff\x3f\xff\xff\xff\xff\xff\xff\xff" * _BATCH)
+_SET_BITS = int.from_bytes(b"\0\0\0\0\0\0\x40\0\x80\0\0\0\0\0\0\0" * _BATCH)
 
 
-def _ids() -> Iterator[bytes]:
-    while True:
-        digits = os.urandom(16 * _BATCH).hex().encode()
-        for at in range(0, 32 * _BATCH, 32):
-            part = digits[at : at + 32]
-            variant = _VARIANT[part[16] & 15 : (part[16] & 15) + 1]
-            yield b"%b-%b-4%b-%b%b-%b" % (part[:8], part[8:12], part[13:16], variant, part[17:20], part[20:])
+def _batch() -> Iterator[bytes]:
+    bits = int.from_bytes(os.urandom(16 * _BATCH)) & _RANDOM_BITS | _SET_BITS
+    digits = bits.to_bytes(16 * _BATCH).hex().encode()
+    return map(b"-".join, struct.iter_unpack("8s4s4s4s12s", digits))
 
 
-_next_id = _ids().__next__
-
-
-def new_request_id() -> bytes:
-    """A fresh random UUID as 36 bytes of text. Hot path: once per request without `x-request-id`."""
-    return _next_id()
+#: A fresh random UUID as 36 bytes of text. Hot path: once per request without `x-request-id`.
+new_request_id: Callable[[], bytes] = chain.from_iterable(iter(_batch, None)).__next__

@@ -105,6 +105,12 @@ class HttpConnectionManager:
         if self.draining and not self._connections:
             self._empty.set()
 
+    def end_keep_alive(self, request: Request) -> None:
+        """While the listener drains: the request is the last one of its connection."""
+        if request.keep_alive:
+            self.stats.downstream_cx_drain_close += 1
+            request.keep_alive = False
+
     def log_access(self, request: Request, now: float) -> None:
         """Write the request's access log lines; `now` is monotonic seconds."""
         for log in self.access_logs:

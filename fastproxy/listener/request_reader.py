@@ -255,7 +255,7 @@ class RequestReader(DownstreamTransport):
         headers = self._headers
         self.in_head = False
         parser = self._parser
-        request = Request(parser.get_method(), self._target, headers)
+        request = Request(parser.get_method(), self._target, headers, self.info)
         request.start_monotonic = clock.monotonic()
         request.start_unix = clock.unix_time()
         request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(headers)

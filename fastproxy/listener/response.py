@@ -52,7 +52,9 @@ class ResponseEncoder:
         return False
 
     def encode(self, request: Request, status: int, headers: HeaderMap) -> bytes:
-        """Add what every response carries, and encode. Hot path: once per response."""
+        """Add what every response carries, encode, and let the request know of it. Hot path: once per response."""
+        request.response_status = status
+        request.response_headers = headers
         if b"date" not in headers:
             headers[b"date"] = self._date.at(clock.unix_time())
         if self._has_options:

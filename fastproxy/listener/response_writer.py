@@ -62,7 +62,10 @@ class ResponseWriter:
             request.keep_alive = False
         if not complete:
             stream.deadlines.on_movement()
-        head = self._encode_head(request, status, headers)
+        self.started = True
+        if manager.draining:
+            manager.end_keep_alive(request)
+        head = manager.responses.encode(request, status, headers)
         self._write_body(request, body, head, complete=complete)
 
     def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
@@ -122,8 +125,6 @@ class ResponseWriter:
         stream.deadlines.on_movement()
         self.started = True
         self._chunked = False
-        request.response_status = status
-        request.response_headers = headers
         # Its `connection` is the new protocol's. The connection ends with it, but that is not said here.
         request.keep_alive = True
         head = manager.responses.encode(request, status, headers)
@@ -190,14 +191,11 @@ class ResponseWriter:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _encode_head(self, request: Request, status: int, headers: HeaderMap) -> bytes:
-        """Settle what the head says about the connection, and encode it. Hot path: once per request."""
+        """Settle what the head of a local reply says about the connection, and encode it."""
         manager = self._stream.manager
         self.started = True
-        if manager.draining and request.keep_alive:
-            manager.stats.downstream_cx_drain_close += 1
-            request.keep_alive = False
-        request.response_status = status
-        request.response_headers = headers
+        if manager.draining:
+            manager.end_keep_alive(request)
         return manager.responses.encode(request, status, headers)
 
     def _write_body(self, request: Request, body: list[bytes], head: bytes, *, complete: bool) -> None:

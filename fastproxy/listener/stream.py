@@ -76,7 +76,8 @@ class Stream:
         """Start serving a request: the connection is its own until it is finished. Hot path."""
         manager = self.manager
         manager.stats.downstream_rq_total += 1
-        self._take_over(request)
+        self.request = request
+        self.response.started = False
         self.deadlines.on_begin(request)
         if manager.has_limits:
             self._count_request(request)
@@ -110,17 +111,6 @@ class Stream:
         else:
             request.body_source = self
             self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
-
-    def _take_over(self, request: Request) -> None:
-        """Make it the one that is served. Hot path."""
-        self.request = request
-        self.response.started = False
-        connection = self.connection
-        request.connection = connection.info
-        request.direct_remote_address = request.remote_address = connection.peer
-        request.downstream_local_address = connection.local_address
-        if connection.info.tls is not None:
-            request.scheme = b"https"
 
     def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
         """No filter sees a request that asks for a protocol which is not allowed."""
@@ -163,12 +153,13 @@ class Stream:
     def begin_unreadable(self, request: Request | None) -> Request:
         """Account for a message that is rejected before it could begin; None: not even its head could be read."""
         if request is None:
-            request = Request(b"", b"", {})
+            request = Request(b"", b"", {}, self.connection.info)
             request.start_monotonic = clock.monotonic()
             request.start_unix = clock.unix_time()
         _hide_query(request)
         self.manager.stats.downstream_rq_total += 1
-        self._take_over(request)
+        self.request = request
+        self.response.started = False
         return request
 
     # -- its way upstream ----------------------------------------------------------------------------------

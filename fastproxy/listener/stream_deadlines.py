@@ -82,7 +82,8 @@ class StreamDeadlines:
     def start_response_timeout(self, exchange: Exchange) -> None:
         """The request is complete: from now on the route's timeout counts. Hot path: once per request."""
         if exchange.timeout_s:
-            self._timer.set(clock.monotonic(), exchange.timeout_s)
+            # Where it did not have to wait for a connection it has been sent just now.
+            self._timer.set(exchange.request.sent_monotonic or clock.monotonic(), exchange.timeout_s)
         else:
             self._timer.clear()
 

@@ -34,9 +34,7 @@ class DownstreamTransport:
         "_unsent",
         "closing",
         "info",
-        "local_address",
         "paused",
-        "peer",
         "write_blocked",
     )
 
@@ -63,8 +61,6 @@ class DownstreamTransport:
         self.write_blocked = False
         """More is buffered for the peer than it may be."""
         self.info = info or NO_CONNECTION
-        self.peer = self.info.remote_address
-        self.local_address = self.info.local_address
 
     def attach(self, transport: asyncio.Transport, *, buffer_limit_bytes: int) -> None:
         """Take over the transport of a connection that was made."""
@@ -74,8 +70,6 @@ class DownstreamTransport:
             self.info = ConnectionInfo(
                 *ends_of(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
             )
-            self.peer = self.info.remote_address
-            self.local_address = self.info.local_address
 
     def detach(self) -> None:
         """The connection is lost."""

@@ -50,7 +50,6 @@ class Exchange:
         "_breaker",
         "_cluster",
         "_connection",
-        "_done",
         "_downstream",
         "_endpoint",
         "_pool",
@@ -61,6 +60,7 @@ class Exchange:
         "_route",
         "_sent_at",
         "_waiting_body",
+        "is_done",
         "limits",
         "request",
         "timeout_reply",
@@ -82,7 +82,8 @@ class Exchange:
         self._response_started = False
         self._blocked_response = False
         self._retried = False
-        self._done = False
+        self.is_done = False
+        """The exchange has ended, well or not."""
         self._sent_at = 0.0
         self.timeout_s = route.timeout_s
         """From the end of the request (spec/http.md section 9.1); 0 is none."""
@@ -92,11 +93,6 @@ class Exchange:
         """What the route says about the stream's duration; None if nothing."""
 
     # -- the downstream's side -----------------------------------------------------------------------------
-
-    @property
-    def is_done(self) -> bool:
-        """The exchange has ended, well or not."""
-        return self._done
 
     def start(self, body: list[bytes], *, complete: bool) -> None:
         """Choose an endpoint and send what is there, at once if a connection is idle. Hot path: once per request.
@@ -160,23 +156,23 @@ class Exchange:
         connection = self._connection
         if connection is not None:
             self._write_body(connection, body, b"", complete=complete)
-        elif not self._done:
+        elif not self.is_done:
             self._waiting_body += body
             if not complete:
                 self._downstream.pause_request()
 
     def abort(self) -> None:
         """The downstream is gone: nobody wants the response."""
-        if self._done:
+        if self.is_done:
             return
         self._cluster.stats.upstream_rq_cancelled += 1
         self._release_upstream()
-        self._done = True
+        self.is_done = True
         self._end_try()
 
     def on_timeout(self, reply: LocalReply | None = None) -> None:
         """The time for the response has passed; `reply`: not that of the route, but another one."""
-        if self._done:
+        if self.is_done:
             return
         self._cluster.stats.upstream_rq_timeout += 1
         if self._endpoint is not None:
@@ -222,9 +218,10 @@ class Exchange:
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Pass the head on, with what came with it. Hot path: once per request."""
         self._response_started = True
-        self.request.details = "via_upstream"
+        request = self.request
+        request.details = "via_upstream"
         self._cluster.stats.count_response(status)
-        now = self.request.response_monotonic = clock.monotonic()
+        now = request.response_monotonic = clock.monotonic()
         if self._route.envoy_headers:
             if self._sent_at:
                 headers[b"x-envoy-upstream-service-time"] = b"%d" % ((now - self._sent_at) * 1000)
@@ -233,9 +230,12 @@ class Exchange:
                 headers.pop(b"x-envoy-upstream-service-time", None)
         endpoint = self._endpoint
         if endpoint is not None:
-            endpoint.count_response(status, headers)
-        if self.request.set_cookies is not None:
-            for cookie in self.request.set_cookies:
+            if status < 500 and endpoint.monitor is None:
+                endpoint.stats.rq_success += 1
+            else:
+                endpoint.count_response(status, headers)
+        if request.set_cookies is not None:
+            for cookie in request.set_cookies:
                 append(headers, b"set-cookie", cookie)
         if complete:
             self._complete(now)
@@ -249,7 +249,7 @@ class Exchange:
 
     def on_upstream_error(self, error: UpstreamError) -> None:
         """Answer for the upstream, or cut the response that had begun."""
-        if self._done:
+        if self.is_done:
             return
         was_sent = self._connection is not None
         if was_sent:
@@ -374,16 +374,19 @@ class Exchange:
         """The response is complete, the connection already back in its pool. Hot path: once per request."""
         self._connection = None
         self._requests.release()
-        self._done = True
+        self.is_done = True
         stats = self._cluster.stats
         if self._sent_at:
             stats.rq_time.record((now - self._sent_at) * 1000)
         if self._retried:
             stats.upstream_rq_retry_success += 1
-        self._end_try()
+        endpoint = self._endpoint
+        if endpoint is not None:
+            stats.upstream_rq_ended += 1
+            endpoint.stats.rq_ended += 1
 
     def _end_try(self) -> None:
-        """Count that a try has ended; without an endpoint there is none. Hot path: once per request."""
+        """Count that a try has ended; without an endpoint there is none."""
         endpoint = self._endpoint
         if endpoint is not None:
             self._cluster.stats.upstream_rq_ended += 1
@@ -395,7 +398,7 @@ class Exchange:
         self._fail(NO_HEALTHY_UPSTREAM)
 
     def _fail(self, reply: LocalReply) -> None:
-        self._done = True
+        self.is_done = True
         self._end_try()
         if self._response_started:
             details = reply.details.replace("before_response_started", "after_response_started")

@@ -153,7 +153,7 @@ class MirroredExchange(RetryingExchange):
         mirrors, self._mirrors = self._mirrors, ()
         copies = [list(body) for _ in mirrors]
         super().start(body, complete=complete)
-        if self._done and not complete:
+        if self.is_done and not complete:
             # Answered at once: the rest of the body will not be read, so no copy could ever be complete.
             return
         for mirror, own in zip(mirrors, copies, strict=True):
@@ -240,17 +240,14 @@ class _CompiledPolicy:
         headers: HeaderMap = {
             name: list(value) if isinstance(value, list) else value for name, value in request.headers.items()
         }
-        copy = Request(request.method, request.target, headers)
+        copy = Request(request.method, request.target, headers, request.connection)
         copy.set_target(request.target)
         copy.authority = self._host or (
             request.authority if self._keeps_host else shadow_host(request.authority)
         )
         copy.content_length = request.content_length
         copy.has_body = request.has_body
-        copy.connection = request.connection
-        copy.direct_remote_address = request.direct_remote_address
         copy.remote_address = request.remote_address
-        copy.downstream_local_address = request.downstream_local_address
         if self._rules is not None:
             self._apply_rules(copy, request)
         # Envoy marks a copy as its own request, and itself as one more hop.

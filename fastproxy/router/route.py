@@ -53,7 +53,9 @@ class Route:
         "hash_policy",
         "is_choosy",
         "is_retrying",
+        "is_simple",
         "limits",
+        "marks_requests",
         "match",
         "matches",
         "name",
@@ -124,6 +126,8 @@ class Route:
         self.append_forwarded_host = False
         self.timeout_s = 0.0
         self.expected_timeout_ms = b""
+        self.is_simple = False
+        """Its requests go to its cluster as they came, once: there is nothing else to look at."""
         action = settings.action
         if isinstance(action, ForwardAction):
             self._set_forward(action)
@@ -133,6 +137,13 @@ class Route:
             self.reply = build_redirect(action, settings.match)
         else:
             self.reply = _build_direct_response(action)
+        self.marks_requests = bool(self.choose or self.filter_configs or self.response_rules)
+        """Another route stands for it, or something of it has to be known while filters run."""
+
+    def change_first(self, edit: Edit) -> None:
+        """Put a change to requests before all others."""
+        self.edits = (edit, *(self.edits or ()))
+        self.is_simple = False
 
     def _set_forward(self, action: ForwardAction) -> None:
         self.forward = action
@@ -158,6 +169,14 @@ class Route:
         self.connects_tcp = any(one.connects_tcp for one in action.upgrades)
         self.subset = action.subset
         self.is_choosy = bool(action.hash_policy) or action.subset is not None
+        self.is_simple = bool(self.cluster) and not (
+            self.is_retrying
+            or self.tells_upstream_attempts
+            or self.request_rules
+            or self.edits
+            or self.grpc_timeout
+            or action.mirrors
+        )
 
     def hash_of(self, cluster: Cluster, request: Request) -> int | None:
         """The hash by which the cluster chooses an endpoint; to be asked once, for it may make a cookie."""
@@ -221,7 +240,7 @@ def _build_share(
     route = Route(changed, envoy_headers=envoy_headers)
     if entry.host_rewrite_literal:
         # Envoy: without a word about the old host, and before the rewrites of the route, which may change it again.
-        route.edits = (build_host_edit(entry.host_rewrite_literal), *(route.edits or ()))
+        route.change_first(build_host_edit(entry.host_rewrite_literal))
     return route
 
 

@@ -74,16 +74,16 @@ class Router:
 
         Sets `request.route`, and `request.filter_configs` to what the route says about filters.
         """
+        if request.route_is_stale:
+            request.route_is_stale = False
+            request.filter_configs = None
+            request.response_rules = None
         route = self._table.select_route(request)
-        request.route_is_stale = False
-        if route is not None:
+        if route is not None and route.marks_requests:
             if route.choose is not None:
                 route = route.choose(request)
             request.filter_configs = route.filter_configs
             request.response_rules = route.response_rules
-        else:
-            request.filter_configs = None
-            request.response_rules = None
         request.route = route
 
     def forward(self, request: Request, downstream: UpgradableDownstream) -> LocalReply | Exchange:
@@ -105,6 +105,19 @@ class Router:
         request.upstream_cluster = cluster.name
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
+        if route.is_simple and request.is_plain and not (request.has_body and request.method in IDEMPOTENT):
+            return Exchange(request, route, cluster, downstream)
+        return self._forward_by_rules(request, route, action, cluster, downstream)
+
+    def _forward_by_rules(
+        self,
+        request: Request,
+        route: Route,
+        action: ForwardAction,
+        cluster: Cluster,
+        downstream: UpgradableDownstream,
+    ) -> LocalReply | Exchange:
+        """What routes and requests may want besides being forwarded."""
         grpc_timeout_s = None if route.grpc_timeout is None else self._select_timeout(request, route)
         if route.tells_upstream_attempts:
             request.headers[b"x-envoy-attempt-count"] = b"1"

@@ -82,7 +82,7 @@ class UpgradeExchange(Exchange):
 
     def on_upstream_error(self, error: UpstreamError) -> None:
         """The upstream closed a tunnel, or never answered."""
-        if not self._switched or self._done:
+        if not self._switched or self.is_done:
             super().on_upstream_error(error)
             return
         details = error.details().replace("before_response_started", "after_response_started")
@@ -93,11 +93,11 @@ class UpgradeExchange(Exchange):
     def abort(self) -> None:
         """The downstream is gone; what it said before still reaches the upstream."""
         connection = self._connection
-        if self._switched and connection is not None and not self._done:
+        if self._switched and connection is not None and not self.is_done:
             self._connection = None
             self._requests.release()
             connection.close_after_flush()
-            self._done = True
+            self.is_done = True
             self._end_try()
         else:
             super().abort()
@@ -132,7 +132,7 @@ class UpgradeExchange(Exchange):
     def _end_tunnel(self, details: str, flag: str) -> None:
         self._connection = None
         self._requests.release()
-        self._done = True
+        self.is_done = True
         self._end_try()
         self._peer.on_tunnel_closed(details, flag)
 

@@ -50,6 +50,7 @@ class UpstreamConnection:
         "charged_to",
         "epoch",
         "idle_since",
+        "is_usable",
         "link",
         "opened_at",
         "served",
@@ -66,6 +67,8 @@ class UpstreamConnection:
         """All of the request under way was written."""
         self._stream_timer: LazyTimer | None = None
         """`max_stream_duration`; made when a request first needs it."""
+        self.is_usable = False
+        """A request can be started: it is open, and not being closed by either side."""
         self._closed = False
         self._closed_here = False
         """It was closed by us, not by the upstream."""
@@ -86,11 +89,6 @@ class UpstreamConnection:
     # -- for the exchange that uses it ---------------------------------------------------------------------
 
     @property
-    def is_usable(self) -> bool:
-        """Whether a request can be started: open, and not being closed by either side."""
-        return not self._closed and self._transport is not None
-
-    @property
     def ssl_object(self) -> ssl.SSLObject | None:
         """Its TLS, once the handshake is done; None without."""
         found: ssl.SSLObject | None = None
@@ -107,7 +105,10 @@ class UpstreamConnection:
         """Take the connection for one request. `head_only`: the request is HEAD, its response has no body."""
         self._handler = handler
         self._request_sent = False
-        self._reader.start(head_only=head_only)
+        reader = self._reader
+        reader.head_only = head_only
+        reader.close_delimited = False
+        reader.unproductive_bytes = 0
         if self._pool.max_stream_s:
             self._limit_stream()
 
@@ -127,6 +128,7 @@ class UpstreamConnection:
         """Close without telling the handler, when everything that was written has left."""
         self._handler = None
         if not self._closed:
+            self.is_usable = False
             self._closed = self._closed_here = True
             if self._transport is not None:
                 self._transport.close()
@@ -174,6 +176,7 @@ class UpstreamConnection:
         """Called by the event loop."""
         transport.set_write_buffer_limits(high=self._pool.buffer_limit_bytes)
         self._transport = transport
+        self.is_usable = not self._closed
         keepalive = self._pool.keepalive
         if keepalive is not None:
             set_keepalive(transport.get_extra_info("socket"), keepalive)
@@ -216,12 +219,14 @@ class UpstreamConnection:
         if self._handler is None:
             # Must not be taken from the pool in the moment until connection_lost is called.
             self._closed = True
+            self.is_usable = False
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         handler, self._handler = self._handler, None
         was_closed, self._closed = self._closed_here, True
+        self.is_usable = False
         self._transport = None
         if self._stream_timer is not None:
             self._stream_timer.close()
@@ -303,6 +308,7 @@ class UpstreamConnection:
 
     def _discard(self) -> None:
         if not self._closed:
+            self.is_usable = False
             self._closed = self._closed_here = True
             if self._transport is not None:
                 self._transport.abort()

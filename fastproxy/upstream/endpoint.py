@@ -133,7 +133,7 @@ class Endpoint:
             self._named = {key: pool for key, pool in self._named.items() if not pool.is_empty}
 
     def count_response(self, status: int, headers: HeaderMap) -> None:
-        """It has answered. Hot path: once per request."""
+        """It has answered."""
         if status < 500:
             self.stats.rq_success += 1
         else:

@@ -20,7 +20,6 @@ class ResponseReader:
 
     __slots__ = (
         "_feed",
-        "_head_only",
         "_max_head_bytes",
         "_max_headers",
         "_parser",
@@ -32,6 +31,7 @@ class ResponseReader:
         "done",
         "expects_switch",
         "fault",
+        "head_only",
         "headers",
         "keep_alive",
         "status",
@@ -54,8 +54,10 @@ class ResponseReader:
         self._reading: HeaderMap = {}
         """Header or trailer fields since the message began, or its head was complete."""
         self._repeated = 0
-        self._head_only = False
         self._switched = False
+        # Set anew for each response, together with the last two.
+        self.head_only = False
+        """The request is HEAD: its response has no body, whatever it says."""
         # What there is for the handler.
         self.status = 0
         """Of a head that was read and not yet handed over; 0 if there is none. 101 only where it was asked for."""
@@ -75,12 +77,6 @@ class ResponseReader:
         """Bytes since the last complete head or body byte."""
         self.expects_switch = False
         """The request asks to leave HTTP."""
-
-    def start(self, *, head_only: bool) -> None:
-        """Expect a response. `head_only`: the request is HEAD. Hot path: once per request."""
-        self._head_only = head_only
-        self.close_delimited = False
-        self.unproductive_bytes = 0
 
     def start_raw(self) -> None:
         """Expect bytes that are no HTTP, and end with the connection."""
@@ -149,7 +145,7 @@ class ResponseReader:
         self.headers = headers
         self.unproductive_bytes = 0
         self.keep_alive = self._parser.should_keep_alive()
-        if self._head_only:
+        if self.head_only:
             self.done = True
             if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
                 # llhttp cannot be told that no body follows; a parser that expects one is replaced.
@@ -185,7 +181,7 @@ class ResponseReader:
         length = headers.get(b"content-length")
         coding = headers.get(b"transfer-encoding")
         self.close_delimited = (
-            length is None and coding is None and not self._head_only and status not in (204, 304)
+            length is None and coding is None and not self.head_only and status not in (204, 304)
         )
         if coding is not None and (
             length is not None or not isinstance(coding, bytes) or coding.lower() != b"chunked"

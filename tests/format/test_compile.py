@@ -19,6 +19,7 @@ from fastproxy.format.compile import (
 )
 from fastproxy.format.context import FormatContext
 from fastproxy.format.operators import KNOWN_OPERATORS
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from tests.listener.support import NOW
@@ -32,11 +33,9 @@ def finished(**changes: Any) -> Request:
         b"x-request-id": b"id",
         b"x-many": [b"one", b"two"],
     }
-    request = Request(b"GET", b"/", headers)
+    request = Request(b"GET", b"/", headers, ConnectionInfo(("192.0.2.7", 4711), ("2001:db8::1", 443)))
     request.set_target(b"/new?q=1")
     request.authority = b"h.test"
-    request.direct_remote_address = request.remote_address = ("192.0.2.7", 4711)
-    request.downstream_local_address = ("2001:db8::1", 443)
     request.start_unix = NOW + 0.1239
     request.start_monotonic = 100.0
     request.response_status = 200
@@ -232,11 +231,7 @@ def test_every_known_operator_works_on_any_request(name: str) -> None:
     arguments = {"METADATA": "(DYNAMIC:a)", "PATH": "(NQ)"}
     takes_one = ("REQ", "RESP", "TRAILER", "QUERY_PARAM", "ENVIRONMENT", "DYNAMIC_METADATA")
     argument = arguments.get(name, "(a)" if name in takes_one else "")
-    unreadable = Request(b"", b"", {})
-    unreadable.remote_address = unreadable.direct_remote_address = unreadable.downstream_local_address = (
-        "192.0.2.7",
-        1,
-    )
+    unreadable = Request(b"", b"", {}, ConnectionInfo(("192.0.2.7", 1), ("192.0.2.7", 1)))
     for request in (finished(), unreadable):
         assert text(f"<%{name}{argument}%>", request)
         assert isinstance(header(f"<%{name}{argument}%>", request), bytes)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.forwarding import EDGE_REMOVED, EXTERNAL_REMOVED, HeaderTrust, check_target, rewrite_host
 from fastproxy.http.headers import HeaderMap
@@ -41,9 +42,8 @@ def trust(
 
 
 def request(**headers: bytes) -> Request:
-    made = Request(b"GET", b"/", {name.replace("_", "-").encode(): value for name, value in headers.items()})
-    made.direct_remote_address = made.remote_address = (PEER, 4711)
-    return made
+    found: HeaderMap = {name.replace("_", "-").encode(): value for name, value in headers.items()}
+    return Request(b"GET", b"/", found, ConnectionInfo((PEER, 4711), ("203.0.113.9", 8443)))
 
 
 def applied(rules: HeaderTrust, **headers: bytes) -> HeaderMap:
@@ -255,7 +255,6 @@ def test_a_stranger_cannot_name_a_client() -> None:
 def test_port_and_via() -> None:
     """`append_x_forwarded_port`, `via`."""
     made = request(via=b"1.0 old", x_forwarded_port=b"1")
-    made.downstream_local_address = ("203.0.113.9", 8443)
     trust(use_remote_address=True, append_port=True, via="1.1 edge").apply(made)
     assert made.headers[b"x-forwarded-port"] == b"8443"
     assert made.headers[b"via"] == b"1.0 old, 1.1 edge"

@@ -83,7 +83,7 @@ def test_a_request_knows_the_connection_it_came_over() -> None:
         info = ConnectionInfo(("192.0.2.1", 1), ("192.0.2.2", 2))
         info.remote_address = ("203.0.113.5", 5)
         connection = proxy.manager(info)
-        assert connection.peer == ("203.0.113.5", 5)
+        assert connection.info.remote_address == ("203.0.113.5", 5)
         assert connection.info.direct_remote_address == ("192.0.2.1", 1)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
@@ -32,9 +33,8 @@ def parsed(
     """A request as the reader makes it."""
     made: HeaderMap = {} if host is None else {b"host": host}
     made |= {name.replace("_", "-").encode(): value for name, value in headers.items()}
-    request = Request(method, target, made)
+    request = Request(method, target, made, ConnectionInfo(("192.0.2.7", 1), ("203.0.113.9", 80)))
     request.is_plain = SPECIAL_REQUEST_NAMES.isdisjoint(made)
-    request.direct_remote_address = request.remote_address = ("192.0.2.7", 1)
     return request
 
 
@@ -149,7 +149,7 @@ def test_hosts_that_were_seen_before_are_stripped_all_the_same(kind: StripPort) 
     for host, port, stripped in ((b"a.test.:80", 80, b"a.test"), (b"a.test:81", 80, b"a.test:81")):
         for _ in range(3):
             request = parsed(host=host)
-            request.downstream_local_address = ("203.0.113.9", port)
+            request.connection.local_address = ("203.0.113.9", port)
             assert prepare(request) is None
             expected = {
                 StripPort.NONE: host.replace(b".:", b":"),

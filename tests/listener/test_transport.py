@@ -84,6 +84,6 @@ def test_nothing_is_done_to_a_connection_that_is_gone() -> None:
 def test_addresses_and_limits_are_taken_from_the_transport() -> None:
     """A peer without an address (a socket pair) has an empty one."""
     _, owner, transport = attached()
-    assert owner.peer == PEER
-    assert owner.local_address == ("203.0.113.9", 443)
+    assert owner.info.remote_address == PEER
+    assert owner.info.local_address == ("203.0.113.9", 443)
     assert transport.high_water == 4096

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.headers import append
 from fastproxy.http.messages import Request
 from fastproxy.match.settings import RegexSubstitution
@@ -13,12 +14,10 @@ MASK = (1 << 64) - 1
 
 
 def request(*headers: tuple[bytes, bytes], target: bytes = b"/") -> Request:
-    made = Request(b"GET", target, {})
+    made = Request(b"GET", target, {}, ConnectionInfo(("192.0.2.7", 4711), ("203.0.113.9", 443)))
     made.set_target(target)
     made.authority = b"h.test"
-    made.direct_remote_address = ("192.0.2.7", 4711)
     made.remote_address = ("198.51.100.9", 0)
-    made.downstream_local_address = ("203.0.113.9", 443)
     for name, value in headers:
         append(made.headers, name, value)
     return made

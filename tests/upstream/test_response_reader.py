@@ -12,7 +12,7 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: w
 
 def started(*, head_only: bool = False, max_head_bytes: int = 0, max_headers: int = 100) -> ResponseReader:
     reader = ResponseReader(max_head_bytes=max_head_bytes, max_headers=max_headers)
-    reader.start(head_only=head_only)
+    reader.head_only = head_only
     return reader
 
 
@@ -59,8 +59,7 @@ def test_the_answer_to_head_has_no_body_whatever_its_length_says() -> None:
     reader = started(head_only=True)
     reader.read(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
     assert reader.done
-    reader.done, reader.status = False, 0
-    reader.start(head_only=False)
+    reader.done, reader.status, reader.head_only = False, 0, False
     reader.read(CHUNKED)
     assert (reader.status, reader.done, reader.fault, reader.surplus) == (200, True, False, False)
 

@@ -187,10 +187,7 @@ class TcpProxy:
 def _as_request(session: TcpSession) -> Request:
     """What access logs look at: a request without method, path and headers."""
     info, relay = session.info, session.relay
-    request = Request(b"", b"", {})
-    request.connection = info
-    request.remote_address = request.direct_remote_address = info.remote_address
-    request.downstream_local_address = info.local_address
+    request = Request(b"", b"", {}, info)
     request.start_monotonic = session.started_at
     request.start_unix = session.started_unix
     request.flags = session.flags
