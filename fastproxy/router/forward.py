@@ -165,7 +165,6 @@ class Exchange:
         """The downstream is gone: nobody wants the response."""
         if self.is_done:
             return
-        self._cluster.stats.upstream_rq_cancelled += 1
         self._release_upstream()
         self.is_done = True
         self._end_try()
@@ -262,7 +261,6 @@ class Exchange:
             # That it has enough to do is not its failure.
             self._endpoint.count_failure(is_its_own=not isinstance(error, CircuitBreakerOverflow))
         if isinstance(error, UpstreamReset):
-            self._cluster.stats.upstream_rq_rx_reset += 1
             if self._response_started and error.at_end and not self.request.upgrade:
                 # The body is shorter than its head has said.
                 error = UpstreamInvalidResponse()

@@ -363,12 +363,20 @@ class Cluster:
     def on_tcp_connect_failed(self, endpoint: Endpoint, error: UpstreamError) -> None:
         """Such a connection could not be made."""
         self.breakers[0].connections.release()
-        self.stats.upstream_cx_connect_fail += 1
+        stats, is_timeout = self.stats, isinstance(error, ConnectTimeout)
+        stats.upstream_cx_total += 1
+        stats.upstream_cx_destroy += 1
+        if is_timeout:
+            stats.upstream_cx_destroy_local += 1
+        else:
+            stats.upstream_cx_destroy_remote += 1
+        stats.upstream_cx_connect_fail += 1
+        endpoint.stats.cx_total += 1
         endpoint.stats.cx_connect_fail += 1
         if endpoint.monitor is not None:
             endpoint.monitor.on_no_response()
-        if isinstance(error, ConnectTimeout):
-            self.stats.upstream_cx_connect_timeout += 1
+        if is_timeout:
+            stats.upstream_cx_connect_timeout += 1
 
     def on_tcp_given_up(self) -> None:
         """Nobody wants such a connection any more, and it is not there yet."""

@@ -38,6 +38,7 @@ class UpstreamConnection:
     __slots__ = (
         "_blocked",
         "_closed",
+        "_closed_busy",
         "_closed_here",
         "_handler",
         "_pool",
@@ -72,6 +73,8 @@ class UpstreamConnection:
         self._closed = False
         self._closed_here = False
         """It was closed by us, not by the upstream."""
+        self._closed_busy = False
+        """And a request was on it then."""
         self._blocked = False
         self._reading_paused = False
         self.served = 0
@@ -126,6 +129,7 @@ class UpstreamConnection:
 
     def close_after_flush(self) -> None:
         """Close without telling the handler, when everything that was written has left."""
+        self._closed_busy = self._handler is not None
         self._handler = None
         if not self._closed:
             self.is_usable = False
@@ -157,18 +161,20 @@ class UpstreamConnection:
         """Stop reading the response: the downstream is slower."""
         if self._transport is not None and not self._transport.is_closing() and not self._reading_paused:
             self._reading_paused = True
+            self._pool.stats.upstream_flow_control_paused_reading_total += 1
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on reading the response."""
         if self._transport is not None and not self._transport.is_closing() and self._reading_paused:
             self._reading_paused = False
+            self._pool.stats.upstream_flow_control_resumed_reading_total += 1
             self._transport.resume_reading()
 
     def close(self) -> None:
         """Close without telling the handler; unsent bytes are dropped."""
-        self._handler = None
-        self._discard()
+        busy, self._handler = self._handler is not None, None
+        self._discard(busy=busy)
 
     # -- asyncio -------------------------------------------------------------------------------------------
 
@@ -191,7 +197,8 @@ class UpstreamConnection:
         handler = self._handler
         if handler is None:
             # Nobody asked: a response to nothing, or bytes behind one. Such a connection is never reused.
-            self._discard()
+            self._pool.stats.upstream_cx_protocol_error += 1
+            self._discard(busy=False)
             return
         reader = self._reader
         reader.read(data)
@@ -230,7 +237,7 @@ class UpstreamConnection:
         self._transport = None
         if self._stream_timer is not None:
             self._stream_timer.close()
-        self._pool.on_closed(self, idle=handler is None, local=was_closed)
+        self._pool.on_closed(self, busy=handler is not None or self._closed_busy, local=was_closed)
         if handler is None:
             return
         reader = self._reader
@@ -238,6 +245,7 @@ class UpstreamConnection:
             handler.on_response_body([], complete=True)
         elif reader.unproductive_bytes and exc is None:
             # Part of a head, then the end: what was sent is no response.
+            self._pool.stats.upstream_cx_protocol_error += 1
             handler.on_upstream_error(UpstreamInvalidResponse())
         else:
             # A first byte of an answer shows that it was not the idle timer.
@@ -247,12 +255,14 @@ class UpstreamConnection:
     def pause_writing(self) -> None:
         """Called by the event loop."""
         self._blocked = True
+        self._pool.stats.upstream_flow_control_backed_up_total += 1
         if self._handler is not None:
             self._handler.on_upstream_blocked()
 
     def resume_writing(self) -> None:
         """Called by the event loop."""
         self._blocked = False
+        self._pool.stats.upstream_flow_control_drained_total += 1
         if self._handler is not None:
             self._handler.on_upstream_drained()
 
@@ -276,11 +286,14 @@ class UpstreamConnection:
         if usable and not self._blocked:
             self._pool.release(self)
         else:
-            self._discard()
+            if not reader.keep_alive:
+                self._pool.stats.upstream_cx_close_notify += 1
+            self._discard(busy=False)
 
     def _fail(self, handler: ResponseHandler) -> None:
         """What was read is no response, or no longer one."""
-        self._discard()
+        self._pool.stats.upstream_cx_protocol_error += 1
+        self._discard(busy=True)
         reader = self._reader
         if reader.status:
             # The head was good; it is the body behind it that broke.
@@ -302,14 +315,15 @@ class UpstreamConnection:
     def _on_stream_too_long(self) -> None:
         handler, self._handler = self._handler, None
         if handler is not None:
-            self._pool.on_stream_too_long()
-            self._discard()
+            self._pool.stats.upstream_rq_max_duration_reached += 1
+            self._discard(busy=True)
             handler.on_upstream_error(StreamTooLong())
 
-    def _discard(self) -> None:
+    def _discard(self, *, busy: bool) -> None:
         if not self._closed:
             self.is_usable = False
             self._closed = self._closed_here = True
+            self._closed_busy = busy
             if self._transport is not None:
                 self._transport.abort()
 

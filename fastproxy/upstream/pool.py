@@ -77,7 +77,8 @@ class ConnectionPool:
         self._owner = owner
         """The downstream connection that the PROXY header names; no request of another one uses this pool."""
         self._settings = settings
-        self._stats = stats
+        self.stats = stats
+        """Of the cluster; its connections count there, too."""
         self._endpoint_stats = endpoint_stats
         self._idle: list[UpstreamConnection] = []
         self._waiting: deque[tuple[ConnectionWaiter, CircuitBreaker]] = deque()
@@ -103,7 +104,7 @@ class ConnectionPool:
 
     def connect(self, waiter: ConnectionWaiter, breaker: CircuitBreaker) -> None:
         """Queue for a connection and start making one; what `breaker` does not allow fails at once."""
-        stats = self._stats
+        stats = self.stats
         if not breaker.pending.acquire():
             stats.upstream_rq_pending_overflow += 1
             waiter.on_connect_error(CircuitBreakerOverflow())
@@ -140,6 +141,7 @@ class ConnectionPool:
             if entry[0] is waiter:
                 self._waiting.remove(entry)
                 entry[1].pending.release()
+                self.stats.upstream_rq_cancelled += 1
                 return
 
     def release(self, connection: UpstreamConnection) -> None:
@@ -160,10 +162,10 @@ class ConnectionPool:
     def _is_worn_out(self, connection: UpstreamConnection) -> bool:
         """Whether a connection has served for as long as it may; new ones have not."""
         if self._max_requests and connection.served >= self._max_requests:
-            self._stats.upstream_cx_max_requests += 1
+            self.stats.upstream_cx_max_requests += 1
             return True
         if self._max_duration_s and clock.monotonic() - connection.opened_at >= self._max_duration_s:
-            self._stats.upstream_cx_max_duration_reached += 1
+            self.stats.upstream_cx_max_duration_reached += 1
             return True
         return False
 
@@ -171,44 +173,37 @@ class ConnectionPool:
         """A connection is there; from now on `on_closed` will come for it."""
         connection.opened_at = clock.monotonic()
         self._open += 1
-        self._stats.upstream_cx_http1_total += 1
-        self._stats.upstream_cx_total += 1
-        self._endpoint_stats.cx_total += 1
 
-    def on_closed(self, connection: UpstreamConnection, *, idle: bool, local: bool) -> None:
-        """A connection was lost; `idle`: no request was on it; `local`: we have closed it."""
+    def on_closed(self, connection: UpstreamConnection, *, busy: bool, local: bool) -> None:
+        """A connection was lost; `busy`: a request was on it; `local`: we have closed it."""
         self._open -= 1
-        stats = self._stats
-        stats.upstream_cx_destroy += 1
-        if local:
-            stats.upstream_cx_destroy_local += 1
-        else:
-            stats.upstream_cx_destroy_remote += 1
-        if not idle:
+        stats = self.stats
+        stats.count_closed(connection.opened_at, local=local)
+        if busy:
             stats.upstream_cx_destroy_with_active_rq += 1
-        stats.upstream_cx_length_ms.record((clock.monotonic() - connection.opened_at) * 1000)
+            if local:
+                stats.upstream_cx_destroy_local_with_active_rq += 1
+            else:
+                stats.upstream_cx_destroy_remote_with_active_rq += 1
+        stats.upstream_rq_per_cx.record(connection.served + busy)
         _discharge(connection)
-        if idle and connection in self._idle:
+        if not busy and connection in self._idle:
             self._idle.remove(connection)
         self._reopen()
-
-    def on_stream_too_long(self) -> None:
-        """A request on one of the connections has taken longer than it may."""
-        self._stats.upstream_rq_max_duration_reached += 1
 
     def close_idle(self, now: float) -> None:
         """Close connections that were idle for longer than the cluster's idle timeout."""
         if self._max_duration_s:
             for connection in [c for c in self._idle if now - c.opened_at >= self._max_duration_s]:
                 self._idle.remove(connection)
-                self._stats.upstream_cx_max_duration_reached += 1
+                self.stats.upstream_cx_max_duration_reached += 1
                 connection.close()
         limit = self._settings.idle_timeout_s
         if not limit:
             return
         for connection in [c for c in self._idle if now - c.idle_since >= limit]:
             self._idle.remove(connection)
-            self._stats.upstream_cx_idle_timeout += 1
+            self.stats.upstream_cx_idle_timeout += 1
             connection.close()
 
     def drain(self) -> None:
@@ -259,7 +254,7 @@ class ConnectionPool:
         """
         known = self._open + self._attempts
         if known >= self._settings.max_connections_per_endpoint or not breaker.connections.acquire():
-            self._stats.upstream_cx_overflow += 1
+            self.stats.upstream_cx_overflow += 1
             if known:
                 return False
             breaker.connections.acquire_anyway()
@@ -293,6 +288,10 @@ class ConnectionPool:
 
     def _begin_attempt(self, breaker: CircuitBreaker) -> None:
         self._attempts += 1
+        # Those that fail are among them, as in Envoy.
+        self.stats.upstream_cx_total += 1
+        self.stats.upstream_cx_http1_total += 1
+        self._endpoint_stats.cx_total += 1
         spawn(self._connect(breaker), name=f"connect {self.addresses[0]}")
 
     def _reopen(self) -> None:
@@ -312,9 +311,12 @@ class ConnectionPool:
         began = clock.monotonic()
         try:
             await self._open_connection(connection)
-            self._stats.upstream_cx_connect_ms.record((clock.monotonic() - began) * 1000)
+            self.stats.upstream_cx_connect_ms.record((clock.monotonic() - began) * 1000)
         except UpstreamError as error:
             self._attempts -= 1
+            if connection.link is None:
+                # There never was one.
+                self.stats.count_closed(began, local=isinstance(error, ConnectTimeout))
             connection.close()
             _discharge(connection)
             self._on_connect_error(error)
@@ -327,15 +329,15 @@ class ConnectionPool:
             self.release(connection)
 
     def _on_connect_error(self, error: UpstreamError) -> None:
-        self._stats.upstream_cx_connect_fail += 1
+        self.stats.upstream_cx_connect_fail += 1
         self._endpoint_stats.cx_connect_fail += 1
         if isinstance(error, ConnectTimeout):
-            self._stats.upstream_cx_connect_timeout += 1
+            self.stats.upstream_cx_connect_timeout += 1
         # A waiter that has an attempt left goes on waiting: this one was a spare. Those that the limits left without an
         # attempt of their own fail with the last hope that they had (Envoy).
         lost = len(self._waiting) - self._attempts
         for _ in range(min(lost, 1) if self._open else lost):
-            self._stats.upstream_rq_pending_failure_eject += 1
+            self.stats.upstream_rq_pending_failure_eject += 1
             self._take_waiter().on_connect_error(error)
         self._reopen()
 
@@ -346,7 +348,7 @@ class ConnectionPool:
         owner = self._owner
         origin = None if owner is None else (owner.remote_address, owner.local_address)
         protocol = connection if settings.tls is None else SharedBufferProtocol(connection)
-        tls_stats = self._stats.tls
+        tls_stats = self.stats.tls
         try:
             async with asyncio.timeout(settings.connect_timeout_s):
                 await open_connection(
@@ -365,7 +367,7 @@ class ConnectionPool:
                 if tls_stats is not None:
                     tls_stats.on_server_refused(error)
             elif isinstance(error, OSError) and error.errno in _BIND_ERRORS:
-                self._stats.bind_errors += 1
+                self.stats.bind_errors += 1
             raise connect_error(error) from None
 
 

@@ -1,5 +1,6 @@
 """Counters of a cluster and of its endpoints (spec/clusters.md section 9)."""
 
+from fastproxy import clock
 from fastproxy.stats import Histogram, StatsSink
 from fastproxy.tls.stats import TlsStats
 
@@ -16,6 +17,14 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_destroy_local",
     "upstream_cx_destroy_remote",
     "upstream_cx_destroy_with_active_rq",
+    "upstream_cx_destroy_local_with_active_rq",
+    "upstream_cx_destroy_remote_with_active_rq",
+    "upstream_cx_close_notify",
+    "upstream_cx_protocol_error",
+    "upstream_flow_control_paused_reading_total",
+    "upstream_flow_control_resumed_reading_total",
+    "upstream_flow_control_backed_up_total",
+    "upstream_flow_control_drained_total",
     "bind_errors",
     "upstream_cx_none_healthy",
     "upstream_cx_overflow",
@@ -60,6 +69,7 @@ class ClusterStats:
         "upstream_cx_connect_ms",
         "upstream_cx_length_ms",
         "upstream_rq_ended",
+        "upstream_rq_per_cx",
     )
 
     def __init__(self) -> None:
@@ -73,9 +83,13 @@ class ClusterStats:
         self.upstream_cx_max_requests = 0
         self.upstream_cx_max_duration_reached = 0
         self.upstream_cx_http1_total = 0
-        self.upstream_cx_destroy_local = 0
-        self.upstream_cx_destroy_remote = 0
+        self.upstream_cx_destroy_local = self.upstream_cx_destroy_remote = 0
         self.upstream_cx_destroy_with_active_rq = 0
+        self.upstream_cx_destroy_local_with_active_rq = self.upstream_cx_destroy_remote_with_active_rq = 0
+        self.upstream_cx_close_notify = self.upstream_cx_protocol_error = 0
+        # Reading a response paused because the downstream is slower, and writing a request because the upstream is.
+        self.upstream_flow_control_paused_reading_total = self.upstream_flow_control_resumed_reading_total = 0
+        self.upstream_flow_control_backed_up_total = self.upstream_flow_control_drained_total = 0
         self.bind_errors = 0
         self.upstream_cx_none_healthy = 0
         self.upstream_cx_overflow = 0
@@ -84,19 +98,16 @@ class ClusterStats:
         self.upstream_rq_timeout = 0
         self.upstream_rq_cancelled = 0
         self.upstream_rq_pending_total = 0
-        self.upstream_rq_pending_failure_eject = 0
-        self.upstream_rq_pending_overflow = 0
+        self.upstream_rq_pending_failure_eject = self.upstream_rq_pending_overflow = 0
         self.upstream_rq_active_overflow = 0
         self.upstream_rq_rx_reset = 0
         self.upstream_rq_max_duration_reached = 0
-        self.upstream_rq_per_try_timeout = 0
-        self.upstream_rq_per_try_idle_timeout = 0
+        self.upstream_rq_per_try_timeout = self.upstream_rq_per_try_idle_timeout = 0
         self.upstream_rq_retry = 0
         self.upstream_rq_retry_success = 0
         self.upstream_rq_retry_overflow = 0
         self.upstream_rq_retry_limit_exceeded = 0
-        self.upstream_rq_retry_backoff_exponential = 0
-        self.upstream_rq_retry_backoff_ratelimited = 0
+        self.upstream_rq_retry_backoff_exponential = self.upstream_rq_retry_backoff_ratelimited = 0
         self.retry_or_shadow_abandoned = 0
         self.lb_healthy_panic = 0
         self.lb_subsets_created = self.lb_subsets_removed = self.lb_subsets_selected = 0
@@ -109,12 +120,27 @@ class ClusterStats:
         self.rq_time = Histogram()
         self.upstream_cx_connect_ms = Histogram()
         self.upstream_cx_length_ms = Histogram()
+        self.upstream_rq_per_cx = Histogram()
         self.tls: TlsStats | None = None
         """Of its handshakes; None without TLS."""
 
     def count_response(self, status: int) -> None:
         """Count a response, local ones on behalf of the cluster included. Hot path: once per request."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    def count_closed(self, began: float, *, local: bool) -> None:
+        """Count a connection that has ended, or was never made.
+
+        Args:
+            began: when it was made, or the attempt begun, in monotonic seconds.
+            local: it was ended here.
+        """
+        self.upstream_cx_destroy += 1
+        if local:
+            self.upstream_cx_destroy_local += 1
+        else:
+            self.upstream_cx_destroy_remote += 1
+        self.upstream_cx_length_ms.record((clock.monotonic() - began) * 1000)
 
     def count_retried(self, status: int) -> None:
         """Count a response that is discarded, for its request is tried again."""
@@ -132,6 +158,7 @@ class ClusterStats:
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
         sink.histogram(prefix + "upstream_cx_connect_ms", self.upstream_cx_connect_ms)
         sink.histogram(prefix + "upstream_cx_length_ms", self.upstream_cx_length_ms)
+        sink.histogram(prefix + "upstream_rq_per_cx", self.upstream_rq_per_cx)
         if self.tls is not None:
             self.tls.write(sink, prefix + "ssl.")
 

@@ -17,12 +17,30 @@ from tests.conftest import require_peer
 from tests.e2e.support.announced import AnnouncedUpstream, black_hole, closed_port
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, running_envoy, running_fastproxy
 from tests.e2e.support.templates import address, bootstrap, cluster, forward, listener, virtual_host
-from tests.e2e.support.upstream import Answer, ScriptedUpstream
+from tests.e2e.support.upstream import After, Answer, ScriptedUpstream
 from tests.tls.pki import Authority
 
 _TYPES = "type.googleapis.com/envoy.extensions"
 _LISTENERS = ("http", "silent", "behind", "tcp")
 _CONNECT_TIMEOUT_S = 30.0
+#: What is asked of clusters of their own, so that their counters say nothing else.
+COUNTED = ("ok", "rubbish", "closes", "gone", "reset", "never")
+COUNTERS = (
+    *(["upstream_cx_total", "upstream_cx_http1_total", "upstream_cx_destroy", "upstream_cx_destroy_local"]),
+    *(["upstream_cx_destroy_remote", "upstream_cx_destroy_with_active_rq", "upstream_cx_close_notify"]),
+    *(["upstream_cx_destroy_local_with_active_rq", "upstream_cx_destroy_remote_with_active_rq"]),
+    *(["upstream_cx_connect_fail", "upstream_cx_connect_timeout", "upstream_cx_protocol_error"]),
+    *(
+        [
+            "upstream_cx_none_healthy",
+            "upstream_cx_max_requests",
+            "upstream_cx_overflow",
+            "upstream_rq_timeout",
+        ]
+    ),
+    *(["upstream_rq_pending_total", "upstream_rq_pending_failure_eject", "upstream_rq_cancelled"]),
+    *(["upstream_rq_rx_reset", "upstream_rq_completed", "upstream_rq_5xx"]),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +116,10 @@ def clusters(to: Upstreams, ca: bytes) -> list[Config]:
         announcing("v2", to.announced, "V2", added_tlvs=[{"type": 0xE0, "value": "Zm9v"}]),
         announcing("private", to.private, "V1"),
         announcing("sealed", to.sealed, "V2", tls),
+        *(cluster(f"counted-{name}", to.plain) for name in COUNTED),
+        cluster("counted-refused", to.dead),
+        cluster("counted-hole", to.hole, connect_timeout="0.3s"),
+        cluster("counted-empty"),
         cluster("short", to.plain, typed_extension_protocol_options=http_options(max_stream_duration="0.3s")),
         cluster(
             "few", to.plain, typed_extension_protocol_options=http_options(max_requests_per_connection=2)
@@ -111,6 +133,7 @@ def build(to: Upstreams, ca: bytes, ports: Ports) -> Config:
     routes = [forward({"prefix": f"/{one['name']}"}, one["name"]) for one in made]
     again = {"retry_on": "reset", "num_retries": 1}
     routes.insert(0, forward({"prefix": "/short-again"}, "short", retry_policy=again))
+    routes.insert(0, forward({"prefix": "/counted-never"}, "counted-never", timeout="0.3s"))
     hosts = [virtual_host("all", ["*"], routes)]
     accepts = {
         "name": "pp",
@@ -152,7 +175,12 @@ def build(to: Upstreams, ca: bytes, ports: Ports) -> Config:
 
 SCRIPTS = {
     "never": Answer(held=True),
-    "half": Answer((b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",), held=False),
+    "half": Answer((b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",)),
+    "ok": Answer(),
+    "rubbish": Answer((b"RUBBISH\r\n\r\n",), After.CLOSE),
+    "closes": Answer((b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok",), After.CLOSE),
+    "gone": Answer((), After.CLOSE),
+    "reset": Answer((), After.RESET),
 }
 
 
@@ -325,3 +353,23 @@ def test_a_response_that_takes_too_long_is_cut(world: World) -> None:
     for proxy in world.proxies:
         with Client(proxy.ports["http"]) as client, pytest.raises(http.client.IncompleteRead):
             client.get("/short", x_script="half")
+
+
+def counters_of(proxy: RunningProxy, name: str) -> dict[str, int]:
+    """What a cluster has counted, by the names of `COUNTERS`."""
+    prefix = f"cluster.{name}."
+    _, text = proxy.admin(f"/stats?filter=cluster.{name}")
+    found = dict(line.split(": ", 1) for line in text.splitlines() if line.startswith(prefix))
+    return {counter: int(found.get(prefix + counter, 0)) for counter in COUNTERS}
+
+
+@pytest.mark.parametrize("what", [*COUNTED, "refused", "hole", "empty"])
+def test_connections_are_counted_alike(world: World, what: str) -> None:
+    """Dashboards that were made for Envoy go on telling the truth."""
+    counted = []
+    for proxy in world.proxies:
+        for _ in range(2):
+            with Client(proxy.ports["http"]) as client:
+                client.get(f"/counted-{what}", x_script=what if what in SCRIPTS else "ok")
+        counted.append(counters_of(proxy, f"counted-{what}"))
+    assert counted[0] == counted[1]
