@@ -57,6 +57,12 @@ from fastproxy.explain.text import make_console, print_report
     "--curl", metavar="'curl ...'", help="The request as a curl command line; `-` and @FILE as with --token."
 )
 @click.option("--listener", default="", metavar="NAME", help="The listener that the request comes in by.")
+@click.option(
+    "--sni",
+    default="",
+    metavar="NAME",
+    help="The client speaks TLS and asks for this name: it says which filter chain serves it.",
+)
 @click.option("--at", metavar="TIME", help="Judge as of this moment: Unix seconds or RFC 3339.")
 @click.option(
     "--jwks", multiple=True, metavar="PROVIDER=FILE", help="A provider's keys, instead of asking for them."
@@ -90,6 +96,7 @@ def _explain(options: dict[str, Any]) -> Report:
     wishes = Wishes(
         at=clock.unix_time() if options["at"] is None else parse_moment(options["at"]),
         listener=options["listener"],
+        server_name=options["sni"],
         admin=options["admin"],
         offline=options["offline"],
         given_keys=read_given(options["jwks"], _provider_names(settings)),

@@ -5,7 +5,6 @@ from fastproxy.explain.rehearsal import Rehearsal
 from fastproxy.filters.cors.policy import Policy
 from fastproxy.filters.cors.settings import CorsRouteSettings, CorsSettings
 from fastproxy.http.headers import first
-from fastproxy.listener.settings import HttpConnectionManagerSettings
 
 #: Details of an answer that a CORS filter gives.
 CORS_RESPONSE = "cors_response"
@@ -16,14 +15,14 @@ def is_cors_answer(rehearsal: Rehearsal) -> bool:
     return rehearsal.request is not None and rehearsal.request.details == CORS_RESPONSE
 
 
-def describe_cors(rehearsal: Rehearsal, http: HttpConnectionManagerSettings) -> list[str]:
+def describe_cors(rehearsal: Rehearsal) -> list[str]:
     """A sentence for each CORS filter, if the request has an `origin`; a browser goes by what they say."""
     seen = rehearsal.seen
     origin = None if seen is None else first(seen.headers, b"origin")
     if seen is None or not origin:
         return []
     told = []
-    for one in http.http_filters:
+    for one in rehearsal.chain:
         if isinstance(one.config, CorsSettings):
             config = (seen.filter_configs or {}).get(one.name)
             said = _say(one.config, config, origin)

@@ -34,8 +34,6 @@ class Question:
     asked: AskedRequest
     rehearsal: Rehearsal
     book: KeyBook
-    settings: dict[str, JwtAuthnSettings]
-    """Of every `jwt_authn` filter, by its name."""
     at: float
 
 
@@ -58,7 +56,7 @@ def refusing_filter(rehearsal: Rehearsal) -> WatchedFilter | None:
 def advise_refused(question: Question, watched: WatchedFilter, examined: list[Examined]) -> Advice:
     """Why a filter refused."""
     seen, trace = question.rehearsal.seen, watched.trace
-    settings = question.settings[watched.name]
+    settings = watched.settings
     refusal = trace.refusal
     assert seen is not None
     assert refusal is not None
@@ -183,7 +181,7 @@ def _with_the_rest(advice: Advice, chosen: Examined) -> Advice:
 def advise_allowed(question: Question, watched: WatchedFilter) -> str:
     """Why a filter let the request pass."""
     seen, trace = question.rehearsal.seen, watched.trace
-    settings = question.settings[watched.name]
+    settings = watched.settings
     assert seen is not None
     accepted = [one for one in trace.judgements if one.verified is not None]
     if trace.requirement:
@@ -218,7 +216,7 @@ def _why_skipped(settings: JwtAuthnSettings, seen: SeenRequest) -> str:
 
 def notes_of(question: Question, watched: WatchedFilter) -> list[str]:
     """What else an operator should know about how a filter decided."""
-    seen, settings = question.rehearsal.seen, question.settings[watched.name]
+    seen, settings = question.rehearsal.seen, watched.settings
     if seen is None:
         return []
     if watched.trace.rules:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from fastproxy.explain.arrival import Arrival
 from fastproxy.explain.keybook import KeyBook
 from fastproxy.explain.memory_io import CapturingUpstream, MemoryTransport
 from fastproxy.explain.trace import Trace
@@ -20,7 +21,7 @@ from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from fastproxy.listener.manager import HttpConnectionManager
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import HttpFilterSettings
 from fastproxy.router.route import Route
 from fastproxy.router.router import Router
 from fastproxy.router.settings import RouteConfigurationSettings
@@ -50,6 +51,7 @@ class WatchedFilter:
     """One `jwt_authn` filter of the chain and what it did."""
 
     name: str
+    settings: JwtAuthnSettings
     runtime: JwtAuthnFilter
     trace: Trace
 
@@ -63,6 +65,11 @@ class Rehearsal:
     route: tuple[int, int] | None = None
     """Virtual host and route by their positions; None if none matched."""
     filters: list[WatchedFilter] = field(default_factory=list)
+    """Those of the filters that the request passed, or would have."""
+    chain: tuple[HttpFilterSettings, ...] = ()
+    """All filters that it passed, or would have."""
+    upgrade: str = ""
+    """The upgrade type whose own filters those are; empty: they are the usual ones."""
     passed_filters: bool = False
     response: bytes = b""
     upstream_heads: list[bytes] = field(default_factory=list)
@@ -71,17 +78,14 @@ class Rehearsal:
     asked_for: set[str] = field(default_factory=set)
     """The key sources that were asked for fresher keys."""
 
-    def providers(self) -> list[Provider]:
-        """The providers of all filters."""
-        return [provider for one in self.filters for provider in one.runtime.providers.values()]
-
 
 class _First:
-    """Sees the request before the filters."""
+    """Sees the request before the filters of one chain."""
 
-    def __init__(self, rehearsal: Rehearsal, naming: RouteTable) -> None:
+    def __init__(self, rehearsal: Rehearsal, naming: RouteTable, part: "_Chain") -> None:
         self._rehearsal = rehearsal
         self._naming = naming
+        self._part = part
 
     def on_request(self, request: Request) -> Outcome:
         """Write down what it is, and which route it has."""
@@ -89,6 +93,7 @@ class _First:
             name: list(value) if isinstance(value, list) else value for name, value in request.headers.items()
         }
         self._rehearsal.request = request
+        self._part.take(self._rehearsal)
         self._rehearsal.seen = SeenRequest(
             request.method,
             request.target,
@@ -121,18 +126,24 @@ class _Last:
         """Nothing is counted."""
 
 
-async def rehearse(
-    listener: ListenerSettings,
-    http: HttpConnectionManagerSettings,
-    raw: bytes,
-    book: KeyBook,
-    at: float,
-) -> Rehearsal:
+class _Chain:
+    """The filters of every request, or those of an upgrade type."""
+
+    def __init__(self, settings: tuple[HttpFilterSettings, ...], upgrade: str = "") -> None:
+        self.settings = settings
+        self.upgrade = upgrade
+        self.watched: list[WatchedFilter] = []
+
+    def take(self, rehearsal: Rehearsal) -> None:
+        """Write down that the request passes these filters."""
+        rehearsal.filters, rehearsal.chain, rehearsal.upgrade = self.watched, self.settings, self.upgrade
+
+
+async def rehearse(arrival: Arrival, raw: bytes, book: KeyBook, at: float) -> Rehearsal:
     """Send a request through.
 
     Args:
-        listener: the listener that it comes in by.
-        http: the connection manager that serves it.
+        arrival: where it comes in.
         raw: the request as bytes.
         book: the keys.
         at: the moment by which tokens are judged, Unix seconds.
@@ -144,9 +155,8 @@ async def rehearse(
     is_head = raw.startswith(b"HEAD ")
     async with CapturingUpstream() as upstream:
         clusters = _build_clusters(book.settings.clusters, upstream.port)
-        manager = _build_manager(listener, http, clusters, rehearsal, at)
-        _bring_keys(rehearsal, book)
-        connection = manager()
+        stage = _Stage(arrival, clusters, rehearsal, book, at)
+        connection = stage.manager(arrival.make_info())
         transport = MemoryTransport(is_head=is_head)
         connection.connection_made(transport)
         try:
@@ -171,48 +181,69 @@ def _build_clusters(settings: tuple[ClusterSettings, ...], port: int) -> dict[st
     return clusters
 
 
-def _build_manager(
-    listener: ListenerSettings,
-    http: HttpConnectionManagerSettings,
-    clusters: dict[str, Cluster],
-    rehearsal: Rehearsal,
-    at: float,
-) -> HttpConnectionManager:
-    naming = RouteTable(_with_positions(http.route_config))
-    filters: list[HttpFilter] = [_First(rehearsal, naming)]
-    answers: dict[str, list[Provider]] = {}
+class _Stage:
+    """The parts of a proxy for one request."""
 
-    def ask(source_id: str) -> None:
-        rehearsal.asked_for.add(source_id)
-        asyncio.get_running_loop().call_soon(_answer, answers.get(source_id, []))
+    def __init__(
+        self,
+        arrival: Arrival,
+        clusters: dict[str, Cluster],
+        rehearsal: Rehearsal,
+        book: KeyBook,
+        at: float,
+    ) -> None:
+        http = arrival.http
+        self._rehearsal = rehearsal
+        self._at = at
+        self._naming = RouteTable(_with_positions(http.route_config))
+        self._providers: dict[str, list[Provider]] = {}
+        usual = _Chain(http.http_filters)
+        own = {
+            one.type.encode(): _Chain(one.filters, one.type)
+            for one in http.upgrades
+            if one.filters is not None
+        }
+        built = {kind: self._build_filters(one) for kind, one in own.items()}
+        usual_filters = self._build_filters(usual)
+        watched = [one for chain in (usual, *own.values()) for one in chain.watched]
+        identity_headers = frozenset[bytes]().union(*(one.runtime.identity_headers for one in watched))
+        router = Router(
+            http.route_config,
+            clusters,
+            suppress_envoy_headers=http.suppress_envoy_headers,
+            identity_headers=identity_headers,
+        )
+        self.manager = HttpConnectionManager(
+            arrival.listener,
+            http,
+            router=router,
+            filters=FilterChain(usual_filters, router.select_route),
+            access_logs=(),
+            loop=asyncio.get_running_loop(),
+            upgrade_filters={kind: FilterChain(one, router.select_route) for kind, one in built.items()},
+            identity_headers=identity_headers,
+        )
+        # Until one of the chains sees the request it is the usual one.
+        usual.take(rehearsal)
+        _bring_keys(watched, book)
 
-    for one in http.http_filters:
-        if not isinstance(one.config, JwtAuthnSettings):
-            filters.append(build_filter(one.name, one.config))
-            continue
-        trace = Trace(at)
-        runtime = JwtAuthnFilter(one.config, ask=ask, observer=trace)
-        rehearsal.filters.append(WatchedFilter(one.name, runtime, trace))
-        filters.append(runtime)
-        for provider in runtime.providers.values():
-            answers.setdefault(provider.keys.source_id, []).append(provider)
-    filters.append(_Last(rehearsal, naming))
-    router = Router(
-        http.route_config,
-        clusters,
-        suppress_envoy_headers=http.suppress_envoy_headers,
-        identity_headers=frozenset[bytes]().union(
-            *(one.runtime.identity_headers for one in rehearsal.filters)
-        ),
-    )
-    return HttpConnectionManager(
-        listener,
-        http,
-        router=router,
-        filters=FilterChain(filters, router.select_route),
-        access_logs=(),
-        loop=asyncio.get_running_loop(),
-    )
+    def _build_filters(self, chain: _Chain) -> list[HttpFilter]:
+        filters: list[HttpFilter] = [_First(self._rehearsal, self._naming, chain)]
+        for one in chain.settings:
+            if not isinstance(one.config, JwtAuthnSettings):
+                filters.append(build_filter(one.name, one.config))
+                continue
+            trace = Trace(self._at)
+            runtime = JwtAuthnFilter(one.config, ask=self._ask, observer=trace)
+            chain.watched.append(WatchedFilter(one.name, one.config, runtime, trace))
+            filters.append(runtime)
+            for provider in runtime.providers.values():
+                self._providers.setdefault(provider.keys.source_id, []).append(provider)
+        return [*filters, _Last(self._rehearsal, self._naming)]
+
+    def _ask(self, source_id: str) -> None:
+        self._rehearsal.asked_for.add(source_id)
+        asyncio.get_running_loop().call_soon(_answer, self._providers.get(source_id, []))
 
 
 def _position(route: Route | None) -> tuple[int, int] | None:
@@ -235,11 +266,12 @@ def _with_positions(config: RouteConfigurationSettings) -> RouteConfigurationSet
     return replace(config, virtual_hosts=hosts)
 
 
-def _bring_keys(rehearsal: Rehearsal, book: KeyBook) -> None:
-    for provider in rehearsal.providers():
-        keys = book.keys_of(provider.settings)
-        if keys.document:
-            provider.keys.on_update(1, keys.document)
+def _bring_keys(watched: list[WatchedFilter], book: KeyBook) -> None:
+    for one in watched:
+        for provider in one.runtime.providers.values():
+            keys = book.keys_of(provider.settings)
+            if keys.document:
+                provider.keys.on_update(1, keys.document)
 
 
 def _answer(providers: list[Provider]) -> None:

@@ -127,9 +127,11 @@ def build_report(
     host, route = _route(question, http)
     clean = redactor.clean
     notes = [*question.asked.notes]
+    if rehearsal.upgrade:
+        notes.append(f"The filters are those that {quote(rehearsal.upgrade)} has in upgrade_configs.")
     for one in rehearsal.filters:
         notes += notes_of(question, one)
-    notes += describe_cors(rehearsal, http)
+    notes += describe_cors(rehearsal)
     return Report(
         verdict=verdict,
         status=outcome.status,
@@ -219,7 +221,7 @@ def _route(question: Question, http: HttpConnectionManagerSettings) -> tuple[str
 def _filter(
     question: Question, watched: WatchedFilter, examined: list[Examined], redactor: Redactor
 ) -> FilterReport:
-    settings, trace = question.settings[watched.name], watched.trace
+    settings, trace = watched.settings, watched.trace
     rules = [
         RuleReport(index + 1, redactor.clean(describe_rule(settings.rules[index])), all(parts.values()))
         for index, parts in sorted(trace.rules.items())

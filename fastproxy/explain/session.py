@@ -1,9 +1,10 @@
-"""From a question to an explanation: choose the listener, rehearse, bring the keys that were missed, rehearse again."""
+"""From a question to an explanation: find its way in, rehearse, bring the keys that were missed, rehearse again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fastproxy.config.settings import ProxySettings
+from fastproxy.explain.arrival import Arrival, choose_arrival
 from fastproxy.explain.asked import AskedRequest, BadQuestion
 from fastproxy.explain.findings import Question
 from fastproxy.explain.keybook import KeyBook
@@ -12,9 +13,8 @@ from fastproxy.explain.rehearsal import Rehearsal, rehearse
 from fastproxy.explain.report import Report, build_report
 from fastproxy.explain.running import NoAnswer, RunningProxy, admin_address, ask_running
 from fastproxy.filters.jwt_authn.provider import Provider
-from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.jwt import UnknownKey
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import HttpConnectionManagerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class Wishes:
     at: float
     """The moment by which tokens are judged, Unix seconds."""
     listener: str = ""
+    server_name: str = ""
+    """What a TLS client says in its handshake (SNI); empty: the first filter chain that serves HTTP is taken."""
     admin: str = ""
     """Where to ask a running proxy; empty: where the configuration has its admin interface, if anybody is there."""
     offline: bool = False
@@ -37,45 +39,22 @@ async def explain(settings: ProxySettings, asked: AskedRequest, wishes: Wishes) 
     Raises:
         BadQuestion: it cannot be answered as it was asked; the text says how to ask.
     """
-    listener, http = choose_listener(settings, wishes.listener, asked.port)
-    raw = asked.encode(default_host(http))
+    arrival = choose_arrival(settings, wishes.listener, asked.port, wishes.server_name)
+    raw = asked.encode(arrival.server_name.encode() or default_host(arrival.http))
     running, note = await _ask_running(settings, wishes)
     book = KeyBook(settings, wishes.given_keys, wishes.offline, running)
-    rehearsal = await _rehearse(listener, http, raw, book, wishes.at)
+    rehearsal = await _rehearse(arrival, raw, book, wishes.at)
     if await _bring_missed_keys(rehearsal, book):
-        rehearsal = await _rehearse(listener, http, raw, book, wishes.at)
-    filters: dict[str, JwtAuthnSettings] = {one.name: one for one in http.jwt_authn}
+        rehearsal = await _rehearse(arrival, raw, book, wishes.at)
     report = build_report(
-        Question(asked, rehearsal, book, filters, wishes.at), listener, http, Redactor(asked, wishes.token)
+        Question(asked, rehearsal, book, wishes.at),
+        arrival.listener,
+        arrival.http,
+        Redactor(asked, wishes.token),
     )
     if note:
         report.notes.append(note)
     return report
-
-
-def choose_listener(
-    settings: ProxySettings, name: str, port: int | None
-) -> tuple[ListenerSettings, HttpConnectionManagerSettings]:
-    """Find the listener that a request comes in by: the named one, the only one, or the one with this port.
-
-    Raises:
-        BadQuestion: that is not clear.
-    """
-    serving = [(one, http) for one in settings.listeners for http in one.http_managers()[:1]]
-    names = ", ".join(repr(one.name) for one, _ in serving) or "none"
-    if name:
-        found = [entry for entry in serving if entry[0].name == name]
-        if not found:
-            raise BadQuestion(f"there is no listener for HTTP of this name; there are: {names}")
-        return found[0]
-    by_port = [entry for entry in serving if port is not None and entry[0].port == port]
-    if len(by_port) == 1:
-        return by_port[0]
-    if len(serving) == 1:
-        return serving[0]
-    if not serving:
-        raise BadQuestion("the configuration has no listener for HTTP")
-    raise BadQuestion(f"say by which listener the request comes in, with --listener: {names}")
 
 
 def default_host(http: HttpConnectionManagerSettings) -> bytes:
@@ -101,15 +80,9 @@ async def _ask_running(settings: ProxySettings, wishes: Wishes) -> tuple[Running
         return None, f"No running proxy was asked: the admin interface at {address}: {error}."
 
 
-async def _rehearse(
-    listener: ListenerSettings,
-    http: HttpConnectionManagerSettings,
-    raw: bytes,
-    book: KeyBook,
-    at: float,
-) -> Rehearsal:
+async def _rehearse(arrival: Arrival, raw: bytes, book: KeyBook, at: float) -> Rehearsal:
     try:
-        return await rehearse(listener, http, raw, book, at)
+        return await rehearse(arrival, raw, book, at)
     except OSError as error:
         raise BadQuestion(f"the loopback interface cannot be used: {error.strerror or 'no reason'}") from None
     except TimeoutError:

@@ -1,6 +1,7 @@
 """The rehearsal: the proxy's own parts, from the first byte to the upstream."""
 
 from fastproxy.config.settings import ProxySettings
+from fastproxy.explain.arrival import choose_arrival
 from fastproxy.explain.keybook import KeyBook
 from fastproxy.explain.memory_io import MemoryTransport
 from fastproxy.explain.rehearsal import Rehearsal, rehearse
@@ -8,8 +9,8 @@ from tests.explain.world import GOOD, NOW, ask, bearing
 
 
 async def played(settings: ProxySettings, raw: bytes) -> Rehearsal:
-    (listener,) = settings.listeners
-    return await rehearse(listener, listener.http, raw, KeyBook(settings, {}, offline=True), NOW)
+    arrival = choose_arrival(settings, "", None, "")
+    return await rehearse(arrival, raw, KeyBook(settings, {}, offline=True), NOW)
 
 
 async def test_upstream_head_is_what_an_upstream_would_get(settings: ProxySettings) -> None:
