@@ -40,6 +40,7 @@ TESTED_BY = {
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
     "listener/chain_entry.py": "listener/tls/test_termination.py",
     "listener/addresses/settings.py": "control/test_pipes.py",
+    "config/build/name_case.py": "config/test_name_case.py",
     "config/build/listen_address.py": "config/test_listeners.py",
     "listener/upgrades.py": "router/test_upgrade.py",
     "config/build/config_source.py": "config/test_clusters.py",

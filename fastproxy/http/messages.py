@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo, UpstreamLink
 from fastproxy.http.headers import HeaderMap
+from fastproxy.http.name_case import MessageNames
 
 _random = SystemRandom()
 
@@ -56,6 +57,7 @@ class Request:
         "keep_alive",
         "log_target",
         "method",
+        "names",
         "original_path",
         "path",
         "query",
@@ -155,6 +157,8 @@ class Request:
         """For filters that look at response heads."""
         self.body_transform: BodyTransform | None = None
         """Set by such a filter: changes the body of the response, whose `content-length` is gone then."""
+        self.names: MessageNames | None = None
+        """How the peers wrote header names, where that is kept (`preserve_case`)."""
         self.compression: object = None
         """What compressors remember of the request."""
         self.response_rules: ResponseHook | None = None

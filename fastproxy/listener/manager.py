@@ -9,6 +9,7 @@ from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import DownstreamConnection
+from fastproxy.listener.kept_names import NameKeepingConnection
 from fastproxy.listener.local_replies import LocalReplies
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.preparation import RequestPreparation
@@ -80,6 +81,7 @@ class HttpConnectionManager:
         self.draining = False
         self.successor: HttpConnectionManager | None = None
         """Set by `hand_over`: serves what is begun from then on."""
+        self._kept_case = http.kept_case
         self.prepare = RequestPreparation(http).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
@@ -89,6 +91,8 @@ class HttpConnectionManager:
 
     def __call__(self, info: ConnectionInfo | None = None) -> DownstreamConnection:
         """Make the protocol of a new connection; without `info` its transport says what there is to know."""
+        if self._kept_case is not None:
+            return NameKeepingConnection(self, info, self._kept_case)
         return DownstreamConnection(self, info)
 
     def on_connection(self, connection: DownstreamConnection) -> None:

@@ -68,7 +68,12 @@ class ResponseEncoder:
                 headers[b"connection"] = b"keep-alive"
         if not request.keep_alive:
             headers[b"connection"] = b"close"
-        if self._name_case is not None:
+        names = request.names
+        if names is not None and names.response is not None:
+            headers = names.response.convert(headers)
+            if names.response.reason:
+                line = b"%s%d %s\r\n" % (line[:9], status, names.response.reason)
+        elif self._name_case is not None:
             headers = self._name_case.convert(headers)
         return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
 

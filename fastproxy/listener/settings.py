@@ -7,6 +7,7 @@ from fastproxy.addresses import format_address
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.filters.settings import FilterSettings
 from fastproxy.format.settings import BodyFormatSettings, HeaderRuleSettings, HeaderValueSettings
+from fastproxy.http.name_case import KeptCaseSettings
 from fastproxy.listener.addresses.settings import ListenAddress, Place, SocketOption, place_of
 from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
@@ -233,6 +234,8 @@ class HttpConnectionManagerSettings:
     server_header: ServerHeader = ServerHeader.OVERWRITE
     proper_case_words: bool = False
     """`header_key_format`: names of response headers are written like `Content-Type`."""
+    kept_case: KeptCaseSettings | None = None
+    """`header_key_format`: names of request headers are passed on as the downstream writes them."""
     underscores: Underscores = Underscores.ALLOW
     escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP
     strip_port: StripPort = StripPort.NONE

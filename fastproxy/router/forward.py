@@ -22,6 +22,7 @@ from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.forwarding import rewrite_host
 from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.name_case import MessageNames
 from fastproxy.router.downstream import Downstream
 from fastproxy.router.replies import NO_HEALTHY_UPSTREAM, REQUEST_TIMEOUT, build_error_reply
 from fastproxy.router.request_head import encode_request_head
@@ -236,9 +237,19 @@ class Exchange:
         if request.set_cookies is not None:
             for cookie in request.set_cookies:
                 append(headers, b"set-cookie", cookie)
+        if self._cluster.keeps_case:
+            self._keep_names()
         if complete:
             self._complete(now)
         self._downstream.on_response_head(status, headers, body, complete=complete)
+
+    def _keep_names(self) -> None:
+        """Have the header names of the response passed on as the upstream wrote them."""
+        request, connection = self.request, self._connection
+        if connection is not None:
+            if request.names is None:
+                request.names = MessageNames()
+            request.names.response = connection.names
 
     def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
         """Pass more of the body on."""

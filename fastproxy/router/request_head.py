@@ -2,19 +2,19 @@
 
 from fastproxy.http.headers import encode_headers
 from fastproxy.http.messages import Request
-from fastproxy.http.name_case import ProperCase
+from fastproxy.http.name_case import NameCase
 
 # These may go without a body and without saying so; any other method gets `content-length: 0` (Envoy).
 _NO_LENGTH_METHODS = frozenset((b"GET", b"HEAD", b"DELETE", b"TRACE", b"CONNECT"))
-_HOST, _PROPER_HOST = b" HTTP/1.1\r\nhost: ", b" HTTP/1.1\r\nHost: "
+_HOST = b" HTTP/1.1\r\nhost: "
 
 
-def encode_request_head(request: Request, name_case: ProperCase | None) -> bytes:
+def encode_request_head(request: Request, name_case: NameCase | None) -> bytes:
     """Settle the framing, and encode. Hot path: once per try.
 
     Args:
         request: what is asked for; its framing headers are replaced by what is true of the body that follows.
-        name_case: how header names are to be written; None: in lower case.
+        name_case: how header names are to be written, unless their spelling was kept; None: in lower case.
     """
     headers = request.headers
     if request.content_length is None:
@@ -22,8 +22,11 @@ def encode_request_head(request: Request, name_case: ProperCase | None) -> bytes
     elif request.content_length == 0 and request.method not in _NO_LENGTH_METHODS and not request.upgrade:
         headers[b"content-length"] = b"0"
     host = _HOST
+    if request.names is not None and request.names.request is not None:
+        name_case = request.names.request
     if name_case is not None:
-        headers, host = name_case.convert(headers), _PROPER_HOST
+        headers = name_case.convert(headers)
+        host = b" HTTP/1.1\r\n" + name_case.name(b"host") + b": "
     return b"".join(
         (
             request.method,

@@ -57,6 +57,8 @@ class UpgradeExchange(Exchange):
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         headers.pop(b"x-envoy-upstream-service-time", None)
+        if self._cluster.keeps_case:
+            self._keep_names()
         self._peer.on_switched(status, headers, early)
 
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:

@@ -62,6 +62,8 @@ class Cluster:
         """Whether `pool_for` has to be asked which connections a request may use."""
         self.name_case = ProperCase() if settings.proper_case_words else None
         """Writes the names of request headers; None leaves them in lower case."""
+        self.keeps_case = settings.kept_case is not None
+        """Names of response headers are passed on as the upstream wrote them."""
         self.stats = ClusterStats()
         if settings.tls is not None:
             self.stats.tls = TlsStats()

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from fastproxy import clock
 from fastproxy.http.connection_info import UpstreamLink
 from fastproxy.http.headers import HeaderMap
+from fastproxy.http.name_case import KeptCase
 from fastproxy.timers import LazyTimer
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.dialing import set_keepalive
 from fastproxy.upstream.errors import StreamTooLong, UpstreamInvalidResponse, UpstreamReset
+from fastproxy.upstream.kept_names import build_reader
 from fastproxy.upstream.response_handler import ResponseHandler, SwitchHandler
-from fastproxy.upstream.response_reader import ResponseReader
 
 if TYPE_CHECKING:
     from fastproxy.upstream.pool import ConnectionPool
@@ -60,7 +61,7 @@ class UpstreamConnection:
     def __init__(self, pool: "ConnectionPool") -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
-        self._reader = ResponseReader(max_head_bytes=pool.max_head_bytes, max_headers=pool.max_headers)
+        self._reader = build_reader(pool.max_head_bytes, pool.max_headers, pool.kept_case)
         self._handler: ResponseHandler | None = None
         self._switch_handler: SwitchHandler | None = None
         """The handler, if its request asks to leave HTTP."""
@@ -98,6 +99,11 @@ class UpstreamConnection:
         if self._transport is not None:
             found = self._transport.get_extra_info("ssl_object")
         return found
+
+    @property
+    def names(self) -> KeptCase | None:
+        """How the upstream wrote the header names of its response; None if that is not kept."""
+        return self._reader.names
 
     @property
     def is_blocked(self) -> bool:

@@ -63,6 +63,7 @@ class ConnectionPool:
         connections = settings.connections
         self.max_headers = connections.max_response_headers
         self.max_head_bytes = connections.max_response_head_bytes
+        self.kept_case = settings.kept_case
         self.keepalive = connections.keepalive
         self.max_stream_s = connections.max_stream_s
         self._max_requests = connections.max_requests

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import httptools
 
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
+from fastproxy.http.name_case import KeptCase
 
 
 class ResponseReader:
@@ -34,6 +35,7 @@ class ResponseReader:
         "head_only",
         "headers",
         "keep_alive",
+        "names",
         "status",
         "surplus",
         "unproductive_bytes",
@@ -62,6 +64,8 @@ class ResponseReader:
         self.status = 0
         """Of a head that was read and not yet handed over; 0 if there is none. 101 only where it was asked for."""
         self.headers: HeaderMap = {}
+        self.names: KeptCase | None = None
+        """How the upstream wrote the names of this head, if that is kept."""
         self.body: list[bytes] = []
         self.done = False
         """The response is complete."""

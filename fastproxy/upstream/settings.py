@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
 from fastproxy.addresses import format_address, is_pipe
+from fastproxy.http.name_case import KeptCaseSettings
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings
 from fastproxy.upstream.health.settings import (
     NO_CHECKS,
@@ -373,6 +374,8 @@ class ClusterSettings:
     preconnect: PreconnectSettings = field(default_factory=PreconnectSettings)
     proper_case_words: bool = False
     """`header_key_format`: names of request headers are written like `Content-Type`."""
+    kept_case: KeptCaseSettings | None = None
+    """`header_key_format`: names of response headers are passed on as the upstream writes them."""
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
     load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)

@@ -3,6 +3,7 @@
 import pytest
 
 from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
+from fastproxy.http.name_case import KeptCaseSettings
 from fastproxy.listener.settings import (
     EscapedSlashes,
     HttpConnectionManagerSettings,
@@ -103,7 +104,7 @@ def test_early_header_mutations_are_levels_in_order() -> None:
         (early(XFF), "only extension that is supported"),
         (
             f"http_protocol_options: {{header_key_format: {{stateful_formatter: {TYPED % XFF}}}}}",
-            "spelling of a peer is not remembered",
+            "the only formatter that is supported",
         ),
     ],
 )
@@ -123,3 +124,25 @@ def test_a_number_that_no_value_of_an_enum_has_is_refused() -> None:
     found = problem(minimal(manager="path_with_escaped_slashes_action: 5"))
     assert found.problem == "5 is none of its values"
     assert "REJECT_REQUEST" in found.fix
+
+
+PRESERVE = (
+    "type.googleapis.com/envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("", KeptCaseSettings()),
+        (", formatter_type_on_envoy_headers: DEFAULT", KeptCaseSettings()),
+        (", formatter_type_on_envoy_headers: PROPER_CASE", KeptCaseSettings(proper_case=True)),
+        (", forward_reason_phrase: true", KeptCaseSettings(reason_phrase=True)),
+    ],
+)
+def test_the_spelling_of_the_downstream_can_be_kept(options: str, kept: KeptCaseSettings) -> None:
+    """`preserve_case`, with everything that its message has."""
+    formatter = f"{{name: any, typed_config: {{'@type': {PRESERVE}{options}}}}}"
+    text = f"http_protocol_options: {{header_key_format: {{stateful_formatter: {formatter}}}}}"
+    http = manager(text)
+    assert (http.kept_case, http.proper_case_words) == (kept, False)

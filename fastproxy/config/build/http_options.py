@@ -4,6 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 from fastproxy.config.build.header_rules import build_header_mutations
+from fastproxy.config.build.name_case import build_name_case
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.format.settings import HeaderRuleSettings
@@ -24,6 +25,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
     """The same settings with the options of this module."""
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
+    names = build_name_case(http1)
     slashes = manager.choice("path_with_escaped_slashes_action")
     if slashes == "IMPLEMENTATION_SPECIFIC_DEFAULT":
         slashes = EscapedSlashes.KEEP.value
@@ -36,7 +38,8 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         via=_build_via(manager),
         always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
         server_header=ServerHeader(manager.choice("server_header_transformation")),
-        proper_case_words=build_name_case(http1),
+        proper_case_words=names.proper_case_words,
+        kept_case=names.kept,
         underscores=Underscores(common.choice("headers_with_underscores_action")),
         escaped_slashes=EscapedSlashes(slashes),
         strip_port=_build_strip_port(manager),
@@ -117,19 +120,6 @@ def _build_via(manager: View) -> str:
     if not via.isascii() or (via and not via.isprintable()):
         manager.error("via must be printable ASCII", field="via")
     return via
-
-
-def build_name_case(http1: View) -> bool:
-    """`header_key_format` of `Http1ProtocolOptions`: whether names are written like `Content-Type`."""
-    case = http1.child("header_key_format")
-    if case is None:
-        return False
-    case.unsupported(
-        "stateful_formatter",
-        "the spelling of a peer is not remembered",
-        "Use proper_case_words, or remove it",
-    )
-    return case.child("proper_case_words") is not None
 
 
 def _build_strip_port(manager: View) -> StripPort:

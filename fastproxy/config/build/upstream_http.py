@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastproxy.config.build.address import check_ip
-from fastproxy.config.build.http_options import build_name_case
+from fastproxy.config.build.name_case import NameCaseOptions, build_name_case
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import ConnectionSettings, HappyEyeballsSettings, TcpKeepaliveSettings
@@ -29,14 +29,14 @@ class UpstreamHttpOptions:
     idle_timeout_s: float = _DEFAULT_IDLE_S
     connections: ConnectionSettings = field(default_factory=ConnectionSettings)
     names: NameOptions = field(default_factory=NameOptions)
-    proper_case_words: bool = False
-    """`header_key_format`: names of request headers are written with capitals."""
+    case: NameCaseOptions = field(default_factory=NameCaseOptions)
+    """`header_key_format`."""
 
 
 def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
     """Build the options; whatever is wrong with them is reported."""
     cluster.unsupported("http2_protocol_options", NO_HTTP2)
-    proper_case = _read_http1(cluster)
+    case = _read_http1(cluster)
     # The newest place comes last, and replaces what older ones say.
     places = [cluster.child("common_http_protocol_options")]
     names = _build_names(cluster.child("upstream_http_protocol_options"))
@@ -48,7 +48,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             continue
         places.append(options.child("common_http_protocol_options"))
         names = _build_names(options.child("upstream_http_protocol_options")) or names
-        proper_case |= _read_protocol(options)
+        case = _read_protocol(options) or case
     idle_s, connections = _DEFAULT_IDLE_S, ConnectionSettings()
     limit = cluster.integer_or("max_requests_per_connection", 0)
     duration_s, stream_s, count, kilobytes = 0.0, 0.0, connections.max_response_headers, 0
@@ -73,7 +73,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             happy_eyeballs=_build_happy_eyeballs(cluster),
         ),
         names or NameOptions(),
-        proper_case,
+        case or NameCaseOptions(),
     )
 
 
@@ -129,23 +129,24 @@ def _build_sources(cluster: View) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _read_protocol(options: View) -> bool:
-    proper_case = False
+def _read_protocol(options: View) -> NameCaseOptions | None:
+    case = None
     explicit = options.child("explicit_http_config")
     if explicit is not None:
         explicit.unsupported("http2_protocol_options", NO_HTTP2, "Use http_protocol_options: {}")
-        proper_case |= _read_http1(explicit)
+        case = _read_http1(explicit)
     for name in ("use_downstream_protocol_config", "auto_config"):
         chosen = options.child(name)
         if chosen is not None:
             chosen.without_effect("http2_protocol_options", "HTTP/1.1 is spoken to upstreams")
             chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
-            chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
-            proper_case |= _read_http1(chosen)
-    return proper_case
+            if name == "auto_config":
+                chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
+            case = _read_http1(chosen) or case
+    return case
 
 
-def _read_http1(owner: View) -> bool:
-    """`http_protocol_options`; says whether names are written with capitals. Nobody reads its other settings."""
+def _read_http1(owner: View) -> NameCaseOptions | None:
+    """`http_protocol_options`; None if there are none. Nobody reads its other settings."""
     http1 = owner.child("http_protocol_options")
-    return http1 is not None and build_name_case(http1)
+    return None if http1 is None else build_name_case(http1)
