@@ -274,6 +274,7 @@ class Exchange:
         if isinstance(error, UpstreamReset):
             if self._response_started and error.at_end and not self.request.upgrade:
                 # The body is shorter than its head has said.
+                self._cluster.stats.upstream_cx_protocol_error += 1
                 error = UpstreamInvalidResponse()
         elif isinstance(error, ConnectFailed):
             self.request.transport_failure = error.cause

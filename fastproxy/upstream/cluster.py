@@ -56,8 +56,10 @@ class Cluster:
         """
         self.settings = settings
         self.name = settings.name
-        self.has_named_pools = settings.proxy_protocol is not None or (
-            settings.tls is not None and settings.tls.auto_sni
+        self.has_named_pools = (
+            settings.proxy_protocol is not None
+            or settings.connections.per_downstream
+            or (settings.tls is not None and settings.tls.auto_sni)
         )
         """Whether `pool_for` has to be asked which connections a request may use."""
         self.name_case = ProperCase() if settings.proper_case_words else None
@@ -97,12 +99,15 @@ class Cluster:
         """The connections that a request may use.
 
         `auto_sni` keeps them apart by its host, a PROXY header by the downstream connection that it names: no request
-        of another one may ever come over them.
+        of another one may ever come over them. So does `connection_pool_per_downstream_connection`.
         """
+        settings = self.settings
         owner: ConnectionInfo | None = None
-        if self.settings.proxy_protocol is not None and request.connection.is_announced:
+        if settings.connections.per_downstream or (
+            settings.proxy_protocol is not None and request.connection.is_announced
+        ):
             owner = request.connection
-        tls = self.settings.tls
+        tls = settings.tls
         if tls is None or not tls.auto_sni:
             return endpoint.pool_of("", owner)
         name = b""
@@ -196,7 +201,12 @@ class Cluster:
         if self.settings.discovery is DiscoveryType.LOGICAL_DNS and wanted:
             self._update_logical(next(iter(wanted.values())), now)
         else:
+            before = {endpoint.address for endpoint in self._endpoints}
             self._update_all(wanted, now)
+            if self.settings.connections.close_on_set_change and before and before != wanted.keys():
+                for endpoint in self._endpoints:
+                    for pool in endpoint.pools:
+                        pool.renew()
         self.on_health_changed()
 
     def on_control_health(self, address: str, flags: HealthFlag) -> None:

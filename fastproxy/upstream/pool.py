@@ -23,6 +23,7 @@ from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.dial import connect_error, open_connection
 from fastproxy.upstream.errors import CircuitBreakerOverflow, ConnectFailed, ConnectTimeout, UpstreamError
+from fastproxy.upstream.proxy_header import Origin
 from fastproxy.upstream.settings import NO_LIMIT, Address, ClusterSettings
 from fastproxy.upstream.stats import ClusterStats, EndpointStats
 
@@ -76,7 +77,7 @@ class ConnectionPool:
         self._server_name = server_name
         """The name that TLS sends instead of the cluster's; connections of this pool are used for no other."""
         self._owner = owner
-        """The downstream connection that the PROXY header names; no request of another one uses this pool."""
+        """The downstream connection whose requests alone use this pool, and that a PROXY header names."""
         self._settings = settings
         self.stats = stats
         """Of the cluster; its connections count there, too."""
@@ -347,7 +348,9 @@ class ConnectionPool:
         loop = asyncio.get_running_loop()
         settings = self._settings
         owner = self._owner
-        origin = None if owner is None else (owner.remote_address, owner.local_address)
+        origin: Origin | None = None
+        if owner is not None and owner.is_announced:
+            origin = (owner.remote_address, owner.local_address)
         protocol = connection if settings.tls is None else SharedBufferProtocol(connection)
         tls_stats = self.stats.tls
         try:

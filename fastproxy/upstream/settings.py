@@ -267,6 +267,10 @@ class ConnectionSettings:
     sources: tuple[tuple[str, int], ...] = ()
     """`upstream_bind_config`: addresses to connect from, one of each family; port 0 is any."""
     happy_eyeballs: HappyEyeballsSettings = field(default_factory=HappyEyeballsSettings)
+    per_downstream: bool = False
+    """`connection_pool_per_downstream_connection`: one serves the requests of one downstream connection only."""
+    close_on_set_change: bool = False
+    """`close_connections_on_host_set_change`: give all of them up when endpoints come or go."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

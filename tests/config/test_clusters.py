@@ -14,7 +14,7 @@ from fastproxy.upstream.settings import (
     PreconnectSettings,
     TcpKeepaliveSettings,
 )
-from tests.config.support import cluster, load, minimal, problem, problems
+from tests.config.support import cluster, load, minimal, problem, problems, warnings
 
 OPTIONS = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 DOWNSTREAM = "{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}"
@@ -178,6 +178,32 @@ def test_the_family_that_is_tried_first_can_be_chosen(config: str, expected: Hap
     """`happy_eyeballs_config`."""
     text = minimal(clusters=cluster(f"upstream_connection_options: {{happy_eyeballs_config: {config}}}"))
     assert first(text).connections.happy_eyeballs == expected
+
+
+def test_what_keeps_connections_apart_and_what_ends_them() -> None:
+    """`connection_pool_per_downstream_connection`, `close_connections_on_host_set_change`."""
+    text = minimal(
+        clusters=cluster(
+            "connection_pool_per_downstream_connection: true\n"
+            "common_lb_config: {close_connections_on_host_set_change: true}"
+        )
+    )
+    found = first(text).connections
+    assert (found.per_downstream, found.close_on_set_change) == (True, True)
+
+
+def test_options_that_mean_nothing_for_upstreams_are_told() -> None:
+    """Envoy ignores them without a word."""
+    told = warnings(
+        minimal(
+            clusters=cluster(
+                "protocol_selection: USE_DOWNSTREAM_PROTOCOL\n"
+                "common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}"
+            )
+        )
+    )
+    assert any("protocol_selection: has no effect" in one for one in told)
+    assert any("headers_with_underscores_action: has no effect" in one for one in told)
 
 
 def test_connections_can_be_made_ahead_of_requests() -> None:

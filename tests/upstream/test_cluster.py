@@ -25,6 +25,7 @@ from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
+    ConnectionSettings,
     DiscoveredEndpoint,
     DiscoveryType,
     EndpointTraits,
@@ -154,6 +155,28 @@ def test_connections_of_a_downstream_that_is_gone_are_closed() -> None:
     transport.lose(None)
     made.close_idle(now=0.0)
     assert endpoint.pools == [endpoint.pool]
+
+
+def test_connections_can_be_kept_apart_by_downstream_without_a_header() -> None:
+    """`connection_pool_per_downstream_connection`: for upstreams that know a connection by who logged in on it."""
+    made = Cluster(ClusterSettings("c", connections=ConnectionSettings(per_downstream=True)))
+    made.update_endpoints([A])
+    (endpoint,) = made.endpoints
+    first, second = (ConnectionInfo(("192.0.2.1", port), ("198.51.100.1", 443)) for port in (1, 2))
+    pools = [made.pool_for(endpoint, request_of(one)) for one in (first, second, first)]
+    assert made.has_named_pools
+    assert pools[0] is pools[2]
+    assert pools[1] not in (pools[0], endpoint.pool)
+
+
+@pytest.mark.parametrize(("closes", "update"), [(True, [A, B]), (True, [B]), (False, [A, B]), (True, [A])])
+def test_connections_can_be_given_up_when_endpoints_change(closes: bool, update: list[Address]) -> None:
+    """`close_connections_on_host_set_change`: so that load spreads anew. What changes nothing closes nothing."""
+    made = Cluster(ClusterSettings("c", connections=ConnectionSettings(close_on_set_change=closes)))
+    made.update_endpoints([A])
+    transport = with_idle(made)
+    made.update_endpoints(update)
+    assert transport.is_closing() == (closes and update != [A])
 
 
 def test_downstreams_that_are_not_announced_share_connections() -> None:

@@ -36,6 +36,7 @@ class UpstreamHttpOptions:
 def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
     """Build the options; whatever is wrong with them is reported."""
     cluster.unsupported("http2_protocol_options", NO_HTTP2)
+    cluster.without_effect("protocol_selection", "HTTP/1.1 is spoken to upstreams")
     case = _read_http1(cluster)
     # The newest place comes last, and replaces what older ones say.
     places = [cluster.child("common_http_protocol_options")]
@@ -54,6 +55,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
     duration_s, stream_s, count, kilobytes = 0.0, 0.0, connections.max_response_headers, 0
     for common in places:
         if common is not None:
+            common.without_effect("headers_with_underscores_action", "it is about headers of downstreams")
             idle_s = common.duration_s("idle_timeout", idle_s)
             limit = common.integer_or("max_requests_per_connection", limit)
             duration_s = common.duration_s("max_connection_duration", duration_s)
@@ -71,6 +73,10 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             keepalive=_build_keepalive(cluster),
             sources=_build_sources(cluster),
             happy_eyeballs=_build_happy_eyeballs(cluster),
+            per_downstream=cluster.flag("connection_pool_per_downstream_connection"),
+            close_on_set_change=cluster.child_or_empty("common_lb_config").flag(
+                "close_connections_on_host_set_change"
+            ),
         ),
         names or NameOptions(),
         case or NameCaseOptions(),
