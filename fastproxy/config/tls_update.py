@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstream_tls
+from fastproxy.config.build.health_checks import find_check_alpn
 from fastproxy.config.build.secrets import Secrets
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.build.tls_parts import TlsSources
@@ -73,7 +74,7 @@ def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> T
         config = None if socket is None else socket.typed("typed_config")
         if config is not None and config.type_name == UPSTREAM_TLS and config.has("common_tls_context"):
             clusters[cluster.text("name")] = build_upstream_tls(
-                config, context, build_upstream_http(cluster).names
+                config, context, build_upstream_http(cluster).names, find_check_alpn(cluster)
             )
     problems.raise_if_failed()
     return TlsUpdate(found, clusters, reader.contents)

@@ -132,7 +132,7 @@ class Generation:
             for one in self._upstream_tls.get(name, ()):
                 known = one()
                 if known is not None:
-                    known.renew(changed.context)
+                    known.renew(changed)
 
     async def warm_up(self) -> bool:
         """Get the first addresses and the keys that listeners wait for; both are bounded in time."""

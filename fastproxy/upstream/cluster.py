@@ -306,7 +306,7 @@ class Cluster:
     def replace_tls(self, tls: UpstreamTlsSettings) -> None:
         """Certificates or authorities have changed: new connections go by them, those that are open stay."""
         if self.settings.tls is not None:
-            self.settings.tls.renew(tls.context)
+            self.settings.tls.renew(tls)
 
     def _update_logical(self, found: DiscoveredEndpoint, now: float) -> None:
         """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""

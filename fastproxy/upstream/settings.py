@@ -1,6 +1,7 @@
 """What a cluster is, as the configuration fixes it. Built by `fastproxy.config`, never changed afterwards."""
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 
@@ -291,15 +292,28 @@ class UpstreamTlsSettings:
     """The name is the host of each request, and connections are kept apart by it."""
     auto_sni_header: bytes = b""
     """`override_auto_sni_header`, lower case: this header of the request comes before its host."""
+    check_contexts: Mapping[tuple[str, ...], ssl.SSLContext] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """The same, offering other protocols (ALPN), for health checks that need that."""
     fingerprint: str = ""
     """Stands for `context` in comparisons: contexts cannot be compared, and a reload keeps clusters that are equal."""
 
-    def renew(self, context: ssl.SSLContext) -> None:
-        """Certificates or authorities have changed: whoever holds these settings uses this context from now on.
+    def context_for(self, alpn: tuple[str, ...]) -> ssl.SSLContext:
+        """The context that offers these protocols; empty: what the cluster offers.
+
+        Raises:
+            KeyError: the configuration has no health check that offers them.
+        """
+        return self.check_contexts[alpn] if alpn else self.context
+
+    def renew(self, changed: "UpstreamTlsSettings") -> None:
+        """Certificates or authorities have changed: whoever holds these settings uses those contexts from now on.
 
         The one thing here that changes, so that nobody who has got hold of the settings can go on with old trust.
         """
-        object.__setattr__(self, "context", context)
+        object.__setattr__(self, "context", changed.context)
+        object.__setattr__(self, "check_contexts", changed.check_contexts)
 
     def server_name(self, address: Address) -> str:
         """The name to send to an address, and to verify if one is."""

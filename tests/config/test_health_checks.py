@@ -1,5 +1,7 @@
 """`health_checks` and what belongs to them, from the file."""
 
+import ssl
+
 import pytest
 
 from fastproxy.upstream.health.settings import (
@@ -158,8 +160,20 @@ def test_what_the_endpoint_says() -> None:
         ("tcp_health_check: {send: {text: zz}}", '.tcp_health_check.send.text: "zz" is not hexadecimal'),
         ("custom_health_check: {name: redis}", ".custom_health_check: not supported by FastProxy"),
         (
-            "tcp_health_check: {}, tls_options: {alpn_protocols: [a]}",
-            ".tls_options: not supported by FastProxy",
+            "tcp_health_check: {}, transport_socket_match_criteria: {a: b}",
+            ".transport_socket_match_criteria: not supported by FastProxy",
+        ),
+        (
+            "http_health_check: {path: /}, tls_options: {alpn_protocols: [h2]}",
+            ".tls_options.alpn_protocols: health checks speak HTTP/1.1",
+        ),
+        (
+            "grpc_health_check: {}, tls_options: {alpn_protocols: [http/1.1]}",
+            ".tls_options.alpn_protocols: gRPC needs HTTP/2",
+        ),
+        (
+            "tcp_health_check: {}, tls_options: {alpn_protocols: ['']}",
+            ".tls_options.alpn_protocols: a protocol name must have 1 to 255 ASCII characters",
         ),
     ],
 )
@@ -168,10 +182,26 @@ def test_what_cannot_be_done_is_an_error_at_its_place(check: str, message: str) 
     assert wrong(check) == message
 
 
-def test_grpc_checks_over_tls_are_refused() -> None:
-    """They would go unencrypted, or unverified."""
-    tls = f'transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {{"@type": {TLS}}}}}\n'
-    assert "over TLS are not supported" in wrong("grpc_health_check: {}", tls)
+@pytest.mark.parametrize("typed", [True, False])
+def test_checks_offer_what_they_speak(*, typed: bool) -> None:
+    """`tls_options`; what requests offer stays as it is. A bare transport socket means TLS, too."""
+    more = f', typed_config: {{"@type": {TLS}}}' if typed else ""
+    tls = f"transport_socket: {{name: envoy.transport_sockets.tls{more}}}\n"
+    checks = (
+        "grpc_health_check: {}",
+        "grpc_health_check: {}, tls_options: {alpn_protocols: [h2, x]}",
+        "tcp_health_check: {}, tls_options: {alpn_protocols: [z]}",
+        "tcp_health_check: {}",
+    )
+    entries = "".join(f"- {{{BASE}, {check}}}\n" for check in checks)
+    (found,) = load(minimal(clusters=cluster(f"health_checks:\n{entries}{tls}"))).settings.clusters
+    offered = [check.alpn for check in found.health.checks]
+    assert offered == [("h2",), ("h2", "x"), ("z",), ()]
+    assert found.tls is not None
+    contexts = [found.tls.context_for(alpn) for alpn in offered]
+    assert len(set(contexts)) == 4
+    assert contexts[3] is found.tls.context
+    assert all(one.verify_mode is ssl.CERT_REQUIRED and one.check_hostname for one in contexts)
 
 
 def test_old_log_path_is_taken_with_a_warning() -> None:

@@ -4,13 +4,19 @@ from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_
 from fastproxy.config.build.config_source import find_source_file
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_dns, build_family
-from fastproxy.config.build.health_checks import build_health
+from fastproxy.config.build.health_checks import build_health, find_check_alpn
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
 from fastproxy.config.build.outlier_detection import build_outlier_detection
 from fastproxy.config.build.upstream_http import NameOptions, build_upstream_http
 from fastproxy.config.build.upstream_proxy_protocol import unwrap_proxy_protocol
-from fastproxy.config.build.upstream_tls import RAW_BUFFER, UPSTREAM_TLS, build_upstream_tls, default_tls
+from fastproxy.config.build.upstream_tls import (
+    RAW_BUFFER,
+    UPSTREAM_TLS,
+    CheckAlpn,
+    build_upstream_tls,
+    default_tls,
+)
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.upstream.settings import (
@@ -60,7 +66,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         dns_lookup_family=build_family(names),
         dns_refresh_rate_s=names.duration_s("dns_refresh_rate", 5.0),
         dns=build_dns(names, context.dns_resolver),
-        tls=_build_transport(below, context, http.names),
+        tls=_build_transport(below, context, http.names, find_check_alpn(cluster)),
         proxy_protocol=proxy_protocol,
         buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
         idle_timeout_s=http.idle_timeout_s,
@@ -131,7 +137,9 @@ def _build_preconnect(cluster: View) -> PreconnectSettings:
     )
 
 
-def _build_transport(owner: View, context: BuildContext, names: NameOptions) -> UpstreamTlsSettings | None:
+def _build_transport(
+    owner: View, context: BuildContext, names: NameOptions, check_alpn: CheckAlpn
+) -> UpstreamTlsSettings | None:
     socket = owner.child("transport_socket")
     if socket is None:
         return None
@@ -139,7 +147,7 @@ def _build_transport(owner: View, context: BuildContext, names: NameOptions) -> 
     config = socket.typed("typed_config")
     if config is not None:
         if config.type_name == UPSTREAM_TLS:
-            return build_upstream_tls(config, context, names)
+            return build_upstream_tls(config, context, names, check_alpn)
         if config.type_name != RAW_BUFFER:
             fix = f"FastProxy has {UPSTREAM_TLS} and {RAW_BUFFER}"
             socket.error(
@@ -149,7 +157,7 @@ def _build_transport(owner: View, context: BuildContext, names: NameOptions) -> 
     if socket.has("typed_config") or name in _RAW_NAMES:
         return None
     if name in _TLS_NAMES:
-        return default_tls(context, names)
+        return default_tls(context, names, check_alpn)
     socket.error(
         f"the transport socket {quote(name)} has no typed_config",
         f'Add typed_config: {{"@type": type.googleapis.com/{UPSTREAM_TLS}}} for TLS',

@@ -22,12 +22,14 @@ _DEFAULT_NO_TRAFFIC_S = 60.0
 # What Envoy reads of a body to look for `receive`, and the most that FastProxy ever does.
 _DEFAULT_BUFFER_BYTES, _MAX_BUFFER_BYTES = 1024, 1024 * 1024
 
+#: What gRPC is spoken over.
+_HTTP2 = ("h2",)
 _Checker = HttpCheckSettings | TcpCheckSettings | GrpcCheckSettings
 
 
 def build_health(cluster: View) -> HealthSettings:
     """Everything that a cluster says about its active checks; what is wrong with it is reported."""
-    checks = [_build_check(view, cluster) for view in cluster.children("health_checks")]
+    checks = [_build_check(view) for view in cluster.children("health_checks")]
     common = cluster.child_or_empty("common_lb_config")
     return HealthSettings(
         tuple(check for check in checks if check is not None),
@@ -50,7 +52,7 @@ def build_check_target(endpoint: View) -> CheckTarget:
     return CheckTarget(host, port, config.text("hostname"), config.flag("disable_active_health_check"))
 
 
-def _build_check(view: View, cluster: View) -> HealthCheckSettings | None:
+def _build_check(view: View) -> HealthCheckSettings | None:
     interval_s = view.duration_s("interval", 0.0)
     unhealthy_s = view.duration_s("unhealthy_interval", interval_s)
     no_traffic_s = view.duration_s("no_traffic_interval", _DEFAULT_NO_TRAFFIC_S)
@@ -65,11 +67,12 @@ def _build_check(view: View, cluster: View) -> HealthCheckSettings | None:
         view.duration_s("interval_jitter", 0.0),
         view.integer("interval_jitter_percent"),
     )
-    checker = _build_checker(view, cluster)
+    checker = _build_checker(view)
     if checker is None:
         # Reported; what else it says does not matter.
         view.accept(*(field.name for field, _ in view.message.ListFields()))
         return None
+    alpn = _build_alpn(view, checker)
     return HealthCheckSettings(
         checker,
         view.duration_s("timeout", 0.0),
@@ -81,10 +84,38 @@ def _build_check(view: View, cluster: View) -> HealthCheckSettings | None:
         event_log_paths=_build_event_logs(view),
         always_log_failures=view.flag("always_log_health_check_failures"),
         always_log_successes=view.flag("always_log_health_check_success"),
+        alpn=alpn,
     )
 
 
-def _build_checker(view: View, cluster: View) -> _Checker | None:
+def find_check_alpn(cluster: View) -> tuple[tuple[str, ...], ...]:
+    """The lists of protocols that the cluster's checks offer (ALPN) when they connect by TLS; none that is empty."""
+    found = {
+        tuple(one.tls_options.alpn_protocols) or (_HTTP2 if one.HasField("grpc_health_check") else ())
+        for one in cluster.message.health_checks
+    }
+    return tuple(sorted(one for one in found if one and all(map(_is_protocol, one))))
+
+
+def _is_protocol(name: str) -> bool:
+    return name.isascii() and 0 < len(name) <= 255
+
+
+def _build_alpn(view: View, checker: _Checker) -> tuple[str, ...]:
+    options = view.child("tls_options")
+    offered = () if options is None else options.texts("alpn_protocols")
+    needs_http2 = isinstance(checker, GrpcCheckSettings)
+    if options is not None and offered:
+        if not all(map(_is_protocol, offered)):
+            options.error("a protocol name must have 1 to 255 ASCII characters", field="alpn_protocols")
+        if needs_http2 and "h2" not in offered:
+            options.error("gRPC needs HTTP/2", "Add h2", field="alpn_protocols")
+        if isinstance(checker, HttpCheckSettings) and "h2" in offered:
+            options.error("health checks speak HTTP/1.1", "Remove h2", field="alpn_protocols")
+    return offered or (_HTTP2 if needs_http2 else ())
+
+
+def _build_checker(view: View) -> _Checker | None:
     kind = view.selected("health_checker")
     if kind == "custom_health_check":
         view.unsupported(kind, fix="Use http_health_check, tcp_health_check or grpc_health_check")
@@ -97,7 +128,7 @@ def _build_checker(view: View, cluster: View) -> _Checker | None:
         return _build_http(checker)
     if kind == "tcp_health_check":
         return _build_tcp(checker)
-    return _build_grpc(checker, cluster)
+    return _build_grpc(checker)
 
 
 def _build_http(http: View) -> HttpCheckSettings:
@@ -177,12 +208,7 @@ def _build_tcp(tcp: View) -> TcpCheckSettings:
     )
 
 
-def _build_grpc(grpc: View, cluster: View) -> GrpcCheckSettings:
-    socket = cluster.message.transport_socket
-    if cluster.has("transport_socket") and "raw_buffer" not in socket.name:
-        grpc.error(
-            "gRPC health checks over TLS are not supported yet", "Use http_health_check or tcp_health_check"
-        )
+def _build_grpc(grpc: View) -> GrpcCheckSettings:
     return GrpcCheckSettings(
         grpc.text("service_name"), grpc.text("authority"), _build_headers(grpc, "initial_metadata")
     )

@@ -30,21 +30,41 @@ UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 
 
-def default_tls(context: BuildContext, names: NameOptions) -> UpstreamTlsSettings:
+#: Lists of protocols that health checks offer instead of the cluster's.
+CheckAlpn = tuple[tuple[str, ...], ...]
+
+
+def default_tls(context: BuildContext, names: NameOptions, check_alpn: CheckAlpn = ()) -> UpstreamTlsSettings:
     """TLS as a bare `transport_socket: {name: envoy.transport_sockets.tls}` means it: all defaults."""
     if context.default_tls is None:
-        context.default_tls = _new_context()
-        context.default_tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    return UpstreamTlsSettings(context.default_tls, auto_sni=names.auto_sni, auto_sni_header=names.header)
+        context.default_tls = _new_default_context()
+    checks = {protocols: _new_default_context() for protocols in check_alpn}
+    for protocols, ctx in checks.items():
+        ctx.set_alpn_protocols(protocols)
+    return UpstreamTlsSettings(
+        context.default_tls,
+        auto_sni=names.auto_sni,
+        auto_sni_header=names.header,
+        check_contexts=checks,
+    )
 
 
-def build_upstream_tls(tls: View, context: BuildContext, names: NameOptions) -> UpstreamTlsSettings:
-    """Build the TLS settings of one cluster; whatever is wrong with them is reported."""
+def build_upstream_tls(
+    tls: View, context: BuildContext, names: NameOptions, check_alpn: CheckAlpn = ()
+) -> UpstreamTlsSettings:
+    """Build the TLS settings of one cluster; whatever is wrong with them is reported.
+
+    Args:
+        tls: the message.
+        context: what the builders share.
+        names: what `HttpProtocolOptions` says about names.
+        check_alpn: what health checks offer to speak, where that is something else.
+    """
     sni = tls.text("sni")
     host_sni, own_san = tls.flag("auto_host_sni"), tls.flag("auto_sni_san_validation")
     common = tls.child("common_tls_context")
     if common is None or not common.message.ListFields():
-        plain = default_tls(context, names)
+        plain = default_tls(context, names, check_alpn)
         return replace(plain, sni=sni, host_sni=host_sni, fingerprint=fingerprint(tls.message))
     assert context.tls is not None
     sources = context.tls
@@ -65,24 +85,29 @@ def build_upstream_tls(tls: View, context: BuildContext, names: NameOptions) -> 
     pinned = bool(validation.certificate_hashes or validation.spki_hashes)
     trusts_pins = pinned and validation.trusted_ca is None and not validation.system_roots
     verifies_chain = not (validation.accept_untrusted or trusts_pins)
-    ctx = _new_context()
-    ctx.check_hostname = verifies_chain and checks_name
-    if own_san or names.auto_san:
-        # A name of the subject is no subject alternative name.
-        ctx.hostname_checks_common_name = False
-    ctx.verify_mode = ssl.CERT_REQUIRED if verifies_chain or is_waiting else ssl.CERT_NONE
-    build_context = _ContextBuilder(ctx, common)
-    if not is_waiting:
-        build_context.load(validation, certificates, verifies_chain=verifies_chain)
-    build_context.apply_parameters()
+
+    def make(alpn: tuple[str, ...]) -> ssl.SSLContext:
+        ctx = _new_context()
+        ctx.check_hostname = verifies_chain and checks_name
+        if own_san or names.auto_san:
+            # A name of the subject is no subject alternative name.
+            ctx.hostname_checks_common_name = False
+        ctx.verify_mode = ssl.CERT_REQUIRED if verifies_chain or is_waiting else ssl.CERT_NONE
+        build_context = _ContextBuilder(ctx, common)
+        if not is_waiting:
+            build_context.load(validation, certificates, verifies_chain=verifies_chain)
+        build_context.apply_parameters(alpn)
+        return ctx
+
     return UpstreamTlsSettings(
-        ctx,
+        make(_build_protocols(common)),
         name,
         verifies_name=(verifies_chain and (checks_name or bool(validation.sans))) or trusts_pins,
         verifies_peer=verifies_chain or trusts_pins,
         host_sni=host_sni,
         auto_sni=names.auto_sni,
         auto_sni_header=names.header,
+        check_contexts={alpn: make(alpn) for alpn in check_alpn},
         fingerprint=fingerprint(tls.message) + sources.secrets.digest(common.message),
     )
 
@@ -112,15 +137,10 @@ class _ContextBuilder:
         except (ssl.SSLError, OSError, ValueError):
             self._refuse()
 
-    def apply_parameters(self) -> None:
-        """Versions, ciphers, the curve and ALPN."""
+    def apply_parameters(self, protocols: tuple[str, ...]) -> None:
+        """Versions, ciphers, the curve and, if there are any, protocols to offer (ALPN)."""
         ctx = self._ctx
         ctx.minimum_version, ctx.maximum_version, ciphers, curve = build_parameters(self._common)
-        protocols = list(build_alpn(self._common))
-        if "h2" in protocols:
-            self._common.error(
-                "HTTP/2 to upstreams is not supported yet", "Remove h2", field="alpn_protocols"
-            )
         try:
             if ciphers:
                 ctx.set_ciphers(ciphers)
@@ -134,6 +154,19 @@ class _ContextBuilder:
     def _refuse(self) -> None:
         if not self._common.log.tainted(self._common.path):
             self._common.error("the TLS library does not accept these settings together")
+
+
+def _build_protocols(common: View) -> tuple[str, ...]:
+    protocols = build_alpn(common)
+    if "h2" in protocols:
+        common.error("HTTP/2 to upstreams is not supported yet", "Remove h2", field="alpn_protocols")
+    return protocols
+
+
+def _new_default_context() -> ssl.SSLContext:
+    ctx = _new_context()
+    ctx.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return ctx
 
 
 def _new_context() -> ssl.SSLContext:

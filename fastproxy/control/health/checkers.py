@@ -84,14 +84,14 @@ class HttpChecker:
 
     async def check(self) -> CheckResult:
         """Ask once; redirects are answers like any other."""
-        tls = self._target.tls
+        context = self._target.context
         exchange = self._open_session().request(
             self._settings.method,
             self._url,
             headers=self._headers,
             data=self._settings.send or None,
             allow_redirects=False,
-            ssl=True if tls is None else tls.context,
+            ssl=True if context is None else context,
             server_hostname=self._target.server_hostname,
             timeout=aiohttp.ClientTimeout(total=None),
         )
@@ -204,8 +204,7 @@ class TcpChecker:
             if not reader.at_eof() and not writer.is_closing():
                 return self._streams
             self._abort()
-        address, tls = self._target.address, self._target.tls
-        context = None if tls is None else tls.context
+        address, context = self._target.address, self._target.context
         name = self._target.server_hostname
         if address.is_pipe:
             opened = await asyncio.open_unix_connection(

@@ -1,4 +1,4 @@
-"""`grpc_health_check`: asks `grpc.health.v1.Health/Check`, over HTTP/2 without TLS.
+"""`grpc_health_check`: asks `grpc.health.v1.Health/Check`, over HTTP/2.
 
 The two messages have one field each, so they are written and read here rather than by generated code.
 """
@@ -10,7 +10,9 @@ import grpc.aio
 
 from fastproxy.control.health.state import CheckResult, FailureKind
 from fastproxy.control.health.target import Target
+from fastproxy.control.health.tls_relay import TlsRelay
 from fastproxy.upstream.health.settings import GrpcCheckSettings
+from fastproxy.upstream.settings import Address
 
 _METHOD: Final = "/grpc.health.v1.Health/Check"
 #: An honest answer has two bytes.
@@ -28,18 +30,22 @@ class GrpcChecker:
         self._target = target
         self._reuse = reuse
         self._channel: Any = None
+        self._relay = TlsRelay(target) if target.tls is not None else None
+        """Towards an endpoint with TLS; open as long as the channel is."""
         name = settings.service.encode()
         self._request = b"\x0a" + encode_varint(len(name)) + name if name else b""
 
     async def check(self) -> CheckResult:
         """Ask once."""
         try:
-            answer: bytes = await self._open().unary_unary(_METHOD)(
+            answer: bytes = await (await self._open()).unary_unary(_METHOD)(
                 self._request, metadata=self._settings.metadata or None
             )
         except grpc.aio.AioRpcError as error:
             code = error.code()
             await self.close()
+            if self._relay is not None and self._relay.failure:
+                return CheckResult(FailureKind.NETWORK, reason=self._relay.failure)
             kind = FailureKind.NETWORK if code in _NO_ANSWER else FailureKind.ACTIVE
             # Its details may quote the peer's bytes; the code says enough.
             return CheckResult(kind, reason=f"gRPC status {code.name}")
@@ -58,18 +64,19 @@ class GrpcChecker:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+        if self._relay is not None:
+            await self._relay.close()
 
-    def _open(self) -> Any:
+    async def _open(self) -> Any:
         if self._channel is None:
-            address = self._target.address
-            if not address.is_pipe:
-                # An address as it stands: nothing is resolved, no proxy of the environment is used.
-                place = f"ipv6:[{address.host}]:{address.port}" if ":" in address.host else f"ipv4:{address}"
-            elif address.host.startswith("@"):
-                place = f"unix-abstract:{address.host[1:]}"
-            else:
-                place = f"unix:{address.host}"
+            place = (
+                _place(self._target.address)
+                if self._relay is None
+                else f"unix-abstract:{await self._relay.open()}"
+            )
             options = (
+                # What the server sees is TLS, and some servers check that.
+                ("grpc.http2_scheme", "http" if self._relay is None else "https"),
                 ("grpc.default_authority", self._target.authority(self._settings.authority)),
                 ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
                 ("grpc.enable_http_proxy", 0),
@@ -80,6 +87,14 @@ class GrpcChecker:
             )
             self._channel = grpc.aio.insecure_channel(place, options=options)
         return self._channel
+
+
+def _place(address: Address) -> str:
+    if address.is_pipe:
+        abstract = address.host.startswith("@")
+        return f"unix-abstract:{address.host[1:]}" if abstract else f"unix:{address.host}"
+    # An address as it stands: nothing is resolved, no proxy of the environment is used.
+    return f"ipv6:[{address.host}]:{address.port}" if ":" in address.host else f"ipv4:{address}"
 
 
 def encode_varint(value: int) -> bytes:

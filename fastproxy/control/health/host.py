@@ -89,7 +89,9 @@ class CheckedHost:
             (endpoint.check_port or check.settings.alt_port or endpoint.port) if endpoint.port else 0,
             endpoint.hostname,
         )
-        target = Target(address, self._cluster.name, self._cluster.tls, endpoint.check_hostname)
+        target = Target(
+            address, self._cluster.name, self._cluster.tls, endpoint.check_hostname, check.settings.alpn
+        )
         return factory(check.settings, target)
 
     async def stop(self) -> None:

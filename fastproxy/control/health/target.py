@@ -1,5 +1,6 @@
 """Where one endpoint is checked, and by which names."""
 
+import ssl
 from dataclasses import dataclass
 
 from fastproxy.upstream.settings import Address, UpstreamTlsSettings
@@ -15,10 +16,17 @@ class Target:
     tls: UpstreamTlsSettings | None = None
     hostname: str = ""
     """`health_check_config.hostname`."""
+    alpn: tuple[str, ...] = ()
+    """What TLS offers to speak; empty: what the cluster says."""
 
     def authority(self, configured: str) -> str:
         """The `host` that is sent: what is said about the endpoint, else about the check, else the cluster's name."""
         return self.hostname or configured or self.cluster
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """TLS as it is now: certificates are renewed; None: there is none."""
+        return None if self.tls is None else self.tls.context_for(self.alpn)
 
     @property
     def server_hostname(self) -> str | None:

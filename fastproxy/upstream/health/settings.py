@@ -97,6 +97,8 @@ class HealthCheckSettings:
     event_log_paths: tuple[str, ...] = ()
     always_log_failures: bool = False
     always_log_successes: bool = False
+    alpn: tuple[str, ...] = ()
+    """`tls_options.alpn_protocols`, or what the checker needs; empty: what the cluster's TLS says."""
 
     @property
     def kind(self) -> CheckerKind:
