@@ -220,7 +220,7 @@ class Exchange:
         self._response_started = True
         request = self.request
         request.details = "via_upstream"
-        self._cluster.stats.count_response(status)
+        self._cluster.stats.statuses[status] += 1
         now = request.response_monotonic = clock.monotonic()
         if self._route.envoy_headers:
             if self._sent_at:
@@ -304,17 +304,18 @@ class Exchange:
 
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
         """Take the connection and send what is there of the request. Hot path: once per request."""
+        request = self.request
         self._connection = connection
-        self.request.upstream_link = connection.link
-        connection.start(self, head_only=self.request.is_head)
+        request.upstream_link = connection.link
+        connection.start(self, head_only=request.is_head)
         if self._blocked_response:
             connection.pause_reading()
-        head = encode_request_head(self.request, self._cluster.name_case)
-        if self.request.has_body:
+        head = encode_request_head(request, self._cluster.name_case)
+        if request.has_body:
             self._write_body(connection, body, head, complete=self._request_ended)
         elif connection.write(head):
-            connection.finish_request()
-            self._sent_at = self.request.sent_monotonic = clock.monotonic()
+            connection.request_sent = True
+            self._sent_at = request.sent_monotonic = clock.monotonic()
         else:
             self._leave_unused(connection, body)
 
@@ -327,7 +328,7 @@ class Exchange:
             self._leave_unused(connection, body)
             return
         if complete:
-            connection.finish_request()
+            connection.request_sent = True
             self._sent_at = self.request.sent_monotonic = clock.monotonic()
 
     def _leave_unused(self, connection: UpstreamConnection, body: list[bytes]) -> None:
@@ -414,5 +415,5 @@ class Exchange:
             details = reply.details.replace("before_response_started", "after_response_started")
             self._downstream.on_response_aborted(details, reply.flag)
         else:
-            self._cluster.stats.count_response(reply.status)
+            self._cluster.stats.statuses[reply.status] += 1
             self._downstream.on_local_reply(reply)

@@ -239,7 +239,7 @@ class RetryingExchange(Exchange):
 
     def _discard_response(self, status: int, headers: HeaderMap, *, complete: bool) -> None:
         """No downstream is to see this response; who watches the endpoint is."""
-        self._cluster.stats.count_retried(status)
+        self._cluster.stats.retried_statuses[status] += 1
         endpoint = self._endpoint
         if endpoint is not None:
             endpoint.stats.rq_error += 1

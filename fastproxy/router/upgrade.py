@@ -53,7 +53,7 @@ class UpgradeExchange(Exchange):
         # The route's timeout is for the answer, and here it is.
         self.timeout_s = 0.0
         self.request.details = "via_upstream"
-        self._cluster.stats.count_response(status)
+        self._cluster.stats.statuses[status] += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         headers.pop(b"x-envoy-upstream-service-time", None)
@@ -121,7 +121,7 @@ class UpgradeExchange(Exchange):
         if not complete and self._connection is not None:
             self._connection.close()
         self._response_started = True
-        self._cluster.stats.count_response(status)
+        self._cluster.stats.statuses[status] += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         self._complete(clock.monotonic())

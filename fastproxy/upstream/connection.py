@@ -45,7 +45,6 @@ class UpstreamConnection:
         "_pool",
         "_reader",
         "_reading_paused",
-        "_request_sent",
         "_stream_timer",
         "_switch_handler",
         "_transport",
@@ -55,6 +54,7 @@ class UpstreamConnection:
         "is_usable",
         "link",
         "opened_at",
+        "request_sent",
         "served",
     )
 
@@ -65,8 +65,8 @@ class UpstreamConnection:
         self._handler: ResponseHandler | None = None
         self._switch_handler: SwitchHandler | None = None
         """The handler, if its request asks to leave HTTP."""
-        self._request_sent = False
-        """All of the request under way was written."""
+        self.request_sent = False
+        """All of the request under way was written, says its sender; only then may the connection be used again."""
         self._stream_timer: LazyTimer | None = None
         """`max_stream_duration`; made when a request first needs it."""
         self.is_usable = False
@@ -113,7 +113,7 @@ class UpstreamConnection:
     def start(self, handler: ResponseHandler, *, head_only: bool) -> None:
         """Take the connection for one request. `head_only`: the request is HEAD, its response has no body."""
         self._handler = handler
-        self._request_sent = False
+        self.request_sent = False
         reader = self._reader
         reader.head_only = head_only
         reader.close_delimited = False
@@ -158,10 +158,6 @@ class UpstreamConnection:
             # uvloop's answer on a transport that is closing; connection_lost will tell the handler.
             return False
         return True
-
-    def finish_request(self) -> None:
-        """The whole request was written; only then may the connection be used again."""
-        self._request_sent = True
 
     def pause_reading(self) -> None:
         """Stop reading the response: the downstream is slower."""
@@ -287,7 +283,7 @@ class UpstreamConnection:
         self.served += 1
         if self._reading_paused:
             self.resume_reading()
-        usable = reader.keep_alive and self._request_sent and not reader.surplus and not self._closed
+        usable = reader.keep_alive and self.request_sent and not reader.surplus and not self._closed
         # Blocked: the upstream answered without reading the request; nobody knows whether it ever will.
         if usable and not self._blocked:
             self._pool.release(self)

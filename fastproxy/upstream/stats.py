@@ -1,5 +1,7 @@
 """Counters of a cluster and of its endpoints (spec/clusters.md section 9)."""
 
+from collections import defaultdict
+
 from fastproxy import clock
 from fastproxy.stats import Histogram, StatsSink
 from fastproxy.tls.stats import TlsStats
@@ -114,8 +116,9 @@ class ClusterStats:
         self.lb_subsets_fallback = self.lb_subsets_fallback_panic = 0
         self.lb_subsets_single_host_per_subset_duplicate = 0
         self.upstream_rq_ended = 0
-        self.statuses: dict[int, int] = {}
-        self.retried_statuses: dict[int, int] = {}
+        self.statuses: defaultdict[int, int] = defaultdict(int)
+        """Of responses, local ones on behalf of the cluster included."""
+        self.retried_statuses: defaultdict[int, int] = defaultdict(int)
         """Of responses that no downstream saw, for the request was tried again."""
         self.rq_time = Histogram()
         self.upstream_cx_connect_ms = Histogram()
@@ -123,10 +126,6 @@ class ClusterStats:
         self.upstream_rq_per_cx = Histogram()
         self.tls: TlsStats | None = None
         """Of its handshakes; None without TLS."""
-
-    def count_response(self, status: int) -> None:
-        """Count a response, local ones on behalf of the cluster included. Hot path: once per request."""
-        self.statuses[status] = self.statuses.get(status, 0) + 1
 
     def count_closed(self, began: float, *, local: bool) -> None:
         """Count a connection that has ended, or was never made.
@@ -141,10 +140,6 @@ class ClusterStats:
         else:
             self.upstream_cx_destroy_remote += 1
         self.upstream_cx_length_ms.record((clock.monotonic() - began) * 1000)
-
-    def count_retried(self, status: int) -> None:
-        """Count a response that is discarded, for its request is tried again."""
-        self.retried_statuses[status] = self.retried_statuses.get(status, 0) + 1
 
     def write(self, sink: StatsSink, prefix: str) -> None:
         """Write everything under `prefix` ("cluster.NAME.")."""

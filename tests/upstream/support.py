@@ -34,7 +34,7 @@ class Waiter:
         self.connection = connection
         connection.start(self, head_only=head_only)
         connection.write(b"request")
-        connection.finish_request()
+        connection.request_sent = True
 
     def on_connect_error(self, error: UpstreamError) -> None:
         self.events.append(error)

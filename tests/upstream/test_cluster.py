@@ -201,8 +201,8 @@ def test_addresses_are_written_as_envoy_writes_them() -> None:
 def test_numbers_under_envoys_names() -> None:
     """`/stats` and `/clusters` are made of these."""
     made = cluster(A)
-    made.stats.count_response(200)
-    made.stats.count_response(503)
+    made.stats.statuses[200] += 1
+    made.stats.statuses[503] += 1
     sink = StatsSink()
     made.write_stats(sink)
     assert sink.counters["cluster.c.upstream_rq_200"] == 1
