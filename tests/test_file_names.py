@@ -19,6 +19,11 @@ TESTED_BY = {
     "clock.py": "test_layers.py",
     "errors.py": "http/test_small_parts.py",
     "serve.py": "test_cli.py",
+    # What a configuration becomes in a worker is tested by what it does there.
+    "runtime/clusters.py": "test_worker.py",
+    "runtime/log_files.py": "test_runtime.py",
+    "runtime/networks.py": "test_runtime.py",
+    "runtime/runtime.py": "test_runtime.py",
     # Small parts of HTTP and of the counters.
     "http/connection_info.py": "listener/test_acceptor.py",
     "http/chunks.py": "http/test_small_parts.py",
