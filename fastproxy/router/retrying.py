@@ -17,6 +17,7 @@ from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.router.downstream import Downstream
 from fastproxy.router.forward import IDEMPOTENT, Exchange
+from fastproxy.router.replay import ReplayBody
 from fastproxy.router.retry import RetryPolicy, RetryState
 from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.upstream.cluster import Cluster
@@ -50,14 +51,12 @@ class RetryingExchange(Exchange):
 
     __slots__ = (
         "_avoided_priorities",
+        "_body",
         "_ended_at",
         "_flag",
         "_hash",
         "_holds_retry",
         "_idle_timer",
-        "_is_replayable",
-        "_kept",
-        "_kept_bytes",
         "_pause",
         "_plan",
         "_state",
@@ -71,11 +70,8 @@ class RetryingExchange(Exchange):
         super().__init__(request, route, cluster, downstream)
         self._plan = plan
         self._state = RetryState(plan.policy, request)
-        self._kept: list[bytes] = []
+        self._body = ReplayBody(plan.replay_limit_bytes)
         """The request body so far."""
-        self._kept_bytes = 0
-        self._is_replayable = True
-        """All of the body so far is in `_kept`."""
         self._ended_at = 0.0
         """When the request had been received completely, in monotonic seconds."""
         self._hash: int | None = None
@@ -103,7 +99,7 @@ class RetryingExchange(Exchange):
             super().send_body(body, complete=complete)
             return
         self._request_ended = complete
-        if not self._is_replayable:
+        if not self._body.is_whole:
             # It was to be tried again, and now it cannot be: the first bytes are gone.
             self._fail(_BODY_TOO_LARGE)
 
@@ -130,6 +126,7 @@ class RetryingExchange(Exchange):
         if self._decide(wanted=wanted):
             self._discard_response(status, headers, complete=complete)
             return
+        self._body.drop()
         if self.request.retries and self._ended_at:
             # Envoy: the time of all tries together.
             self._sent_at = self._ended_at
@@ -148,16 +145,7 @@ class RetryingExchange(Exchange):
     def _keep(self, body: list[bytes], *, complete: bool) -> None:
         if complete:
             self._ended_at = clock.monotonic()
-        if not self._is_replayable:
-            return
-        for piece in body:
-            self._kept_bytes += len(piece)
-        if self._kept_bytes <= self._plan.replay_limit_bytes:
-            self._kept += body
-            return
-        self._is_replayable = False
-        self._kept = []
-        if self._state.is_enabled:
+        if not self._body.add(body) and self._state.is_enabled:
             self._state.disable()
             self._cluster.stats.retry_or_shadow_abandoned += 1
             self._return_retry()
@@ -175,6 +163,9 @@ class RetryingExchange(Exchange):
             super()._rewrite_host(host)
 
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
+        if not connection.served and not self._state.is_enabled:
+            # Only what meets a connection that was closed meanwhile is sent again unasked, and this one is new.
+            self._body.drop()
         super()._send_request(connection, body)
         self._on_sent()
         self._restart_idle_timer()
@@ -200,17 +191,17 @@ class RetryingExchange(Exchange):
             and error.reused
             and not self._response_started
             and not self._retried
-            and self._is_replayable
+            and self._body.is_whole
             and self.request.method in IDEMPOTENT
         )
 
     def _send_again(self) -> None:
         self._stop_try_timer()
-        self._waiting_body = list(self._kept)
+        self._waiting_body = self._body.copy()
         super()._send_again()
 
     def _may_retry(self) -> bool:
-        return self._is_replayable and not self._response_started
+        return self._body.is_whole and not self._response_started
 
     def _decide(self, *, wanted: bool) -> bool:
         """Whether to try again, if that is `wanted` and may be; then one of the cluster's retries is held."""
@@ -314,7 +305,7 @@ class RetryingExchange(Exchange):
             request.headers[b"x-envoy-attempt-count"] = b"%d" % (request.retries + 1)
         if route.envoy_headers:
             self._tell_time_left()
-        self._begin(endpoint, list(self._kept))
+        self._begin(endpoint, self._body.copy())
 
     def _tell_time_left(self) -> None:
         left_s = self.timeout_s

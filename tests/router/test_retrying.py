@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fastproxy.router.retrying import RetryingExchange
 from fastproxy.router.settings import ResetHeader, RetryOn, RetrySettings
 from fastproxy.upstream.balancer.settings import subset_match
 from fastproxy.upstream.endpoint import Endpoint
@@ -683,3 +684,22 @@ def test_a_response_to_be_retried_that_breaks_off_costs_one_retry(together: bool
         assert status_of(proxy.take()) == 200
         assert counters(proxy)["upstream_rq_retry"] == 1
         proxy.check_nothing_left()
+
+
+async def test_a_body_that_nobody_may_need_again_is_not_kept() -> None:
+    """Without a policy only a connection that was used before is a reason to send again; an upload may be large."""
+    upload = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhello"
+    with Proxy(warm=False) as proxy:
+        proxy.send(upload)
+        fresh = await proxy.accept()
+        exchange = proxy.downstream._stream.exchange
+        assert isinstance(exchange, RetryingExchange)
+        assert not exchange._body.is_whole
+        proxy.send(b"world")
+        fresh.respond(OK)
+        proxy.send(upload)
+        exchange = proxy.downstream._stream.exchange
+        assert isinstance(exchange, RetryingExchange)
+        assert exchange._body.is_whole
+        fresh.respond(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok")
+        assert not exchange._body.is_whole, "the response has begun"
