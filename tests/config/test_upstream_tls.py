@@ -65,6 +65,17 @@ def test_s39_without_a_ca_the_system_roots_and_the_name_are_verified() -> None:
     assert tls.context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
+def test_an_upstream_cannot_begin_another_handshake() -> None:
+    """Renegotiation costs us a handshake each time, and nobody needs it."""
+    for fields in (
+        "sni: a.example",
+        "common_tls_context: {tls_params: {tls_maximum_protocol_version: TLSv1_2}}",
+    ):
+        options = build(fields).context.options
+        assert options & ssl.OP_NO_RENEGOTIATION
+        assert options & ssl.OP_NO_COMPRESSION
+
+
 def test_s39_with_a_ca_the_name_is_verified_when_it_is_given(tmp_path: Path) -> None:
     """A private CA signs only its own; a name to check is `sni`."""
     ca, _ = make_pair(tmp_path)

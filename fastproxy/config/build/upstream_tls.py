@@ -172,6 +172,8 @@ def _new_default_context() -> ssl.SSLContext:
 def _new_context() -> ssl.SSLContext:
     ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ctx.minimum_version = ssl.TLSVersion.TLSv1_2
+    # An upstream could have us shake hands for ever, on connections that are verified already.
+    ctx.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     return ctx
 
 
