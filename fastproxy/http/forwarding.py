@@ -211,7 +211,7 @@ def check_target(target: bytes) -> None:
 
 
 def rewrite_host(request: Request, host: bytes, *, tell: bool, append_forwarded_host: bool = False) -> None:
-    """Send another `host` upstream.
+    """Send another `host` upstream. One that is the same counts as another, as in Envoy.
 
     Args:
         request: its `authority` changes.
@@ -219,8 +219,6 @@ def rewrite_host(request: Request, host: bytes, *, tell: bool, append_forwarded_
         tell: leave the old one in `x-envoy-original-host` (Envoy 1.40).
         append_forwarded_host: leave it in `x-forwarded-host`, too (Envoy `append_x_forwarded_host`).
     """
-    if host == request.authority:
-        return
     if tell:
         request.headers[b"x-envoy-original-host"] = request.authority
     if append_forwarded_host:

@@ -64,4 +64,5 @@ class DomainIndex:
 
 def _without_port(host: bytes) -> bytes:
     name, colon, port = host.rpartition(b":")
-    return name if colon and port.isdigit() and not name.endswith(b":") else host
+    # Envoy takes off an empty port as well (RFC 3986 section 3.2.3 allows it).
+    return name if colon and (not port or port.isdigit()) and not name.endswith(b":") else host

@@ -51,6 +51,10 @@ REWRITES = [
         ("x-forwarded-host", "a.test,rewrite.test"),
         host="rewrite.test",
     ),
+    case("host-that-stays-the-same", "/same", host="rewrite.test"),
+    case(
+        "host-from-header-that-is-the-same", "/header/x", ("x-new-host", "rewrite.test"), host="rewrite.test"
+    ),
     case("separated-prefix-rewrite", "/sep/x?y", host="rewrite.test"),
     case("separated-prefix-rewrite-whole", "/sep", host="rewrite.test"),
     case("folded-prefix-rewrite", "/fOLDED/x", host="rewrite.test"),

@@ -136,11 +136,11 @@ PATHS = [
     get("redirect-with-request-headers", "/redirect", ("x-b", "old"), status=301),
     get("direct-with-request-headers", "/direct", ("x-b", "old")),
 ]
-_VHOSTS = ("a.test", "A.Test", "x.s.test", "zzz", "", "a.test:80", "p.test:80", "p.test")
+_VHOSTS = ("a.test", "A.Test", "x.s.test", "zzz", "", "a.test:80", "p.test:80", "p.test", "a.test:")
 HOSTS = [
     *(
         get(f"{listener}-{number}", "/", ("x-vhost", value), listener=listener, status=status)
-        for listener, statuses in {"named": (200,) * 8, "strict": (200, 200, 200, 404, 404, 200, 404, 404)}.items()
+        for listener, statuses in {"named": (200,) * 9, "strict": (200, 200, 200, 404, 404, 200, 404, 404, 200)}.items()
         for number, (value, status) in enumerate(zip(_VHOSTS, statuses, strict=True))
     ),
     get("named-absent", "/", host="a.test", listener="named", status=404),

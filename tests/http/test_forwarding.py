@@ -177,11 +177,12 @@ def test_s49_a_fragment_in_a_target_is_refused(target: bytes) -> None:
 
 
 def test_rewritten_host_leaves_the_old_one_behind() -> None:
-    """Envoy 1.40 adds `x-envoy-original-host`, unless told not to or nothing changed."""
+    """Envoy 1.40 adds `x-envoy-original-host`, unless told not to; also when the new host is the old one."""
     made = request()
     made.authority = b"old"
-    rewrite_host(made, b"old", tell=True)
-    assert made.headers == {}
+    rewrite_host(made, b"old", tell=True, append_forwarded_host=True)
+    assert made.headers == {b"x-envoy-original-host": b"old", b"x-forwarded-host": b"old"}
+    made.headers.clear()
     rewrite_host(made, b"new", tell=True)
     assert (made.authority, made.headers) == (b"new", {b"x-envoy-original-host": b"old"})
     rewrite_host(made, b"newer", tell=False)

@@ -78,6 +78,7 @@ def test_the_order_in_the_file_does_not_matter_for_domains() -> None:
         (b"a.com:1234", "a.com"),
         (b"a.com", "a.com"),
         (b"a.com:8443", "a.com"),
+        (b"a.com:", "a.com"),
         (b"[::1]:80", "[::1]"),
         (b"[::1]", "[::1]"),
     ],
