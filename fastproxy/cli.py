@@ -40,7 +40,7 @@ _IGNORED_OPTIONS: Final = (
 )  # fmt: skip
 _IGNORED_FLAGS: Final = (
     "--cpuset-threads", "--disable-hot-restart", "--enable-core-dump", "--enable-fine-grain-logging",
-    "--enable-mutex-tracing", "--ignore-unknown-dynamic-fields", "--log-format-escaped",
+    "--enable-mutex-tracing", "--log-format-escaped",
     "--reject-unknown-dynamic-fields", "--skip-deprecated-logs", "--skip-hot-restart-on-no-parent",
     "--skip-hot-restart-parent-stats", "--use-dynamic-base-id",
 )  # fmt: skip
@@ -158,6 +158,11 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
 @click.option("--service-node", default="", metavar="ID", help="Replaces node.id.")
 @click.option("--service-cluster", default="", metavar="NAME", help="Replaces node.cluster.")
 @click.option("--allow-unknown-static-fields", "--allow-unknown-fields", "allow_unknown_fields", is_flag=True)
+@click.option(
+    "--ignore-unknown-dynamic-fields",
+    is_flag=True,
+    help="Unknown fields of resources in files are warnings, not errors.",
+)
 @click.option("--hot-restart-version", is_flag=True, hidden=True)
 @_ignored_options
 @click.version_option(f"{fastproxy.__version__} ({build_info.form()})", "--version", prog_name="fastproxy")
@@ -193,6 +198,7 @@ def _serve_or_validate(flags: dict[str, Any]) -> int:
         service_node=flags["service_node"],
         service_cluster=flags["service_cluster"],
         allow_unknown_fields=flags["allow_unknown_fields"],
+        allow_unknown_resource_fields=flags["ignore_unknown_dynamic_fields"],
         options=ControlOptions(
             concurrency=flags["concurrency"] or _default_concurrency(),
             drain_time_s=flags["drain_time_s"],

@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 the configuration (or the machine: a port in use) does not
 
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +13,16 @@ import uvloop
 
 import fastproxy
 from fastproxy import logs
-from fastproxy.config import ConfigError, LoadedConfig, load_config
-from fastproxy.config.settings import NodeSettings, ProxySettings
-from fastproxy.control import Configuration, ControlOptions, ControlPlane, LoadConfiguration, StartupError
+from fastproxy.config import ConfigError, LoadedConfig, LoadOptions, load_config, update_config
+from fastproxy.config.settings import NodeSettings
+from fastproxy.control import (
+    Configuration,
+    ControlOptions,
+    ControlPlane,
+    LoadConfiguration,
+    StartupError,
+    UpdateConfiguration,
+)
 
 _log = logging.getLogger("fastproxy")
 
@@ -30,6 +38,7 @@ class ServeRequest:
     service_node: str = ""
     service_cluster: str = ""
     allow_unknown_fields: bool = False
+    allow_unknown_resource_fields: bool = False
 
     @property
     def source(self) -> str:
@@ -62,14 +71,18 @@ def serve(request: ServeRequest) -> int:
     if loaded is None:
         return 1
     _log.info("FastProxy %s, configuration from %s", fastproxy.__version__, request.source)
-    first = _configuration(loaded, request)
+    first = _configuration(loaded)
     options = replace(options, warnings=first.warnings)
 
     def load_again() -> Configuration:
-        return _configuration(_load_or_raise(request), request)
+        return _configuration(_load_or_raise(request))
+
+    def update(in_force: Configuration, contents: Mapping[str, bytes]) -> Configuration:
+        assert in_force.loaded is not None
+        return _configuration(update_config(in_force.loaded, contents))
 
     try:
-        uvloop.run(_run(first, options, load_again))
+        uvloop.run(_run(first, options, load_again, update))
     except StartupError as error:
         _log.critical("cannot start: %s", error)
         if options.log_path or options.log_level == "off":
@@ -78,15 +91,24 @@ def serve(request: ServeRequest) -> int:
     return 0
 
 
-async def _run(first: Configuration, options: ControlOptions, load_again: LoadConfiguration) -> None:
-    await ControlPlane(first.settings, first.bootstrap, options, load=load_again).run()
+async def _run(
+    first: Configuration,
+    options: ControlOptions,
+    load_again: LoadConfiguration,
+    update: UpdateConfiguration,
+) -> None:
+    plane = ControlPlane(
+        first.settings, first.bootstrap, options, load=load_again, loaded=first.loaded, update=update
+    )
+    await plane.run()
 
 
-def _configuration(loaded: LoadedConfig, request: ServeRequest) -> Configuration:
+def _configuration(loaded: LoadedConfig) -> Configuration:
     return Configuration(
-        _with_node(loaded.settings, request),
+        loaded.settings,
         loaded.bootstrap,
         tuple(str(warning) for warning in loaded.warnings),
+        loaded,
     )
 
 
@@ -94,7 +116,11 @@ def _load_or_raise(request: ServeRequest) -> LoadedConfig:
     return load_config(
         request.config_path,
         config_yaml=request.config_yaml,
-        allow_unknown_fields=request.allow_unknown_fields,
+        options=LoadOptions(
+            allow_unknown_fields=request.allow_unknown_fields,
+            allow_unknown_resource_fields=request.allow_unknown_resource_fields,
+            node=NodeSettings(request.service_node, request.service_cluster),
+        ),
     )
 
 
@@ -104,13 +130,6 @@ def _load(request: ServeRequest) -> LoadedConfig | None:
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 one problem a line, as an editor can read it
         return None
-
-
-def _with_node(settings: ProxySettings, request: ServeRequest) -> ProxySettings:
-    """Let `--service-node` and `--service-cluster` replace what the file says."""
-    node = settings.node
-    wanted = NodeSettings(request.service_node or node.id, request.service_cluster or node.cluster)
-    return settings if wanted == node else replace(settings, node=wanted)
 
 
 def _complain(text: str) -> None:

@@ -6,20 +6,37 @@ settings_from_bootstrap(loaded.bootstrap)      # the same settings again, in a w
 
 from fastproxy.config.dump import config_dump
 from fastproxy.config.dynamic.assignments import Assignments, read_assignments
-from fastproxy.config.dynamic.response import UnreadableFile, read_resource_file, version_number
-from fastproxy.config.load import LoadedConfig, load_config, settings_from_bootstrap
+from fastproxy.config.dynamic.resources import ResourceKind, Resources, ResourceSource
+from fastproxy.config.dynamic.response import (
+    UnreadableFile,
+    check_response,
+    read_resource_file,
+    version_number,
+)
+from fastproxy.config.load import (
+    LoadedConfig,
+    LoadOptions,
+    load_config,
+    settings_from_bootstrap,
+    update_config,
+)
 from fastproxy.config.locate import Position, locate
-from fastproxy.config.problems import ConfigError, ConfigProblem
+from fastproxy.config.problems import ConfigError, ConfigProblem, show_path
 from fastproxy.config.tls_update import TlsUpdate, rebuild_tls
 
 __all__ = [
     "Assignments",
     "ConfigError",
     "ConfigProblem",
+    "LoadOptions",
     "LoadedConfig",
     "Position",
+    "ResourceKind",
+    "ResourceSource",
+    "Resources",
     "TlsUpdate",
     "UnreadableFile",
+    "check_response",
     "config_dump",
     "load_config",
     "locate",
@@ -27,5 +44,7 @@ __all__ = [
     "read_resource_file",
     "rebuild_tls",
     "settings_from_bootstrap",
+    "show_path",
+    "update_config",
     "version_number",
 ]

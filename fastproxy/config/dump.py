@@ -4,15 +4,20 @@ What the operator wrote, not what was built from it: field names are Envoy's, so
 of Envoy's. Whatever could sign or decrypt something is replaced.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 from udpa.annotations import sensitive_pb2
 
 from fastproxy.config import schema
 from fastproxy.config.build.runtime_keys import REQUEST_HEADERS
+from fastproxy.config.dynamic.resources import ResourceKind, Resources
 from fastproxy.config.rules import unpack
 from fastproxy.config.schema import Bootstrap
 
@@ -25,44 +30,86 @@ _RUNTIME_LAYER, _RUNTIME_FIELD = "envoy.config.bootstrap.v3.RuntimeLayer", "stat
 #: Members of a JWK that must stay secret (RFC 7518 sections 6.2.2, 6.3.2, 6.4.1).
 _SECRET_JWK_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _ROUTE_CONFIG = "envoy.config.route.v3.RouteConfiguration"
+_CLASSES: dict[ResourceKind, Any] = {
+    ResourceKind.CLUSTERS: cluster_pb2.Cluster,
+    ResourceKind.LISTENERS: listener_pb2.Listener,
+    ResourceKind.ROUTES: route_pb2.RouteConfiguration,
+}
+_FIELDS = {
+    ResourceKind.CLUSTERS: "cluster",
+    ResourceKind.LISTENERS: "listener",
+    ResourceKind.ROUTES: "route_config",
+}
 
 
-def config_dump(bootstrap: bytes) -> dict[str, Any]:
+def config_dump(bootstrap: bytes, resources: Resources | None = None) -> dict[str, Any]:
     """Show a serialised Bootstrap as JSON-able values.
 
     Private keys, passwords and whatever else Envoy's schema marks as sensitive, and the secret members of
     inline key sets are replaced by `[redacted]`.
 
+    Args:
+        bootstrap: as it was written, or with the resources of files in it, if `resources` has it without.
+        resources: what came from files.
+
     Raises:
         ValueError: the bytes are no Bootstrap.
     """
+    resources = resources or Resources()
     message = Bootstrap()
     try:
-        message.ParseFromString(bootstrap)
+        message.ParseFromString(resources.bootstrap or bootstrap)
     except DecodeError as exc:
         raise ValueError("not a serialised Bootstrap message") from exc
     routes: list[Any] = []
     _redact(message, routes)
     static = message.static_resources
+    dynamic = {kind: list(_dynamic(resources, kind, routes)) for kind in ResourceKind}
+    versions = {one.kind: resources.files[one.path].version for one in resources.sources}
     return {
         "configs": [
             {"@type": f"{_ADMIN}BootstrapConfigDump", "bootstrap": _shown(message)},
             {
                 "@type": f"{_ADMIN}ClustersConfigDump",
+                **_versioned(versions, ResourceKind.CLUSTERS),
                 "static_clusters": [{"cluster": _typed(cluster)} for cluster in static.clusters],
+                **_if_any("dynamic_active_clusters", dynamic[ResourceKind.CLUSTERS]),
             },
             {
                 "@type": f"{_ADMIN}ListenersConfigDump",
+                **_versioned(versions, ResourceKind.LISTENERS),
                 "static_listeners": [{"listener": _typed(listener)} for listener in static.listeners],
+                **_if_any("dynamic_listeners", dynamic[ResourceKind.LISTENERS]),
             },
             {"@type": f"{_ADMIN}ScopedRoutesConfigDump"},
             {
                 "@type": f"{_ADMIN}RoutesConfigDump",
                 "static_route_configs": [{"route_config": _typed(config)} for config in routes],
+                **_if_any("dynamic_route_configs", dynamic[ResourceKind.ROUTES]),
             },
             {"@type": f"{_ADMIN}SecretsConfigDump"},
         ]
     }
+
+
+def _dynamic(resources: Resources, kind: ResourceKind, routes: list[Any]) -> Iterator[dict[str, Any]]:
+    """The resources of one kind in the shape that Envoy has for it; route tables inside join `routes`."""
+    for one in resources.shown:
+        if one.kind is not kind:
+            continue
+        message: Any = _CLASSES[kind]()
+        message.ParseFromString(one.message)
+        _redact(message, routes if kind is ResourceKind.LISTENERS else [])
+        entry = {"version_info": one.version, _FIELDS[kind]: _typed(message)}
+        yield {"name": one.name, "active_state": entry} if kind is ResourceKind.LISTENERS else entry
+
+
+def _versioned(versions: dict[ResourceKind, str], kind: ResourceKind) -> dict[str, str]:
+    return {"version_info": versions[kind]} if versions.get(kind) else {}
+
+
+def _if_any(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: entries} if entries else {}
 
 
 def _shown(message: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ that nobody supports). A text that cannot be parsed ends the load; after that ev
 quiet about places that an earlier one has complained about.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from fastproxy.config.build.bootstrap import build_settings
 from fastproxy.config.decode import Decoder
+from fastproxy.config.dynamic.expand import Expansion
+from fastproxy.config.dynamic.resources import Resources
 from fastproxy.config.json_text import parse_json
 from fastproxy.config.nodes import MAX_TEXT_BYTES, Node, SyntaxProblem
 from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog
 from fastproxy.config.rules import check_rules
 from fastproxy.config.schema import Bootstrap
-from fastproxy.config.settings import ProxySettings
+from fastproxy.config.settings import NodeSettings, ProxySettings
 from fastproxy.config.view import View
 from fastproxy.config.yaml_text import parse_yaml
 
@@ -30,11 +32,37 @@ INLINE_NAME = "--config-yaml"
 
 
 @dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a configuration is read."""
+
+    allow_unknown_fields: bool = False
+    """Fields that the schema does not know become warnings (`--allow-unknown-fields`). Fields that FastProxy does not
+    support stay errors."""
+    allow_unknown_resource_fields: bool = False
+    """The same for resources from files (`--ignore-unknown-dynamic-fields`)."""
+    node: NodeSettings = field(default_factory=NodeSettings)
+    """Replaces what the configuration says, where it is not empty (`--service-node`, `--service-cluster`)."""
+    requires_node: bool = True
+    """Resources from files need a node with a name, as in Envoy; whoever only looks at a configuration does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What stands in the configuration itself; the resources of files are put into copies of it."""
+
+    message: Any
+    place: Place
+    texts: Mapping[str, str]
+    source: str
+    options: LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedConfig:
     """A configuration that can be run."""
 
     bootstrap: bytes
-    """The serialised `envoy.config.bootstrap.v3.Bootstrap`; what workers get."""
+    """The serialised `envoy.config.bootstrap.v3.Bootstrap`, resources from files included; what workers get."""
     settings: ProxySettings
     warnings: tuple[ConfigProblem, ...]
     """What has no effect, is deprecated or dangerous; for the log, at every start."""
@@ -44,10 +72,16 @@ class LoadedConfig:
     """Where everything stood; `locate` finds a path in it."""
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What was read, by the name of the file; comments are nowhere else."""
+    resources: Resources = field(default_factory=Resources)
+    """What came from files of its own."""
+    shown_paths: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where things stand that came from files of their own; for `show_path`."""
+    base: _Base | None = field(default=None, repr=False)
+    """For `update_config`; None: there is nothing that could change."""
 
 
 def load_config(
-    path: Path | None, *, config_yaml: str | None = None, allow_unknown_fields: bool = False
+    path: Path | None, *, config_yaml: str | None = None, options: LoadOptions | None = None
 ) -> LoadedConfig:
     """Read, check and build a configuration.
 
@@ -55,12 +89,12 @@ def load_config(
         path: `.yaml` and `.yml` are YAML, anything else is JSON, as in Envoy.
         config_yaml: YAML that is merged over the file as Envoy does it: messages merge, lists grow, the rest is
             replaced.
-        allow_unknown_fields: fields that the schema does not know become warnings (`--allow-unknown-fields`).
-            Fields that FastProxy does not support stay errors.
+        options: how.
 
     Raises:
         ConfigError: with every problem that was found.
     """
+    options = options or LoadOptions()
     problems = ProblemLog()
     bootstrap, place = Bootstrap(), Place(str(path) if path is not None else INLINE_NAME, None)
     texts = _read_texts(path, config_yaml, problems)
@@ -70,27 +104,84 @@ def load_config(
         if (node := _parse(name, text, problems, as_yaml=as_yaml))
     ]
     problems.raise_if_failed()
+    allows = options.allow_unknown_fields
     for index, (name, node) in enumerate(parsed):
         part = Bootstrap()
-        part_place = Decoder(problems, name, allow_unknown_fields=allow_unknown_fields).message(node, part)
+        part_place = Decoder(problems, name, allow_unknown_fields=allows).message(node, part)
         if index == 0:
             bootstrap, place = part, part_place
         else:
             bootstrap.MergeFrom(part)
             place.merge(part_place)
+    if options.node.id:
+        bootstrap.node.id = options.node.id
+    if options.node.cluster:
+        bootstrap.node.cluster = options.node.cluster
+    source = " + ".join(name for name, _ in parsed)
+    return _finish(
+        _Base(bootstrap, place, {name: text for name, text, _ in texts}, source, options), problems
+    )
+
+
+def update_config(loaded: LoadedConfig, contents: Mapping[str, bytes]) -> LoadedConfig:
+    """Make a configuration anew in which files with resources hold something else; nothing else is read again.
+
+    Args:
+        loaded: the configuration in force.
+        contents: of the files, by path; those that are not among them hold what they held.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    assert loaded.base is not None
+    known = {**loaded.resources.contents, **contents}
+    return _finish(loaded.base, ProblemLog(), known, loaded.resources.listeners)
+
+
+def _finish(
+    base: _Base,
+    problems: ProblemLog,
+    contents: Mapping[str, bytes] | None = None,
+    known_listeners: Collection[bytes] = (),
+) -> LoadedConfig:
+    """Add the resources of files, check and build."""
+    expansion = Expansion(
+        base.message,
+        base.place,
+        problems,
+        contents or {},
+        allow_unknown_fields=base.options.allow_unknown_resource_fields,
+    )
+    resources = expansion.run()
+    bootstrap, place = expansion.message, expansion.place
     problems.end_phase()
     check_rules(bootstrap, place, "", problems)
     problems.end_phase()
-    settings = build_settings(View(bootstrap, place, "", problems))
+    settings = build_settings(View(bootstrap, place, "", problems), known_listeners=known_listeners)
+    if base.options.requires_node and (resources or any(one.eds is not None for one in settings.clusters)):
+        _check_node(settings, place, problems)
     problems.raise_if_failed()
     return LoadedConfig(
         bootstrap=_serialise(bootstrap, place),
         settings=settings,
         warnings=problems.warnings,
-        source=" + ".join(name for name, _ in parsed),
+        source=base.source,
         places=place,
-        texts={name: text for name, text, _ in texts},
+        texts={**base.texts, **expansion.texts},
+        resources=resources,
+        shown_paths=problems.shown_paths(),
+        base=base if resources else None,
     )
+
+
+def _check_node(settings: ProxySettings, place: Place, problems: ProblemLog) -> None:
+    if not settings.node.id or not settings.node.cluster:
+        problems.echo(
+            place.child("node"),
+            "node",
+            "node 'id' and 'cluster' are required, for there are resources in files of their own",
+            "Set them here, or with --service-node and --service-cluster",
+        )
 
 
 def settings_from_bootstrap(bootstrap: bytes) -> ProxySettings:
@@ -108,7 +199,7 @@ def settings_from_bootstrap(bootstrap: bytes) -> ProxySettings:
     except DecodeError as exc:
         raise ConfigError((ConfigProblem("", None, "", "not a serialised Bootstrap message"),)) from exc
     problems = ProblemLog()
-    settings = build_settings(View(message, Place("", None), "", problems), read_key_files=False)
+    settings = build_settings(View(message, Place("", None), "", problems), in_worker=True)
     problems.raise_if_failed()
     return settings
 

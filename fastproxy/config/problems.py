@@ -5,6 +5,7 @@ phases (text, schema, rules, meaning); a later phase stays quiet about a place t
 complained about, since its complaint would only be an echo.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.errors import FastProxyError
@@ -84,6 +85,15 @@ class ProblemLog:
         self._warnings: dict[ConfigProblem, None] = {}
         self._tainted: set[str] = set()
         self._next_tainted: set[str] = set()
+        self._shown: dict[str, str] = {}
+
+    def show_as(self, path: str, shown: str) -> None:
+        """What is below `path` comes from a file of its own, where it stands at `shown`."""
+        self._shown[path] = shown
+
+    def shown_paths(self) -> dict[str, str]:
+        """All that `show_as` was told."""
+        return dict(self._shown)
 
     @property
     def warnings(self) -> tuple[ConfigProblem, ...]:
@@ -92,7 +102,8 @@ class ProblemLog:
 
     def error(self, place: Place, path: str, problem: str, fix: str = "") -> None:
         """Add a problem that makes the configuration unusable."""
-        self._errors[ConfigProblem(place.file, place.line, path, problem, fix)] = None
+        shown = show_path(path, self._shown)
+        self._errors[ConfigProblem(place.file, place.line, shown, problem, fix)] = None
         self._next_tainted.update(_ancestors(path))
 
     def echo(self, place: Place, path: str, problem: str, fix: str = "") -> None:
@@ -102,7 +113,8 @@ class ProblemLog:
 
     def warning(self, place: Place, path: str, problem: str, fix: str = "") -> None:
         """Add something the operator should know, which does not stop the load."""
-        self._warnings[ConfigProblem(place.file, place.line, path, problem, fix)] = None
+        shown = show_path(path, self._shown)
+        self._warnings[ConfigProblem(place.file, place.line, shown, problem, fix)] = None
 
     def end_phase(self) -> None:
         """From now on `echo` is silent about the places that have problems already."""
@@ -120,6 +132,16 @@ class ProblemLog:
         """
         if self._errors:
             raise ConfigError(tuple(sorted(self._errors, key=_position)))
+
+
+def show_path(path: str, shown: Mapping[str, str]) -> str:
+    """A path as its reader finds it in the file, given what stands in files of their own (`ProblemLog.show_as`)."""
+    if shown:
+        # The longest beginning counts: routes may have a file of their own, and so may the listener around them.
+        for end in sorted((i for i, char in enumerate(path + ".") if char in ".["), reverse=True):
+            if path[:end] in shown:
+                return shown[path[:end]] + path[end:]
+    return path
 
 
 def quote(text: str) -> str:

@@ -7,7 +7,14 @@ It never carries a request. Everything a worker knows beyond its configuration w
 from fastproxy.control.generation import Configuration
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.plane import ControlPlane
-from fastproxy.control.reload import LoadConfiguration
+from fastproxy.control.reload import LoadConfiguration, UpdateConfiguration
 from fastproxy.control.sockets import StartupError
 
-__all__ = ["Configuration", "ControlOptions", "ControlPlane", "LoadConfiguration", "StartupError"]
+__all__ = [
+    "Configuration",
+    "ControlOptions",
+    "ControlPlane",
+    "LoadConfiguration",
+    "StartupError",
+    "UpdateConfiguration",
+]

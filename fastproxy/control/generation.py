@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import ref
 
-from fastproxy.config import TlsUpdate
+from fastproxy.config import LoadedConfig, Resources, TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.eds import EndpointFiles
@@ -39,6 +39,13 @@ class Configuration:
     bootstrap: bytes
     """The same as a serialised `Bootstrap`, which is what workers get."""
     warnings: tuple[str, ...] = ()
+    loaded: LoadedConfig | None = None
+    """Where it comes from; None: it was made, not loaded."""
+
+    @property
+    def resources(self) -> Resources:
+        """What of it came from files of its own."""
+        return Resources() if self.loaded is None else self.loaded.resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class Generation:
         previous: "Generation | None" = None,
     ) -> None:
         self.number = number
+        self.configuration = configuration
         self.settings = configuration.settings
         self.bootstrap = configuration.bootstrap
         self.sockets = sockets

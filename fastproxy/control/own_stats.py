@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fastproxy
+from fastproxy.control.change_counts import ChangeCounts
 from fastproxy.stats import StatsSink
 
 _PAGE_BYTES = resource.getpagesize()
@@ -28,6 +29,7 @@ class ServerFacts:
     worker_pids: tuple[int, ...]
     listeners: int
     clusters: int
+    changes: ChangeCounts
 
 
 def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
@@ -46,16 +48,18 @@ def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
     if facts.initialization_ms is not None:
         sink.gauge("server.initialization_ms", int(facts.initialization_ms))
     sink.counter("server.worker_restarts", facts.worker_restarts)
-    sink.counter("listener_manager.listener_added", facts.listeners)
+    sink.counter("listener_manager.listener_added", facts.listeners + facts.changes.listeners_removed)
+    sink.counter("listener_manager.listener_modified", facts.changes.listeners_modified)
+    sink.counter("listener_manager.listener_removed", facts.changes.listeners_removed)
     sink.counter("listener_manager.listener_create_success", facts.worker_starts * facts.listeners)
     sink.counter("listener_manager.listener_create_failure", 0)
     sink.gauge("listener_manager.total_listeners_active", 0 if facts.state == 1 else facts.listeners)
     sink.gauge("listener_manager.total_listeners_draining", facts.listeners if facts.state == 1 else 0)
     sink.gauge("listener_manager.total_listeners_warming", 0)
     sink.gauge("listener_manager.workers_started", int(facts.workers_ready > 0))
-    sink.counter("cluster_manager.cluster_added", facts.clusters)
-    sink.counter("cluster_manager.cluster_modified", 0)
-    sink.counter("cluster_manager.cluster_removed", 0)
+    sink.counter("cluster_manager.cluster_added", facts.clusters + facts.changes.clusters_removed)
+    sink.counter("cluster_manager.cluster_modified", facts.changes.clusters_modified)
+    sink.counter("cluster_manager.cluster_removed", facts.changes.clusters_removed)
     sink.gauge("cluster_manager.active_clusters", facts.clusters)
     sink.gauge("cluster_manager.warming_clusters", 0)
 

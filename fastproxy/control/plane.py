@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from fastproxy import clock, logs
 from fastproxy.addresses import address_of, format_address
+from fastproxy.config import LoadedConfig
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
@@ -32,8 +33,9 @@ from fastproxy.control.notify import notify, reloading
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
 from fastproxy.control.pipes import PipeFile
-from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused
+from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused, UpdateConfiguration
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.resources import ResourceStatus
 from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import (
     StartupError,
@@ -82,6 +84,8 @@ class ControlPlane:
         bootstrap: the same as a serialised `Bootstrap`, which is what workers get.
         options: what the command line says.
         load: loads the configuration again; None: there is nothing to reload.
+        loaded: where the configuration comes from, if it was loaded.
+        update: makes it anew when a file with resources has changed.
         lookup: name resolution, for tests.
     """
 
@@ -92,6 +96,8 @@ class ControlPlane:
         options: ControlOptions,
         *,
         load: LoadConfiguration | None = None,
+        loaded: LoadedConfig | None = None,
+        update: UpdateConfiguration | None = None,
         lookup: FamilyLookup = system_lookup,
     ) -> None:
         self._options = options
@@ -115,8 +121,8 @@ class ControlPlane:
             memory,
             EndpointFiles(self._files),
         )
-        self.generation = Generation(1, Configuration(settings, bootstrap), (), self.services)
-        self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load)
+        self.generation = Generation(1, Configuration(settings, bootstrap, loaded=loaded), (), self.services)
+        self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load, update, self._files)
         self._watcher = (
             None
             if options.watch_path is None
@@ -352,6 +358,7 @@ class ControlPlane:
     def _write_stats(self, sink: StatsSink) -> None:
         sink.add_past(self.past_stats, active=False)
         self._reloader.status.write_stats(sink)
+        self._reloader.resources.write_stats(sink)
         for discovery in self.generation.discovery.clusters.values():
             discovery.write_stats(sink)
         for cluster in self.generation.health.clusters.values():
@@ -374,6 +381,7 @@ class ControlPlane:
                 worker_pids=self._supervisor.pids(),
                 listeners=len(self.settings.listeners),
                 clusters=len(self.settings.clusters),
+                changes=self._reloader.changes,
             ),
         )
 
@@ -406,6 +414,14 @@ class ControlPlane:
         """How reloads went."""
         return self._reloader.status
 
+    def dynamic_clusters(self) -> frozenset[str]:
+        """Names of the clusters that come from a file."""
+        return self.generation.configuration.resources.cluster_names()
+
+    def resources(self) -> tuple[ResourceStatus, ...]:
+        """The files with clusters, listeners and routes."""
+        return self._reloader.resources.status()
+
     def tls(self) -> TlsState:
         """The certificates of every listener."""
         return self.generation.tls.state()
@@ -415,7 +431,8 @@ class ControlPlane:
         # Imports protobuf and the whole schema: only when somebody asks.
         from fastproxy.config import config_dump  # noqa: PLC0415
 
-        return config_dump(self.generation.bootstrap)
+        configuration = self.generation.configuration
+        return config_dump(configuration.bootstrap, configuration.resources)
 
     def command_line_options(self) -> dict[str, Any]:
         """What /server_info shows of the command line."""

@@ -6,14 +6,18 @@ bind new addresses, warm up new clusters and key sources, have every worker buil
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from fastproxy import clock
 from fastproxy.config import ConfigError
 from fastproxy.config.settings import ProxySettings
+from fastproxy.control.change_counts import ChangeCounts
+from fastproxy.control.file_watch import FileWatcher
 from fastproxy.control.generation import Configuration, ControlServices, Generation
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.resources import ResourceFollower
 from fastproxy.control.sockets import StartupError, open_listener_sockets
 from fastproxy.control.supervisor import Supervisor
 from fastproxy.stats import StatsSink
@@ -23,6 +27,8 @@ _log = logging.getLogger("fastproxy.control.reload")
 
 #: Loads the configuration again from where it came from; ConfigError: with every problem of it.
 LoadConfiguration = Callable[[], Configuration]
+#: Makes the configuration in force anew with other contents of files with resources, by path; ConfigError: as above.
+UpdateConfiguration = Callable[[Configuration, Mapping[str, bytes]], Configuration]
 
 
 class ReloadRefused(Exception):
@@ -49,13 +55,28 @@ class Reloader:
         host: the control plane.
         supervisor: tells the workers.
         load: loads the configuration again.
+        update: makes it anew when a file with resources has changed; None: there are none.
+        watcher: looks at those files.
     """
 
-    def __init__(self, host: ReloadHost, supervisor: Supervisor, load: LoadConfiguration) -> None:
+    def __init__(
+        self,
+        host: ReloadHost,
+        supervisor: Supervisor,
+        load: LoadConfiguration,
+        update: UpdateConfiguration | None,
+        watcher: FileWatcher,
+    ) -> None:
         self._host = host
         self._supervisor = supervisor
         self._load = load
+        self._update = update
         self._wanted = asyncio.Event()
+        self._load_wanted = False
+        self.resources = ResourceFollower(watcher, self._wanted.set)
+        """Follows the files with resources."""
+        self.changes = ChangeCounts()
+        """Clusters and listeners that came, went and changed since the start."""
         self._task: asyncio.Task[None] | None = None
         self._retirements: set[asyncio.Task[None]] = set()
         self.status = ReloadStatus(loaded_at=clock.unix_time())
@@ -63,31 +84,63 @@ class Reloader:
 
     def start(self) -> None:
         """Begin to follow requests; those that came before are followed now."""
+        self.resources.adopt(self._host.generation.configuration.resources)
         self._task = spawn(self._run(), name="reload")
 
     async def stop(self) -> None:
         """End; a reload under way is given up, or finished if the workers are switching already."""
+        await self.resources.stop()
         await cancel_and_wait(self._task, *self._retirements)
 
     def request(self, trigger: str) -> None:
         """Ask for a reload; `trigger` says in words what for."""
         self.status.last_trigger = trigger
+        self._load_wanted = True
         self._wanted.set()
 
     async def _run(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            await self.reload()
+            if self._load_wanted:
+                self._load_wanted = False
+                await self.reload()
+            if changed := self.resources.take():
+                await self._on_changed(changed)
 
     async def reload(self) -> bool:
-        """Reload now; whether the new configuration is in force."""
+        """Load everything again; whether the new configuration is in force."""
+        return await self._try(self._load)
+
+    async def _on_changed(self, changed: dict[str, bytes]) -> None:
+        """Files with resources hold something else: all of it if it fits together, else what does by itself."""
+        update = self._update
+        assert update is not None
+        together = {**self.resources.rejected, **changed}
+        if len(together) > 1:
+            self.status.last_trigger = _changed(together)
+            try:
+                loaded = await asyncio.to_thread(update, self._host.generation.configuration, together)
+            except ConfigError:
+                # Each by itself says why.
+                pass
+            else:
+                if await self._try(lambda: loaded):
+                    return
+        for path, content in changed.items():
+            self.status.last_trigger = _changed([path])
+            in_force = self._host.generation.configuration
+            if not await self._try(partial(update, in_force, {path: content})):
+                self.resources.on_rejected(path, content, self.status.last_error)
+
+    async def _try(self, load: LoadConfiguration) -> bool:
+        """Put what `load` makes into force; whether that could be done."""
         status = self.status
         _log.info("%s: reloading the configuration", status.last_trigger)
         status.in_progress, status.last_attempt_at = True, clock.unix_time()
         self._host.on_reload(begins=True)
         try:
-            await self._replace(await self._read())
+            await self._replace(await self._read(load))
         except ReloadRefused as refusal:
             status.failed += 1
             status.last_error = tuple(str(refusal).splitlines())
@@ -108,10 +161,10 @@ class Reloader:
         status.last_error = ()
         return True
 
-    async def _read(self) -> Configuration:
+    async def _read(self, load: LoadConfiguration) -> Configuration:
         try:
             # Parsing takes a tenth of a second and more; health, keys and the admin interface go on meanwhile.
-            configuration = await asyncio.to_thread(self._load)
+            configuration = await asyncio.to_thread(load)
         except ConfigError as error:
             raise ReloadRefused(str(error)) from error
         problems = unchangeable(self._host.generation.settings, configuration.settings)
@@ -149,17 +202,25 @@ class Reloader:
         # Up to the messages to the workers nothing waits: whatever changes from here on, the new generation tells it.
         new.take_over(old, self._host.past_stats)
         self._host.generation = new
+        self.changes.count(old.configuration, new.configuration)
         self.status.generation, self.status.loaded_at = new.number, clock.unix_time()
         retirement = spawn(old.retire(), name=f"retire generation {old.number}")
         self._retirements.add(retirement)
         retirement.add_done_callback(self._retirements.discard)
         await self._supervisor.commit(new.state())
+        # Not before all workers serve by it: whoever waits for the counters wants to know just that.
+        self.resources.adopt(new.configuration.resources)
         _log.info(
             "generation %d is in force: %d listeners, %d clusters",
             new.number,
             len(new.settings.listeners),
             len(new.settings.clusters),
         )
+
+
+def _changed(paths: Iterable[str]) -> str:
+    found = list(paths)
+    return f"{', '.join(found)} {'has' if len(found) == 1 else 'have'} changed"
 
 
 def unchangeable(old: ProxySettings, new: ProxySettings) -> list[str]:

@@ -26,6 +26,10 @@ class UpdateStats:
     rejections: int = 0
     empty: int = 0
     fetch_timeouts: int = 0
+    reloads: int = 0
+    """Contents that changed the configuration."""
+    counts_empty: bool = True
+    counts_reloads: bool = False
     _numbers: dict[str, int] = field(default_factory=dict)
 
     def on_success(self, version: str, *, empty: bool = False) -> None:
@@ -55,7 +59,11 @@ class UpdateStats:
         sink.counter(prefix + "update_success", self.successes)
         sink.counter(prefix + "update_failure", self.failures)
         sink.counter(prefix + "update_rejected", self.rejections)
-        sink.counter(prefix + "update_empty", self.empty)
+        if self.counts_empty:
+            sink.counter(prefix + "update_empty", self.empty)
+        if self.counts_reloads:
+            sink.counter(prefix + "config_reload", self.reloads)
+            sink.gauge(prefix + "config_reload_time_ms", int(self.updated_at * 1000))
         sink.counter(prefix + "init_fetch_timeout", self.fetch_timeouts)
         sink.gauge(prefix + "version", self._number())
         sink.gauge(prefix + "update_time", int(self.updated_at * 1000))

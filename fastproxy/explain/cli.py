@@ -16,7 +16,7 @@ import click
 
 from fastproxy import clock
 from fastproxy.advice.words import escape
-from fastproxy.config import ConfigError, load_config
+from fastproxy.config import ConfigError, LoadOptions, load_config
 from fastproxy.config.settings import ProxySettings
 from fastproxy.explain.asked import (
     MAX_INPUT_BYTES,
@@ -92,7 +92,7 @@ def explain_command(**options: Any) -> None:
 
 def _explain(options: dict[str, Any]) -> Report:
     asked, token = _read_request(options)
-    settings = load_config(options["config_path"]).settings
+    settings = load_config(options["config_path"], options=LoadOptions(requires_node=False)).settings
     wishes = Wishes(
         at=clock.unix_time() if options["at"] is None else parse_moment(options["at"]),
         listener=options["listener"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastproxy.config import LoadedConfig, locate
+from fastproxy.config import LoadedConfig, locate, show_path
 from fastproxy.config.load import INLINE_NAME
 from fastproxy.config.problems import quote
 from fastproxy.lint.rule import Finding, Rule, Severity
@@ -110,7 +110,7 @@ def _place(loaded: LoadedConfig, rule: Rule, finding: Finding) -> LintWarning:
         position.line,
         rule.name,
         rule.severity,
-        finding.path,
+        show_path(finding.path, loaded.shown_paths),
         finding.what,
         rule.why,
         finding.fix or rule.fix,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fastproxy.config import ConfigError, ConfigProblem, load_config
+from fastproxy.config import ConfigError, ConfigProblem, LoadOptions, load_config
 from fastproxy.lint.check import SILENCE_RULES, LintWarning, lint
 from fastproxy.lint.report import as_json, as_list, as_markdown
 from fastproxy.lint.rules import ALL_RULES
@@ -59,7 +59,7 @@ def lint_command(  # noqa: PLR0917 - click passes them by name
     errors: list[ConfigProblem] = []
     for path in wanted:
         try:
-            warnings += lint(load_config(path), ignored=ignored)
+            warnings += lint(load_config(path, options=LoadOptions(requires_node=False)), ignored=ignored)
         except ConfigError as error:
             errors += error.problems
     if wants_json:

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-from fastproxy.config import ConfigError, load_config, settings_from_bootstrap
+from fastproxy.config import ConfigError, LoadOptions, load_config, settings_from_bootstrap
 from fastproxy.config.settings import ProxySettings
 from fastproxy.filters.jwt_authn.settings import RemoteJwksSettings, RequiresProvider
 from fastproxy.router.settings import ForwardAction
@@ -127,7 +127,9 @@ def test_a_problem_reads_like_a_compiler_s(tmp_path: Path) -> None:
 
 def test_unknown_fields_may_be_turned_into_warnings() -> None:
     """For files written for a newer Envoy (--allow-unknown-fields)."""
-    loaded = load_config(None, config_yaml="node: {id: a, from_the_future: 1}", allow_unknown_fields=True)
+    loaded = load_config(
+        None, config_yaml="node: {id: a, from_the_future: 1}", options=LoadOptions(allow_unknown_fields=True)
+    )
 
     assert loaded.settings.node.id == "a"
     assert "from_the_future" in str(loaded.warnings[0])

@@ -15,6 +15,7 @@ from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStat
 from fastproxy.control.jwks_report import report_jwks
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.resources import ResourceStatus
 from fastproxy.control.sockets import bind_admin_socket
 from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
@@ -75,6 +76,12 @@ class FakeView:
             public_keys='{"keys":[{"kid":"a","kty":"RSA","n":"AQAB"}]}',
         )  # fmt: skip
         return (*report_jwks((local,), {}, 0.0), remote)
+
+    def dynamic_clusters(self) -> frozenset[str]:
+        return frozenset()
+
+    def resources(self) -> tuple[ResourceStatus, ...]:
+        return ()
 
     def reload_status(self) -> ReloadStatus:
         return ReloadStatus(

@@ -1,5 +1,7 @@
 """`Bootstrap` to `ProxySettings`: where building starts."""
 
+from collections.abc import Collection
+
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_resolver
@@ -13,6 +15,7 @@ from fastproxy.config.build.runtime_keys import build_runtime_keys
 from fastproxy.config.build.secrets import Secrets
 from fastproxy.config.build.tls_files import TlsFiles
 from fastproxy.config.build.tls_parts import TlsSources
+from fastproxy.config.digest import digest_listener
 from fastproxy.config.problems import quote
 from fastproxy.config.settings import AdminSettings, NodeSettings, ProxySettings
 from fastproxy.config.view import View
@@ -20,18 +23,21 @@ from fastproxy.listener.settings import ListenerSettings
 from fastproxy.upstream.settings import ClusterSettings
 
 
-def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySettings:
+def build_settings(
+    bootstrap: View, *, in_worker: bool = False, known_listeners: Collection[bytes] = ()
+) -> ProxySettings:
     """Build everything, then report every field that nobody read.
 
-    `read_key_files`: False leaves watched files (`local_jwks`, certificates of listeners) unread, for a worker gets
-    their content by message.
+    Args:
+        bootstrap: the whole configuration, with all that came from files.
+        in_worker: leaves watched files (`local_jwks`, certificates of listeners) unread, for a worker gets their
+            content by message; and clusters that somebody names are not looked for, for that has been done.
+        known_listeners: digests of listeners that are in force as they are. A cluster that they name may have gone
+            since (CDS); their requests get 503 then, as in Envoy.
     """
+    read_key_files = not in_worker
     context = BuildContext(runtime=build_runtime_keys(bootstrap), read_key_files=read_key_files)
-    bootstrap.unsupported(
-        "dynamic_resources",
-        "configuration from a management server is not supported yet",
-        "Use static_resources",
-    )
+    context.clusters_complete = not in_worker
     static = bootstrap.child_or_empty("static_resources")
     files = TlsFiles(given=None if read_key_files else {})
     context.tls = TlsSources(files, Secrets(static, files))
@@ -43,7 +49,7 @@ def build_settings(bootstrap: View, *, read_key_files: bool = True) -> ProxySett
         cluster.name for cluster in clusters if cluster.proxy_protocol is not None
     )
     admin = _build_admin(bootstrap)
-    listeners = _build_listeners(static, context)
+    listeners = _build_listeners(static, context, known_listeners)
     check_provider_keys(context)
     context.runtime.warn_about_unread()
     node = bootstrap.child_or_empty("node")
@@ -77,11 +83,16 @@ def _build_clusters(static: View, context: BuildContext) -> tuple[ClusterSetting
     return tuple(built.values())
 
 
-def _build_listeners(static: View, context: BuildContext) -> tuple[ListenerSettings, ...]:
+def _build_listeners(
+    static: View, context: BuildContext, known: Collection[bytes]
+) -> tuple[ListenerSettings, ...]:
     built = []
     taken: set[tuple[str, int]] = set()
+    complete = context.clusters_complete
     for view in static.children("listeners"):
+        context.clusters_complete = complete and not (known and digest_listener(view.message) in known)
         listener = build_listener(view, context)
+        context.clusters_complete = complete
         if listener is None:
             continue
         # Nobody listens on the address of one that does not bind.

@@ -82,7 +82,6 @@ def _check_choices(manager: View) -> None:
 def _build_routes(
     manager: View, context: BuildContext, filters: FilterViews
 ) -> RouteConfigurationSettings | None:
-    manager.unsupported("rds", "routes from a management server are not supported yet", "Use route_config")
     manager.unsupported("scoped_routes", "scoped routes are not supported yet", "Use route_config")
     config = manager.child("route_config")
     return None if config is None else build_route_config(config, context, filters)

@@ -105,6 +105,19 @@ def parse_response(path: str, content: bytes, log: ProblemLog) -> Response | Non
     )
 
 
+def check_response(path: str, content: bytes) -> tuple[str, bool]:
+    """`version_info` of a file, and whether it holds no resources.
+
+    Raises:
+        ConfigError: it is no DiscoveryResponse.
+    """
+    log = ProblemLog()
+    response = parse_response(path, content, log)
+    log.raise_if_failed()
+    assert response is not None
+    return response.version, not response.resources
+
+
 def _decode(path: str, content: bytes, log: ProblemLog) -> str | None:
     suffix = Path(path).suffix.lower()
     if suffix in _BINARY_SUFFIXES:

@@ -1,6 +1,7 @@
 """/clusters, /listeners, /server_info and /jwks (spec/http.md section 15, spec/clusters.md section 9)."""
 
 import datetime as dt
+from collections.abc import Iterable
 from itertools import repeat
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from fastproxy.addresses import format_address, is_pipe
 from fastproxy.control.admin.view import AdminView, JwksStatus, OutlierStatus
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.resources import ResourceStatus
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.upstream.settings import (
@@ -41,12 +43,13 @@ _SHOWN_FLAGS: Final = (
     ("active_hc_timeout", HealthFlag.ACTIVE_HC_TIMEOUT),
 )
 #: Envoy keeps what follows from a status, not every word for it.
-_SHOWN_STATUS: Final = {"UNKNOWN": "HEALTHY", "TIMEOUT": "UNHEALTHY"}
+SHOWN_STATUS: Final = {"UNKNOWN": "HEALTHY", "TIMEOUT": "UNHEALTHY"}
 
 
 def clusters_text(view: AdminView, stats: MergedStats) -> str:
     """Write /clusters as `cluster::key::value` and `cluster::ip:port::key::value` lines."""
     lines: list[str] = []
+    dynamic = view.dynamic_clusters()
     for cluster in view.settings.clusters:
         name = cluster.name
         lines.append(f"{name}::observability_name::{cluster.stat_name or name}")
@@ -56,7 +59,7 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
         rates = {} if outliers is None else outliers.rates
         for priority, limits in zip(("default", "high"), cluster.thresholds, strict=True):
             lines += [f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}" for limit in _LIMITS]
-        lines.append(f"{name}::added_via_api::false")
+        lines.append(f"{name}::added_via_api::{str(name in dynamic).lower()}")
         if cluster.eds is not None:
             lines.append(f"{name}::eds_service_name::{cluster.eds.service_name}")
         for endpoint in view.endpoints(name):
@@ -105,6 +108,8 @@ def _cluster_status(view: AdminView, stats: MergedStats, cluster: ClusterSetting
         address = str(Address(endpoint.host, endpoint.port))
         hosts.append(_host_status(endpoint, numbers.get(address, {}), rates.get(address, (-1.0, -1.0))))
     status: dict[str, Any] = {"name": name}
+    if name in view.dynamic_clusters():
+        status["added_via_api"] = True
     if outliers is not None and outliers.threshold > 0:
         status["success_rate_ejection_threshold"] = _percent(outliers.threshold)
     if hosts:
@@ -161,7 +166,7 @@ def health_flags(endpoint: EndpointAddress) -> HealthFlag:
 def _health_status(endpoint: EndpointAddress) -> dict[str, Any]:
     flags = HealthFlag(endpoint.flags)
     shown = {name: True for name, flag in _SHOWN_FLAGS if flag in flags}
-    return {**shown, "eds_health_status": _SHOWN_STATUS.get(endpoint.health, endpoint.health)}
+    return {**shown, "eds_health_status": SHOWN_STATUS.get(endpoint.health, endpoint.health)}
 
 
 def listeners_text(view: AdminView) -> str:
@@ -212,9 +217,23 @@ def jwks_json(view: AdminView, *, with_public_keys: bool = False) -> dict[str, A
     return {"providers": [_provider(status, with_public_keys=with_public_keys) for status in view.jwks()]}
 
 
-def reload_json(status: ReloadStatus) -> dict[str, Any]:
-    """Build /reload_status: the configuration in force, and what came of the last attempt to replace it."""
+def reload_json(status: ReloadStatus, resources: Iterable[ResourceStatus] = ()) -> dict[str, Any]:
+    """Build /reload_status: the configuration in force, and what came of the last attempt to replace it.
+
+    With the files that parts of it come from: what is in force of each, and why what it holds now is not, if so.
+    """
+    files = [
+        {
+            "kind": one.kind,
+            "path": one.path,
+            "version_info": one.version,
+            "updated_at": _timestamp(one.updated_at, 0),
+            "problems": list(one.last_error),
+        }
+        for one in resources
+    ]
     return {
+        **({"resources": files} if files else {}),
         "generation": status.generation,
         "loaded_at": _timestamp(status.loaded_at, 0),
         "in_progress": status.in_progress,

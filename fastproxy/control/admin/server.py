@@ -15,6 +15,7 @@ from fastproxy import logs
 from fastproxy.addresses import is_pipe
 from fastproxy.control.admin import pages
 from fastproxy.control.admin.certs_page import certs_json
+from fastproxy.control.admin.endpoints_dump import endpoints_dump
 from fastproxy.control.admin.prometheus import ScopeNames
 from fastproxy.control.admin.replies import HTML, BadAdminRequest, json_reply, text_reply
 from fastproxy.control.admin.stats_page import prometheus_reply, select_stats, stats_page
@@ -160,8 +161,12 @@ class AdminServer:
             return json_reply(pages.listeners_json(self._view))
         return text_reply(pages.listeners_text(self._view))
 
-    async def _config_dump(self, _request: web.Request) -> web.Response:
-        return json_reply(self._view.config_dump())
+    async def _config_dump(self, request: web.Request) -> web.Response:
+        dump = self._view.config_dump()
+        if "include_eds" in request.query:
+            # Where Envoy has them.
+            dump["configs"].insert(2, endpoints_dump(self._view))
+        return json_reply(dump)
 
     async def _server_info(self, _request: web.Request) -> web.Response:
         return json_reply(pages.server_info(self._view))
@@ -170,7 +175,7 @@ class AdminServer:
         return json_reply(pages.jwks_json(self._view, with_public_keys="public_keys" in request.query))
 
     async def _reload(self, _request: web.Request) -> web.Response:
-        return json_reply(pages.reload_json(self._view.reload_status()))
+        return json_reply(pages.reload_json(self._view.reload_status(), self._view.resources()))
 
     async def _reopen_logs(self, _request: web.Request) -> web.Response:
         self._view.reopen_logs()

@@ -1,6 +1,6 @@
 """What the admin pages may see and do. The control plane implements it; tests use a small fake."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.key_history import RemovedKey
 from fastproxy.control.reload_status import ReloadStatus
+from fastproxy.control.resources import ResourceStatus
 from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
@@ -116,6 +117,14 @@ class AdminView(Protocol):
 
     def reload_status(self) -> ReloadStatus:
         """How reloads went."""
+        ...
+
+    def dynamic_clusters(self) -> Collection[str]:
+        """Names of the clusters that come from a file."""
+        ...
+
+    def resources(self) -> Iterable[ResourceStatus]:
+        """The files with clusters, listeners and routes."""
         ...
 
     def tls(self) -> TlsState:

@@ -364,3 +364,9 @@ PATH_REWRITE_DOTS = Difference(
     "400, where any reader might find one, encoded or not",
     "S49: rules and routes have judged another path than the upstream would serve",
 )
+WHOLE_UPDATES = Difference(
+    "whole-updates",
+    "uses what is right of a file with clusters or listeners, and leaves out the rest",
+    "uses all of it or nothing",
+    "half of an update is a state that nobody asked for, and nobody tested (S58)",
+)
