@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Protocol
 
 from fastproxy import clock
 from fastproxy.http.connection_info import ConnectionInfo
@@ -31,6 +32,16 @@ from fastproxy.upstream.settings import (
     UpstreamTlsSettings,
 )
 from fastproxy.upstream.stats import ClusterStats
+
+#: What takes an endpoint out of use that was in use before.
+_FAILED = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK
+
+
+class TcpSession(Protocol):
+    """A connection of a TCP proxy."""
+
+    def on_endpoint_failed(self) -> None:
+        """End it: its endpoint is out of use, and the cluster wants no connection to such a one."""
 
 
 class Cluster:
@@ -81,6 +92,8 @@ class Cluster:
         self._report = report
         self._use_was_told = False
         self._endpoints: tuple[Endpoint, ...] = ()
+        self._tcp_sessions: dict[Endpoint, set[TcpSession]] = {}
+        """Those that end when their endpoint fails (`close_connections_on_host_health_failure`)."""
         balancing = settings.load_balancing
         tools = self._tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
         self._balancer = Balancer(balancing, tools)
@@ -243,6 +256,7 @@ class Cluster:
         active = sum(ejected in one.health for one in self._endpoints)
         if enforced and settings.allows(active, len(self._endpoints)):
             endpoint.set_health(ejected, on=True, now=clock.monotonic())
+            self._on_failed(endpoint)
             self.on_health_changed()
         self._report(OutlierDetected(self.name, endpoint.text, kind, enforced))
 
@@ -266,19 +280,24 @@ class Cluster:
     def _take_over_health(self, endpoint: Endpoint, flags: HealthFlag | None, now: float) -> bool:
         if flags is None:
             return False
-        had_failed = HealthFlag.FAILED_ACTIVE_HC in endpoint.health
+        failed_before = endpoint.health & _FAILED
         was_ejected = HealthFlag.FAILED_OUTLIER_CHECK in endpoint.health
         changed = endpoint.take_over_health(flags, now)
         if was_ejected and endpoint.monitor is not None and HealthFlag.FAILED_OUTLIER_CHECK not in flags:
             endpoint.monitor.on_uneject()
-        if (
-            self.settings.health.close_connections_on_failure
-            and not had_failed
-            and HealthFlag.FAILED_ACTIVE_HC in endpoint.health
-        ):
-            for pool in endpoint.pools:
-                pool.renew()
+        if endpoint.health & _FAILED & ~failed_before:
+            self._on_failed(endpoint)
         return changed
+
+    def _on_failed(self, endpoint: Endpoint) -> None:
+        """Checks, or how it answers, have taken an endpoint out of use: it is not asked over what is there any more.
+
+        Other connections may do better if it is needed all the same; requests that are under way end as they may.
+        """
+        for pool in endpoint.pools:
+            pool.renew()
+        for session in tuple(self._tcp_sessions.get(endpoint, ())):
+            session.on_endpoint_failed()
 
     def on_health_changed(self) -> None:
         """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
@@ -353,8 +372,10 @@ class Cluster:
         self.stats.upstream_cx_overflow += 1
         return False
 
-    def on_tcp_opened(self, endpoint: Endpoint) -> None:
+    def on_tcp_opened(self, endpoint: Endpoint, session: TcpSession) -> None:
         """A connection that no pool manages is there; `on_tcp_closed` follows. It counts as a request, too (Envoy)."""
+        if self.settings.health.close_connections_on_failure:
+            self._tcp_sessions.setdefault(endpoint, set()).add(session)
         self.stats.upstream_cx_total += 1
         self.stats.upstream_rq_total += 1
         endpoint.stats.cx_total += 1
@@ -364,8 +385,13 @@ class Cluster:
             # All that can be said about it, as in Envoy.
             endpoint.monitor.on_response(200, {})
 
-    def on_tcp_closed(self, endpoint: Endpoint) -> None:
+    def on_tcp_closed(self, endpoint: Endpoint, session: TcpSession) -> None:
         """Such a connection has ended."""
+        sessions = self._tcp_sessions.get(endpoint)
+        if sessions is not None:
+            sessions.discard(session)
+            if not sessions:
+                del self._tcp_sessions[endpoint]
         self.breakers[0].connections.release()
         self.stats.upstream_cx_destroy += 1
         self.stats.upstream_rq_ended += 1

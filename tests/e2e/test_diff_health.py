@@ -1,9 +1,12 @@
 """Health checks beside Envoy: the same file, the same upstreams, the same verdicts; and over several workers."""
 
+import http.client
 import json
 import os
 import re
 import signal
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -14,7 +17,7 @@ import yaml
 from fastproxy.clock import monotonic
 from tests.e2e.support.counting import ask
 from tests.e2e.support.health_world import FAST, World, stat, wait_for_answers, world
-from tests.e2e.support.proxies import Config, workers_of
+from tests.e2e.support.proxies import Config, RunningProxy, workers_of
 from tests.e2e.support.wire import PATIENCE_S
 
 
@@ -128,6 +131,66 @@ def test_events_are_written_as_by_envoy(tmp_path: Path) -> None:
                 )
                 assert found == expected
                 assert len(found) >= 4
+
+
+def test_connections_of_endpoints_that_fail_end_as_with_envoy(tmp_path: Path) -> None:
+    """Idle ones of pools in any case, those of TCP proxies if told so; for checks and ejections."""
+    closing = {"close_connections_on_host_health_failure": True}
+    outliers = {
+        "outlier_detection": {
+            "consecutive_5xx": 1,
+            "max_ejection_percent": 100,
+            "base_ejection_time": "600s",
+        }
+    }
+    clusters = {
+        "kept": http_check(),
+        "closed": {**http_check(), **closing},
+        "ejected": {**outliers, **closing},
+    }
+    with world(tmp_path, clusters, "a", tcp=tuple(clusters)) as both, ExitStack() as stack:
+        for name in clusters:
+            both.wait_for(name, {"a": "healthy"})
+        tunnels = {}
+        for proxy in both.proxies:
+            for name in clusters:
+                ask(proxy.ports["plain"], f"/{name}", [{}])
+                port = proxy.ports[name]
+                one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
+                tunnels[proxy.name, name] = one
+                assert answer_over(one)
+                wait_for_connections(proxy, name, 2)
+        both.servers["a"].check_status = both.servers["a"].status = 500
+        for proxy in both.proxies:
+            connection = http.client.HTTPConnection("127.0.0.1", proxy.ports["plain"], timeout=PATIENCE_S)
+            connection.request("GET", "/ejected")
+            assert connection.getresponse().status == 500
+            connection.close()
+        for name in clusters:
+            flag = "/failed_outlier_check" if name == "ejected" else "/failed_active_hc"
+            both.wait_for(name, {"a": flag})
+        for proxy in both.proxies:
+            wait_for_connections(proxy, "kept", 1)
+            assert answer_over(tunnels[proxy.name, "kept"])
+            for name in ("closed", "ejected"):
+                wait_for_connections(proxy, name, 0)
+                assert tunnels[proxy.name, name].recv(1) == b""
+
+
+def answer_over(tunnel: socket.socket) -> bytes:
+    """The first bytes of an answer."""
+    tunnel.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    return tunnel.recv(1000)
+
+
+def wait_for_connections(proxy: RunningProxy, cluster: str, count: int) -> None:
+    """Until so many are open to the endpoint."""
+    deadline = monotonic() + PATIENCE_S
+    while f"::cx_active::{count}\n" not in "".join(
+        line for line in proxy.admin("/clusters")[1].splitlines(True) if line.startswith(f"{cluster}::127")
+    ):
+        assert monotonic() < deadline, proxy.admin("/clusters")[1]
+        sleep(0.02)
 
 
 def test_nobody_healthy_without_panic_is_a_503(tmp_path: Path) -> None:

@@ -92,21 +92,55 @@ def test_new_endpoint_is_not_used_before_its_first_check() -> None:
     assert {cluster.select_endpoint() for _ in range(8)} == {cluster.endpoints[0]}
 
 
-@pytest.mark.parametrize("close", [True, False])
-def test_connections_are_given_up_on_failure_if_told_so(*, close: bool) -> None:
-    """`close_connections_on_host_health_failure`; otherwise they serve on in panic."""
-    cluster = Cluster(
-        ClusterSettings("c", health=HealthSettings((CHECK,), close_connections_on_failure=close))
-    )
-    cluster.update_endpoints([DiscoveredEndpoint(A, health=HealthFlag(0))])
+def pooled(cluster: Cluster) -> UpstreamConnection:
+    """An idle connection to the first endpoint."""
     pool = cluster.endpoints[0].pool
     connection = UpstreamConnection(pool)
     connection.connection_made(FakeTransport(SteppedLoop(), connection).as_transport())
     pool.release(connection)
-    for flags in (HealthFlag.FAILED_OUTLIER_CHECK, HealthFlag.FAILED_ACTIVE_HC):
+    return connection
+
+
+@pytest.mark.parametrize("flag", [HealthFlag.FAILED_OUTLIER_CHECK, HealthFlag.FAILED_ACTIVE_HC])
+def test_connections_of_pools_are_given_up_when_their_endpoint_fails(flag: HealthFlag) -> None:
+    """As Envoy does: if it is used in panic, new ones may do better."""
+    cluster = Cluster(ClusterSettings("c", health=HealthSettings((CHECK,))))
+    cluster.update_endpoints([DiscoveredEndpoint(A, health=HealthFlag(0))])
+    for harmless in (HealthFlag.DEGRADED_ACTIVE_HC, HealthFlag.PENDING_DYNAMIC_REMOVAL, HealthFlag(0)):
+        connection = pooled(cluster)
+        cluster.on_control_health("198.51.100.1:80", harmless)
         assert connection.is_usable
-        cluster.on_control_health("198.51.100.1:80", flags)
-    assert connection.is_usable is not close
+    cluster.on_control_health("198.51.100.1:80", flag)
+    assert not connection.is_usable
+
+
+class Session:
+    """Of a TCP proxy."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.ended = 0
+        self._cluster, self._endpoint = cluster, cluster.endpoints[0]
+        assert cluster.admit_tcp()
+        cluster.on_tcp_opened(self._endpoint, self)
+
+    def on_endpoint_failed(self) -> None:
+        self.ended += 1
+        self._cluster.on_tcp_closed(self._endpoint, self)
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_connections_of_tcp_proxies_end_if_told_so(*, close: bool) -> None:
+    """`close_connections_on_host_health_failure`, for checks and for ejections."""
+    health = HealthSettings((CHECK,), close_connections_on_failure=close)
+    cluster = Cluster(ClusterSettings("c", health=health))
+    cluster.update_endpoints([DiscoveredEndpoint(A, health=HealthFlag(0))])
+    for flag in (HealthFlag.FAILED_OUTLIER_CHECK, HealthFlag.FAILED_ACTIVE_HC):
+        sessions = [Session(cluster), Session(cluster)]
+        cluster.on_control_health("198.51.100.1:80", flag)
+        assert [one.ended for one in sessions] == [int(close)] * 2
+        cluster.on_control_health("198.51.100.1:80", HealthFlag(0))
+        assert [one.ended for one in sessions] == [int(close)] * 2
+    assert cluster.endpoints[0].open_connections == (0 if close else 4)
 
 
 def test_first_use_is_told_once() -> None:
@@ -214,10 +248,10 @@ def test_tcp_connections_count_by_whether_they_can_be_made() -> None:
     cluster, told = outliers(2)
     endpoint = cluster.endpoints[0]
     for failed in (True, True, False, True, True, True):
-        assert cluster.admit_tcp()
         if failed:
+            assert cluster.admit_tcp()
             cluster.on_tcp_connect_failed(endpoint, ConnectTimeout())
         else:
-            cluster.on_tcp_opened(endpoint)
+            Session(cluster)
             assert told == []
     assert kinds(told) == ["consecutive_5xx"]

@@ -217,7 +217,7 @@ class TcpSession:
         proxy, cluster = self._proxy, self._cluster
         assert cluster is not None
         self._endpoint = endpoint
-        cluster.on_tcp_opened(endpoint)
+        cluster.on_tcp_opened(endpoint, self)
         self._relay = relay
         self._opened_at = clock.monotonic()
         settings = proxy.settings
@@ -237,6 +237,10 @@ class TcpSession:
         """One side has failed, and the relay has reset the other."""
         if upstream:
             self._add_flag("UR")
+        self._end()
+
+    def on_endpoint_failed(self) -> None:
+        """The upstream fails its checks (`close_connections_on_host_health_failure`)."""
         self._end()
 
     def on_flow_paused(self) -> None:
@@ -304,6 +308,6 @@ class TcpSession:
         if self._relay is not None:
             self._relay.close()
         if self._cluster is not None and self._endpoint is not None:
-            self._cluster.on_tcp_closed(self._endpoint)
+            self._cluster.on_tcp_closed(self._endpoint, self)
             self._endpoint = None
         self._proxy.on_session_ended(self)

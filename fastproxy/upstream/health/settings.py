@@ -130,7 +130,7 @@ class HealthSettings:
     ignore_on_removal: bool = False
     """`ignore_health_on_host_removal`: an endpoint that discovery no longer names goes at once."""
     close_connections_on_failure: bool = False
-    """`close_connections_on_host_health_failure`."""
+    """`close_connections_on_host_health_failure`: of TCP proxies; those of pools are given up in any case."""
     exclude_unchecked: bool = False
     """`ignore_new_hosts_until_first_hc`: endpoints are not counted before their first check."""
 

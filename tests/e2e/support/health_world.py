@@ -13,7 +13,7 @@ from fastproxy.clock import monotonic
 from tests.conftest import require_peer
 from tests.e2e.support.counting import ask
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, running_envoy, running_fastproxy
-from tests.e2e.support.templates import bootstrap, cluster, forward, listener, virtual_host
+from tests.e2e.support.templates import address, bootstrap, cluster, forward, listener, virtual_host
 from tests.e2e.support.wire import PATIENCE_S
 
 FAST = {
@@ -123,6 +123,17 @@ class World:
                 sleep(0.02)
 
 
+def tcp_listener(name: str, port: int) -> Config:
+    """A TCP proxy to the cluster of that name."""
+    proxy = {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": name,
+        "cluster": name,
+    }
+    filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
+    return {"name": name, "address": address(port), "filter_chains": [{"filters": filters}]}
+
+
 @contextmanager
 def world(
     directory: Path,
@@ -131,6 +142,7 @@ def world(
     *options: str,
     envoy: bool = True,
     manager: Config | None = None,
+    tcp: tuple[str, ...] = (),
 ) -> Iterator[World]:
     """Start everything.
 
@@ -141,6 +153,7 @@ def world(
         options: of FastProxy.
         envoy: False: FastProxy alone.
         manager: `cluster_manager`; `{name}` in a file name is the name of the proxy.
+        tcp: clusters that have a TCP proxy as well, on a port of their name.
     """
     with ExitStack() as stack:
         servers = stack.enter_context(upstreams(names))
@@ -150,17 +163,19 @@ def world(
             built = [cluster(name, *ports_of, **more) for name, more in clusters.items()]
             routes = [forward({"prefix": f"/{name}"}, name) for name in clusters]
             hosts = [virtual_host("all", ["*"], routes)]
-            whole = bootstrap(ports["admin"], [listener("plain", ports["plain"], hosts)], built)
+            listeners = [listener("plain", ports["plain"], hosts)]
+            listeners += [tcp_listener(name, ports[name]) for name in tcp]
+            whole = bootstrap(ports["admin"], listeners, built)
             text = json.dumps({**whole, **({"cluster_manager": manager} if manager else {})})
             return cast("Config", json.loads(text.replace("{name}", proxy)))
 
         started = []
         if envoy:
             require_peer("envoy")
-            of_envoy = running_envoy(lambda ports: template(ports, "envoy"), ("plain",), directory)
+            of_envoy = running_envoy(lambda ports: template(ports, "envoy"), ("plain", *tcp), directory)
             started.append(stack.enter_context(of_envoy))
         of_fastproxy = running_fastproxy(
-            lambda ports: template(ports, "fastproxy"), ("plain",), directory, *options
+            lambda ports: template(ports, "fastproxy"), ("plain", *tcp), directory, *options
         )
         started.append(stack.enter_context(of_fastproxy))
         yield World(started, servers)
