@@ -76,6 +76,7 @@ class HttpConnectionManager:
         self.max_connection_duration_s = http.max_connection_duration_s
         self.max_stream_duration_s = http.max_stream_duration_s
         self.announces_connections = http.announces_connections
+        self.proxies_continue = http.proxy_100_continue
         self.has_limits = bool(http.max_requests_per_connection or http.max_stream_duration_s)
         """Every request has to be looked at: it may be the last of its connection, or take too long."""
         self.draining = False

@@ -77,6 +77,15 @@ class ResponseEncoder:
             headers = self._name_case.convert(headers)
         return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
 
+    def encode_interim(self, headers: HeaderMap) -> bytes:
+        """The head of a 100 (Continue) from the upstream, or without headers from here."""
+        for name in _HOP_BY_HOP_RESPONSE:
+            headers.pop(name, None)
+        headers.pop(b"content-length", None)
+        if self._name_case is not None:
+            headers = self._name_case.convert(headers)
+        return b"".join((status_line(100), encode_headers(headers), b"\r\n\r\n" if headers else b"\r\n"))
+
     def _apply_options(self, request: Request, headers: HeaderMap) -> None:
         """What only some files ask for (spec/http.md section 7.4)."""
         if self._server is ServerHeader.OVERWRITE:

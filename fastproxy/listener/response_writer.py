@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fastproxy.listener.stream import Stream
 
 
+#: Status of the interim response that a downstream may wait for before it sends the body.
+_CONTINUE = 100
+
+
 class ResponseWriter:
     """Writes the responses of one connection; `Downstream` of its exchanges."""
 
@@ -33,6 +37,22 @@ class ResponseWriter:
         """The head has been written: another answer can no longer be given."""
 
     # -- the upstream's ------------------------------------------------------------------------------------
+
+    def on_interim(self, headers: HeaderMap) -> None:
+        """Pass a 100 on (`proxy_100_continue`), the first one for a request."""
+        stream = self._stream
+        request = stream.request
+        # An HTTP/1.0 peer would take it for the answer (RFC 9110 section 15.2).
+        if request is None or not stream.manager.proxies_continue or request.version != "1.1":
+            return
+        if request.response_status != _CONTINUE:
+            request.response_status = _CONTINUE
+            stream.deadlines.on_movement()
+            self.write_interim(headers)
+
+    def write_interim(self, headers: HeaderMap) -> None:
+        """Tell the downstream to go on with the body of the request being served."""
+        self._stream.connection.write(self._stream.manager.responses.encode_interim(headers))
 
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Write an upstream's response head and what came with it. Hot path: once per request."""

@@ -232,6 +232,8 @@ class HttpConnectionManagerSettings:
     via: str = ""
     always_set_request_id_in_response: bool = False
     server_header: ServerHeader = ServerHeader.OVERWRITE
+    proxy_100_continue: bool = False
+    """The upstream says whether it wants the body of a request with `expect: 100-continue`."""
     proper_case_words: bool = False
     """`header_key_format`: names of response headers are written like `Content-Type`."""
     kept_case: KeptCaseSettings | None = None

@@ -92,8 +92,8 @@ class Stream:
             _hide_query(request)
             self.response.reply(reply)
             return
-        if request.expects_continue and request.has_body:
-            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if request.expects_continue:
+            self._arrange_continue(request)
         manager.select_first_route(request)
         filters = manager.filters
         if request.upgrade:
@@ -111,6 +111,13 @@ class Stream:
         else:
             request.body_source = self
             self._filter_task = spawn(self._wait_for_filters(request, outcome), name="filters")
+
+    def _arrange_continue(self, request: Request) -> None:
+        """Ask for the body, or leave that to the upstream (`proxy_100_continue`)."""
+        if self.manager.proxies_continue:
+            request.headers[b"expect"] = b"100-continue"
+        elif request.has_body:
+            self.response.write_interim({})
 
     def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
         """No filter sees a request that asks for a protocol which is not allowed."""
@@ -230,6 +237,10 @@ class Stream:
         wait = BodyWait(limit_bytes)
         if wait.look(request):
             return
+        if request.expects_continue and self.manager.proxies_continue and not request.response_status:
+            # The upstream, which was to ask for it, will not hear of the request before it is here.
+            request.response_status = 100
+            self.response.write_interim({})
         self._body_wait = wait
         # What came before the filter's turn may have stopped the reading.
         self.connection.resume(PAUSED_BY_UPSTREAM)

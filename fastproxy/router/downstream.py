@@ -9,6 +9,9 @@ from fastproxy.http.messages import LocalReply
 class Downstream(Protocol):
     """Takes a response, or what stands for one."""
 
+    def on_interim(self, headers: HeaderMap) -> None:
+        """Pass on a 100 (Continue), if that is wanted; `response_status` of the request is 100 then."""
+
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Pass on a response head and what came with it of the body."""
 

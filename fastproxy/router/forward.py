@@ -215,6 +215,10 @@ class Exchange:
 
     # -- the connection's side -----------------------------------------------------------------------------
 
+    def on_interim(self, headers: HeaderMap) -> None:
+        """The upstream is ready for the body."""
+        self._downstream.on_interim(headers)
+
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Pass the head on, with what came with it. Hot path: once per request."""
         self._response_started = True

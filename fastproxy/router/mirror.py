@@ -73,6 +73,9 @@ class Mirror:
 
     # -- Downstream ----------------------------------------------------------------------------------------
 
+    def on_interim(self, headers: HeaderMap) -> None:
+        """The body is sent whatever the upstream says of it."""
+
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """The answer is of no interest."""
         if complete:

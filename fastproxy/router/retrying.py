@@ -116,6 +116,14 @@ class RetryingExchange(Exchange):
 
     # -- the connection's side -----------------------------------------------------------------------------
 
+    def on_interim(self, headers: HeaderMap) -> None:
+        """As for every exchange; with the downstream told to go on, another try has come too late (Envoy)."""
+        super().on_interim(headers)
+        self._restart_idle_timer()
+        if self.request.response_status == 100:
+            self._state.disable()
+            self._return_retry()
+
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Pass the head on, or try again."""
         self._stop_try_timer()

@@ -207,6 +207,10 @@ class UpstreamConnection:
         if reader.fault or reader.unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
             self._fail(handler)
             return
+        interim = reader.interim
+        if interim is not None:
+            reader.interim = None
+            handler.on_interim(interim)
         complete = reader.done
         if complete:
             # Before the handler hears of it, for it may want a connection for its next request.
@@ -245,7 +249,7 @@ class UpstreamConnection:
         reader = self._reader
         if reader.close_delimited and exc is None:
             handler.on_response_body([], complete=True)
-        elif reader.unproductive_bytes and exc is None:
+        elif reader.is_in_head and exc is None:
             # Part of a head, then the end: what was sent is no response.
             self._pool.stats.upstream_cx_protocol_error += 1
             handler.on_upstream_error(UpstreamInvalidResponse())

@@ -13,6 +13,9 @@ class ResponseHandler(Protocol):
     passed on in one write.
     """
 
+    def on_interim(self, headers: HeaderMap) -> None:
+        """A 100 (Continue) with these headers; its final response is still to come."""
+
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """A final (not 1xx) response head, and what came with it of the body, transfer coding removed.
 

@@ -15,6 +15,9 @@ import httptools
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.http.name_case import KeptCase
 
+#: In the place of a number of repeated names: an interim response is complete, and nothing of the next head is there.
+_BETWEEN_HEADS = -1
+
 
 class ResponseReader:
     """Parses the responses of one connection; who holds it takes what there is after each `read`."""
@@ -34,6 +37,7 @@ class ResponseReader:
         "fault",
         "head_only",
         "headers",
+        "interim",
         "keep_alive",
         "names",
         "status",
@@ -64,6 +68,8 @@ class ResponseReader:
         self.status = 0
         """Of a head that was read and not yet handed over; 0 if there is none. 101 only where it was asked for."""
         self.headers: HeaderMap = {}
+        self.interim: HeaderMap | None = None
+        """Of a 100 that was read and not yet handed over."""
         self.names: KeptCase | None = None
         """How the upstream wrote the names of this head, if that is kept."""
         self.body: list[bytes] = []
@@ -86,6 +92,11 @@ class ResponseReader:
         """Expect bytes that are no HTTP, and end with the connection."""
         self.close_delimited = True
         self._become_raw()
+
+    @property
+    def is_in_head(self) -> bool:
+        """Whether a head, or what stands in the place of one, has begun and is not complete."""
+        return self.unproductive_bytes > 0 and self._repeated != _BETWEEN_HEADS
 
     def read(self, data: bytes) -> None:
         """Parse some bytes. Hot path: about once per response."""
@@ -131,13 +142,18 @@ class ResponseReader:
             return
         status: int = self._parser.get_status_code()
         if status < 200:
-            # A 1xx head is swallowed; nobody asked for an upgrade. llhttp takes 000 for a status and gives it a body.
+            # Nobody asked for an upgrade, and only for a 100 may somebody wait; other 1xx heads are swallowed. llhttp
+            # takes 000 for a status and gives it a body.
             if status == 101 and self.expects_switch and _is_switch(self._reading):
                 # llhttp stops behind this head.
                 self._switched = True
                 self.headers, self._reading = self._reading, {}
                 return
             self.fault |= status == 101 or status < 100 or _has_content(self._reading)
+            self.fault |= len(self._reading) + self._repeated > self._max_headers
+            if status == 100 and self.interim is None:
+                self.interim = self._reading
+            self._repeated = _BETWEEN_HEADS
             return
         headers = self._reading
         # What `on_header` finds from now on are trailers.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
-from tests.e2e.support.differences import REDIRECT_ELSEWHERE, Difference
+from tests.e2e.support.differences import FIRST_INTERIM, REDIRECT_ELSEWHERE, Difference
 from tests.e2e.support.pairs import managers_template, running_pair
 from tests.e2e.support.proxies import Config
 from tests.e2e.support.templates import direct, forward, redirect, virtual_host
@@ -47,6 +47,7 @@ MANAGERS: dict[str, Config] = {
     "server-absent": {"server_header_transformation": "APPEND_IF_ABSENT"},
     "server-pass": {"server_header_transformation": "PASS_THROUGH"},
     "proper-case": {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}},
+    "continue": {"proxy_100_continue": True, "http_protocol_options": {"accept_http_10": True}},
     "underscore-reject": {"common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"}},
     "underscore-drop": {"common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"}},
     "strip-any": {"strip_any_host_port": True},
@@ -76,6 +77,44 @@ _HOSTS = [
 _OWN_NAMES = {"name": "local_route", "virtual_hosts": _HOSTS, "internal_only_headers": ["X-Team", "x-debug"]}
 MANAGERS["internal-only"] = {"route_config": _OWN_NAMES}
 MANAGERS["internal-only-inside"] = {"route_config": _OWN_NAMES, **_INTERNAL}
+
+
+_EXPECT = ("Expect", "100-continue")
+
+
+def _expect(id_: str, script: str, *headers: tuple[str, str], differs: Difference | None = None) -> Case:
+    request = req("POST", "/x", *headers, script=script, body=b"abc")
+    return Case(
+        f"continue-{id_}",
+        (request, request),
+        (200, 200),
+        listener="continue",
+        any_order=True,
+        differs=differs,
+    )
+
+
+CONTINUE = [
+    _expect("passed-on", "100-first", _EXPECT),
+    _expect("passed-on-unasked", "100-first"),
+    _expect("never-came", "length", _EXPECT),
+    _expect("other-expectation", "100-first", ("Expect", "miracles")),
+    _expect("behind-another", "two-1xx-first", _EXPECT, differs=FIRST_INTERIM),
+    _expect("another-alone", "103-first", _EXPECT, differs=FIRST_INTERIM),
+    Case(
+        "continue-get",
+        (req("GET", "/x", _EXPECT, script="100-first"),),
+        (200,),
+        listener="continue",
+        any_order=True,
+    ),
+    Case(
+        "continue-refused",
+        (req("POST", "/x", ("connection", "host"), _EXPECT, body=b"a"),),
+        (400,),
+        listener="continue",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -190,4 +229,10 @@ def test_responses(pair: Pair, case: Case) -> None:
 @parametrize_cases(PATHS)
 def test_s49_rules_and_upstream_see_one_path(pair: Pair, case: Case) -> None:
     """Routed, rewritten and forwarded as the same path, and the same one as Envoy's."""
+    pair.check(case)
+
+
+@parametrize_cases(CONTINUE)
+def test_the_upstream_asks_for_the_body(pair: Pair, case: Case) -> None:
+    """`proxy_100_continue`: its 100 is passed on, and the proxy sends none of its own."""
     pair.check(case)

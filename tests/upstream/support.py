@@ -48,6 +48,9 @@ class Waiter:
     def on_upstream_error(self, error: UpstreamError) -> None:
         self.events.append(error)
 
+    def on_interim(self, headers: object) -> None:
+        self.events.append(("interim", headers))
+
     def on_upstream_blocked(self) -> None:
         self.events.append("blocked")
 

@@ -297,6 +297,12 @@ HOST_HEADER_CHECKED = Difference(
     "only what is a host, with or without a port; otherwise the host stays",
     "the downstream chooses that text, and gets the check that `host` itself gets",
 )
+FIRST_INTERIM = Difference(
+    "first-interim",
+    "with `proxy_100_continue`, passes on the first interim response, whatever it is, and no other one",
+    "passes on the first 100, and no other interim response",
+    "RFC 9110 section 10.1.1: 100 is what the client waits for, with or without hints before it",
+)
 
 
 def all_differences() -> list[Difference]:
