@@ -4,7 +4,6 @@ A checker bounds nothing in time; who calls it does.
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -12,15 +11,16 @@ from typing import Any, Final, Protocol
 import aiohttp
 from yarl import URL
 
+from fastproxy.control.health.connecting import open_streams, os_reason, pipe_path
 from fastproxy.control.health.state import CheckResult, FailureKind
 from fastproxy.control.health.target import Target
+from fastproxy.control.health.tls_relay import TlsRelay
 from fastproxy.upstream.health.settings import (
     GrpcCheckSettings,
     HealthCheckSettings,
     HttpCheckSettings,
     TcpCheckSettings,
 )
-from fastproxy.upstream.settings import Address
 
 #: A body is read so that the connection can be used again; one that is longer costs the connection.
 _MAX_BODY_BYTES: Final = 1024 * 1024
@@ -69,7 +69,9 @@ class HttpChecker:
         self._target = target
         self._reuse = reuse
         self._session: aiohttp.ClientSession | None = None
-        scheme = "http" if target.tls is None else "https"
+        self._relay = None if target.announces is None else TlsRelay(target)
+        """Sends the PROXY header, and shakes hands behind it."""
+        scheme = "http" if target.tls is None or self._relay is not None else "https"
         # The path as it stands: a health check must not be rewritten.
         place = "localhost" if target.address.is_pipe else str(target.address)
         self._url = URL(f"{scheme}://{place}{settings.path}", encoded=True)
@@ -84,15 +86,16 @@ class HttpChecker:
 
     async def check(self) -> CheckResult:
         """Ask once; redirects are answers like any other."""
-        context = self._target.context
-        exchange = self._open_session().request(
+        context = None if self._relay is not None else self._target.context
+        session = await self._open_session()
+        exchange = session.request(
             self._settings.method,
             self._url,
             headers=self._headers,
             data=self._settings.send or None,
             allow_redirects=False,
             ssl=True if context is None else context,
-            server_hostname=self._target.server_hostname,
+            server_hostname=None if context is None else self._target.server_hostname,
             timeout=aiohttp.ClientTimeout(total=None),
         )
         try:
@@ -101,6 +104,8 @@ class HttpChecker:
         except aiohttp.ClientConnectorError as error:
             return CheckResult(FailureKind.NETWORK, reason=_connect_reason(error))
         except (aiohttp.ClientError, ValueError, OSError) as error:
+            if self._relay is not None and self._relay.failure:
+                return CheckResult(FailureKind.NETWORK, reason=self._relay.failure)
             # Its text may quote the peer's bytes; the type says enough.
             return CheckResult(FailureKind.NETWORK, reason=f"broke the exchange off ({type(error).__name__})")
 
@@ -108,6 +113,8 @@ class HttpChecker:
         """Close the connection."""
         if self._session is not None:
             await self._session.close()
+        if self._relay is not None:
+            await self._relay.close()
 
     async def _judge(self, response: aiohttp.ClientResponse) -> CheckResult:
         status = response.status
@@ -134,15 +141,19 @@ class HttpChecker:
                 break
         return bytes(kept)
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    async def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             options: dict[str, Any] = {"force_close": True} if not self._reuse else {}
             if self._reuse:
                 options["keepalive_timeout"] = _KEEPALIVE_S
-            address = self._target.address
+            address, path = self._target.address, ""
+            if self._relay is not None:
+                path = "\0" + await self._relay.open()
+            elif address.is_pipe:
+                path = pipe_path(address)
             connector = (
-                aiohttp.UnixConnector(pipe_path(address), limit=0, **options)
-                if address.is_pipe
+                aiohttp.UnixConnector(path, limit=0, **options)
+                if path
                 else aiohttp.TCPConnector(limit=0, **options)
             )
             self._session = aiohttp.ClientSession(
@@ -204,18 +215,8 @@ class TcpChecker:
             if not reader.at_eof() and not writer.is_closing():
                 return self._streams
             self._abort()
-        address, context = self._target.address, self._target.context
-        name = self._target.server_hostname
-        if address.is_pipe:
-            opened = await asyncio.open_unix_connection(
-                pipe_path(address), ssl=context, server_hostname=name, limit=4096
-            )
-        else:
-            opened = await asyncio.open_connection(
-                address.host, address.port, ssl=context, server_hostname=name, limit=4096
-            )
-        self._streams = opened
-        return opened
+        self._streams = await open_streams(self._target, limit_bytes=4096)
+        return self._streams
 
     def _abort(self) -> None:
         if self._streams is not None:
@@ -232,16 +233,6 @@ def has_blocks(received: bytes, blocks: tuple[bytes, ...]) -> bool:
             return False
         start = found + len(block)
     return True
-
-
-def pipe_path(address: Address) -> str:
-    """The path of a Unix domain socket; `@` stands for the NUL byte of the abstract namespace."""
-    return "\0" + address.host[1:] if address.host.startswith("@") else address.host
-
-
-def os_reason(error: OSError) -> str:
-    """The system's words for an error."""
-    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _connect_reason(error: aiohttp.ClientConnectorError) -> str:

@@ -30,8 +30,8 @@ class GrpcChecker:
         self._target = target
         self._reuse = reuse
         self._channel: Any = None
-        self._relay = TlsRelay(target) if target.tls is not None else None
-        """Towards an endpoint with TLS; open as long as the channel is."""
+        self._relay = TlsRelay(target) if target.tls is not None or target.announces is not None else None
+        """Towards an endpoint with TLS or a PROXY header; open as long as the channel is."""
         name = settings.service.encode()
         self._request = b"\x0a" + encode_varint(len(name)) + name if name else b""
 
@@ -76,7 +76,7 @@ class GrpcChecker:
             )
             options = (
                 # What the server sees is TLS, and some servers check that.
-                ("grpc.http2_scheme", "http" if self._relay is None else "https"),
+                ("grpc.http2_scheme", "http" if self._target.tls is None else "https"),
                 ("grpc.default_authority", self._target.authority(self._settings.authority)),
                 ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
                 ("grpc.enable_http_proxy", 0),

@@ -90,7 +90,12 @@ class CheckedHost:
             endpoint.hostname,
         )
         target = Target(
-            address, self._cluster.name, self._cluster.tls, endpoint.check_hostname, check.settings.alpn
+            address,
+            self._cluster.name,
+            self._cluster.tls,
+            endpoint.check_hostname,
+            check.settings.alpn,
+            self._cluster.proxy_protocol,
         )
         return factory(check.settings, target)
 

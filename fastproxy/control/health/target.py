@@ -3,7 +3,7 @@
 import ssl
 from dataclasses import dataclass
 
-from fastproxy.upstream.settings import Address, UpstreamTlsSettings
+from fastproxy.upstream.settings import Address, UpstreamProxyProtocolSettings, UpstreamTlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Target:
     """`health_check_config.hostname`."""
     alpn: tuple[str, ...] = ()
     """What TLS offers to speak; empty: what the cluster says."""
+    announces: UpstreamProxyProtocolSettings | None = None
+    """The PROXY header that connections begin with; None: none."""
 
     def authority(self, configured: str) -> str:
         """The `host` that is sent: what is said about the endpoint, else about the check, else the cluster's name."""

@@ -1,8 +1,8 @@
-"""Lets the gRPC library speak through a TLS connection of ours.
+"""Lets libraries that make their own connections speak through one of ours.
 
-The library has TLS of its own, which knows neither pins, nor names to match, nor revocation lists. So it is given a
-socket without TLS, and what it says there goes through a connection that is made and verified like every other one to
-the cluster.
+The gRPC library has TLS of its own, which knows neither pins, nor names to match, nor revocation lists; and no library
+sends a PROXY header. So they are given a socket without either, and what they say there goes through a connection that
+is made and verified like every other one to the cluster.
 
 The socket has a name that the kernel chooses, in the abstract namespace; whoever else on this machine connects to it is
 refused, for behind it is the client certificate.
@@ -15,7 +15,7 @@ import ssl
 import struct
 from typing import Final
 
-from fastproxy.control.health.checkers import os_reason, pipe_path
+from fastproxy.control.health.connecting import open_streams, os_reason
 from fastproxy.control.health.target import Target
 from fastproxy.tasks import cancel_and_wait, spawn
 
@@ -73,7 +73,7 @@ class TlsRelay:
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            there, out = await self._connect()
+            there, out = await open_streams(self._target, limit_bytes=_CHUNK_BYTES)
         except ssl.SSLCertVerificationError:
             self.failure = "certificate refused"
         except ssl.SSLError:
@@ -91,17 +91,6 @@ class TlsRelay:
     def _end(self, writer: asyncio.StreamWriter) -> None:
         writer.transport.abort()
         self._writers.discard(writer)
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address, name = self._target.address, self._target.server_hostname
-        context = self._target.context
-        if address.is_pipe:
-            return await asyncio.open_unix_connection(
-                pipe_path(address), ssl=context, server_hostname=name, limit=_CHUNK_BYTES
-            )
-        return await asyncio.open_connection(
-            address.host, address.port, ssl=context, server_hostname=name, limit=_CHUNK_BYTES
-        )
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
