@@ -72,6 +72,7 @@ class HttpConnectionManager:
         self.stream_idle_timeout_s = http.stream_idle_timeout_s or NEVER_S
         self.request_timeout_s = http.request_timeout_s
         self.request_headers_timeout_s = http.request_headers_timeout_s
+        self.limits_arrival = bool(http.request_timeout_s or http.request_headers_timeout_s)
         self.max_requests_per_connection = http.max_requests_per_connection
         self.max_connection_duration_s = http.max_connection_duration_s
         self.max_stream_duration_s = http.max_stream_duration_s

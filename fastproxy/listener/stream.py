@@ -78,7 +78,11 @@ class Stream:
         manager.stats.downstream_rq_total += 1
         self.request = request
         self.response.started = False
-        self.deadlines.on_begin(request)
+        deadlines = self.deadlines
+        deadlines.stream_idle_timeout_s = manager.stream_idle_timeout_s
+        deadlines.idle_at = request.start_monotonic + manager.stream_idle_timeout_s
+        if manager.limits_arrival:
+            deadlines.start_request_timeout(request)
         if manager.has_limits:
             self._count_request(request)
         try:

@@ -36,7 +36,7 @@ NEVER_S = 10 * 365 * 86400.0
 class StreamDeadlines:
     """The deadlines of the requests of one connection, one request at a time."""
 
-    __slots__ = ("_duration_timer", "_stream", "_stream_idle_timeout_s", "_timer", "idle_at")
+    __slots__ = ("_duration_timer", "_stream", "_timer", "idle_at", "stream_idle_timeout_s")
 
     def __init__(self, stream: "Stream") -> None:
         manager = stream.manager
@@ -45,18 +45,16 @@ class StreamDeadlines:
         """The route's timeout, or before the request is complete `request_timeout`, or that of a head."""
         self._duration_timer: LazyTimer | None = None
         """`max_stream_duration`; made when a request first needs it."""
-        self._stream_idle_timeout_s = manager.stream_idle_timeout_s
+        self.stream_idle_timeout_s = manager.stream_idle_timeout_s
         """Of the request being served: its route may have its own."""
         self.idle_at = clock.monotonic() + manager.idle_timeout_s
         """When nothing has moved for too long, in monotonic seconds."""
 
     # -- set by what happens -------------------------------------------------------------------------------
 
-    def on_begin(self, request: Request) -> None:
-        """A request is going to be served. Hot path: once per request."""
+    def start_request_timeout(self, request: Request) -> None:
+        """A request is going to be served, where there is a limit on its arrival."""
         manager = self._stream.manager
-        timeout_s = self._stream_idle_timeout_s = manager.stream_idle_timeout_s
-        self.idle_at = request.start_monotonic + timeout_s
         if manager.request_timeout_s and not request.body_complete:
             self._timer.set(request.start_monotonic, manager.request_timeout_s)
         elif manager.request_headers_timeout_s:
@@ -66,13 +64,14 @@ class StreamDeadlines:
     def on_end(self, now: float) -> None:
         """The request has ended, and the connection waits for the next. Hot path: once per request."""
         self.idle_at = now + self._stream.manager.idle_timeout_s
-        self._timer.clear()
+        # What `clear` does, without the call.
+        self._timer.deadline = 0.0
         if self._duration_timer is not None:
             self._duration_timer.clear()
 
     def on_movement(self) -> None:
         """Something of the request or of its response has come."""
-        self.idle_at = clock.monotonic() + self._stream_idle_timeout_s
+        self.idle_at = clock.monotonic() + self.stream_idle_timeout_s
 
     def start_head_timeout(self) -> None:
         """A head has begun and is not complete (`request_headers_timeout`); its later bytes change nothing."""
@@ -103,7 +102,7 @@ class StreamDeadlines:
         """Apply what the route says about the stream's duration."""
         idle_timeout_s = limits.idle_timeout_s
         if idle_timeout_s is not None:
-            self._stream_idle_timeout_s = idle_timeout_s or NEVER_S
+            self.stream_idle_timeout_s = idle_timeout_s or NEVER_S
             self.on_movement()
         duration_s = limits.duration_s(request)
         if duration_s:

@@ -14,6 +14,8 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
+import httptools
+
 from fastproxy import clock
 from fastproxy.http.connection_info import UpstreamLink
 from fastproxy.http.headers import HeaderMap
@@ -203,7 +205,11 @@ class UpstreamConnection:
             self._discard(busy=False)
             return
         reader = self._reader
-        reader.read(data)
+        reader.unproductive_bytes += len(data)
+        try:
+            reader.feed(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            reader.on_stop(error, data)
         if reader.fault or reader.unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
             self._fail(handler)
             return

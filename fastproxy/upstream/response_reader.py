@@ -20,10 +20,13 @@ _BETWEEN_HEADS = -1
 
 
 class ResponseReader:
-    """Parses the responses of one connection; who holds it takes what there is after each `read`."""
+    """Parses the responses of one connection.
+
+    Who holds it adds what it reads to `unproductive_bytes`, gives it to `feed`, and then takes what there is: a method
+    here that did so would be one call more for every response.
+    """
 
     __slots__ = (
-        "_feed",
         "_max_head_bytes",
         "_max_headers",
         "_parser",
@@ -35,6 +38,7 @@ class ResponseReader:
         "done",
         "expects_switch",
         "fault",
+        "feed",
         "head_only",
         "headers",
         "interim",
@@ -55,8 +59,8 @@ class ResponseReader:
         self._max_head_bytes = max_head_bytes
         self._max_headers = max_headers
         self._parser = httptools.HttpResponseParser(self)
-        self._feed: Callable[[bytes], None] = self._parser.feed_data
-        """Takes what is read: the parser, or what comes after it when HTTP is over."""
+        self.feed: Callable[[bytes], None] = self._parser.feed_data
+        """Takes what is read: the parser, whose errors are for `on_stop`, or what comes after it when HTTP is over."""
         self._reading: HeaderMap = {}
         """Header or trailer fields since the message began, or its head was complete."""
         self._repeated = 0
@@ -98,22 +102,18 @@ class ResponseReader:
         """Whether a head, or what stands in the place of one, has begun and is not complete."""
         return self.unproductive_bytes > 0 and self._repeated != _BETWEEN_HEADS
 
-    def read(self, data: bytes) -> None:
-        """Parse some bytes. Hot path: about once per response."""
-        self.unproductive_bytes += len(data)
-        try:
-            self._feed(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            if self._switched and not self.fault:
-                self.status = 101
-                self._become_raw()
-                early = data[error.args[0] :]
-                if early:
-                    self.body.append(early)
-                return
-            # After a complete response it is what follows that is wrong.
-            self.surplus = True
-            self.fault |= not self.done
+    def on_stop(self, error: Exception, data: bytes) -> None:
+        """The parser has stopped within `data`, or behind it: `feed` has raised `error`."""
+        if self._switched and not self.fault:
+            self.status = 101
+            self._become_raw()
+            early = data[error.args[0] :]
+            if early:
+                self.body.append(early)
+            return
+        # After a complete response it is what follows that is wrong.
+        self.surplus = True
+        self.fault |= not self.done
 
     # -- httptools -----------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class ResponseReader:
             if headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
                 # llhttp cannot be told that no body follows; a parser that expects one is replaced.
                 self._parser = httptools.HttpResponseParser(self)
-                self._feed = self._parser.feed_data
+                self.feed = self._parser.feed_data
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser."""
@@ -190,7 +190,7 @@ class ResponseReader:
     def _become_raw(self) -> None:
         self.surplus = True
         self.unproductive_bytes = 0
-        self._feed = self._take_raw
+        self.feed = self._take_raw
 
     def _take_raw(self, data: bytes) -> None:
         self.unproductive_bytes = 0

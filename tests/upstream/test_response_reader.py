@@ -1,5 +1,6 @@
 """The parsing half of an upstream connection: what of a response there is after each read."""
 
+import httptools
 import pytest
 
 from fastproxy.upstream.response_reader import ResponseReader
@@ -16,13 +17,22 @@ def started(*, head_only: bool = False, max_head_bytes: int = 0, max_headers: in
     return reader
 
 
+def read(reader: ResponseReader, data: bytes) -> None:
+    """As a connection does."""
+    reader.unproductive_bytes += len(data)
+    try:
+        reader.feed(data)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        reader.on_stop(error, data)
+
+
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_pieces_of_any_size_give_one_response(step: int) -> None:
     """Chunk extensions and trailers are gone: the body alone goes on."""
     reader = started()
     for at in range(0, len(CHUNKED), step):
         assert not reader.done
-        reader.read(CHUNKED[at : at + step])
+        read(reader, CHUNKED[at : at + step])
     assert (reader.status, reader.done, reader.fault) == (200, True, False)
     assert reader.headers == {b"transfer-encoding": b"chunked"}
     assert b"".join(reader.body) == b"hello"
@@ -42,7 +52,7 @@ def test_pieces_of_any_size_give_one_response(step: int) -> None:
 def test_s51_a_head_that_could_be_framed_in_two_ways_is_a_fault(head: bytes) -> None:
     """RFC 9112 section 6.3: what one side takes for a body is the next response to the other."""
     reader = started()
-    reader.read(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nx")
+    read(reader, b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nx")
     assert reader.fault
 
 
@@ -50,24 +60,24 @@ def test_s51_a_head_that_could_be_framed_in_two_ways_is_a_fault(head: bytes) -> 
 def test_204_has_no_body(head: bytes) -> None:
     """RFC 9110 section 15.3.5."""
     reader = started()
-    reader.read(b"HTTP/1.1 204 No Content\r\n" + head + b"\r\n\r\n")
+    read(reader, b"HTTP/1.1 204 No Content\r\n" + head + b"\r\n\r\n")
     assert reader.fault
 
 
 def test_the_answer_to_head_has_no_body_whatever_its_length_says() -> None:
     """And the next response is read by a parser that expects none of it."""
     reader = started(head_only=True)
-    reader.read(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
+    read(reader, b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")
     assert reader.done
     reader.done, reader.status, reader.head_only = False, 0, False
-    reader.read(CHUNKED)
+    read(reader, CHUNKED)
     assert (reader.status, reader.done, reader.fault, reader.surplus) == (200, True, False, False)
 
 
 def test_interim_heads_are_swallowed() -> None:
     """Nobody waits for them: `expect` is answered by the proxy."""
     reader = started()
-    reader.read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + CHUNKED)
+    read(reader, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + CHUNKED)
     assert (reader.status, reader.done, reader.fault) == (200, True, False)
     assert reader.headers == {b"transfer-encoding": b"chunked"}
 
@@ -75,7 +85,7 @@ def test_interim_heads_are_swallowed() -> None:
 def test_a_body_that_nothing_delimits_ends_with_the_connection() -> None:
     """The only way that HTTP/1.0 had (RFC 9112 section 6.3)."""
     reader = started()
-    reader.read(b"HTTP/1.1 200 OK\r\n\r\nsome")
+    read(reader, b"HTTP/1.1 200 OK\r\n\r\nsome")
     assert reader.close_delimited
     assert not reader.done
     assert reader.body == [b"some"]
@@ -84,7 +94,7 @@ def test_a_body_that_nothing_delimits_ends_with_the_connection() -> None:
 def test_what_follows_a_response_is_surplus_and_no_fault_of_it() -> None:
     """It was complete; only its connection cannot be used again."""
     reader = started()
-    reader.read(CHUNKED + b"junk")
+    read(reader, CHUNKED + b"junk")
     assert (reader.done, reader.fault, reader.surplus) == (True, False, True)
 
 
@@ -92,10 +102,10 @@ def test_a_switch_that_was_asked_for_hands_over_what_follows_as_it_is() -> None:
     """RFC 9110 section 7.8."""
     reader = started()
     reader.expects_switch = True
-    reader.read(SWITCH + b"\x81\x00")
+    read(reader, SWITCH + b"\x81\x00")
     assert (reader.status, reader.body, reader.fault) == (101, [b"\x81\x00"], False)
     assert reader.headers == {b"connection": b"Upgrade", b"upgrade": b"websocket"}
-    reader.read(b"HTTP/1.1 200 OK\r\n\r\n")
+    read(reader, b"HTTP/1.1 200 OK\r\n\r\n")
     assert reader.body == [b"\x81\x00", b"HTTP/1.1 200 OK\r\n\r\n"]
 
 
@@ -112,7 +122,7 @@ def test_s51_a_switch_that_was_not_asked_for_or_not_agreed_on_is_a_fault(asked: 
     """Otherwise an upstream could take a connection out of HTTP that others are going to use."""
     reader = started()
     reader.expects_switch = asked
-    reader.read(wire)
+    read(reader, wire)
     assert reader.fault
 
 
@@ -123,5 +133,5 @@ def test_s51_a_switch_that_was_not_asked_for_or_not_agreed_on_is_a_fault(asked: 
 def test_limits_of_a_head(max_headers: int, max_head_bytes: int, is_fault: bool) -> None:
     """`max_headers_count` and `max_response_headers_kb` of the cluster."""
     reader = started(max_headers=max_headers, max_head_bytes=max_head_bytes)
-    reader.read(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-a: 1\r\nx-a: 2\r\nx-b: 3\r\n\r\n")
+    read(reader, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-a: 1\r\nx-a: 2\r\nx-b: 3\r\n\r\n")
     assert reader.fault is is_fault
