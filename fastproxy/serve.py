@@ -48,7 +48,7 @@ class ServeRequest:
 
 def validate(request: ServeRequest) -> int:
     """Load the configuration and say whether it is usable (`--mode validate`); returns the exit code."""
-    loaded = _load(request)
+    loaded = _load(request, checks_endpoints=True)
     if loaded is None:
         return 1
     for warning in loaded.warnings:
@@ -112,7 +112,7 @@ def _configuration(loaded: LoadedConfig) -> Configuration:
     )
 
 
-def _load_or_raise(request: ServeRequest) -> LoadedConfig:
+def _load_or_raise(request: ServeRequest, *, checks_endpoints: bool = False) -> LoadedConfig:
     return load_config(
         request.config_path,
         config_yaml=request.config_yaml,
@@ -120,13 +120,14 @@ def _load_or_raise(request: ServeRequest) -> LoadedConfig:
             allow_unknown_fields=request.allow_unknown_fields,
             allow_unknown_resource_fields=request.allow_unknown_resource_fields,
             node=NodeSettings(request.service_node, request.service_cluster),
+            checks_endpoints=checks_endpoints,
         ),
     )
 
 
-def _load(request: ServeRequest) -> LoadedConfig | None:
+def _load(request: ServeRequest, *, checks_endpoints: bool = False) -> LoadedConfig | None:
     try:
-        return _load_or_raise(request)
+        return _load_or_raise(request, checks_endpoints=checks_endpoints)
     except ConfigError as error:
         print(error, file=sys.stderr)  # noqa: T201 one problem a line, as an editor can read it
         return None

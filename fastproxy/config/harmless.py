@@ -10,7 +10,7 @@ from collections.abc import Mapping
 _STATS = "statistics are not configurable"
 _NO_RUNTIME = "there is no such part in FastProxy"
 _NO_HTTP2 = "HTTP/2 is not served"
-_NO_XDS = "the configuration comes from this file only"
+_NO_XDS = "there is no management server"
 _SCHEDULING = "the event loop schedules this itself"
 _TRACING = "there is no tracing"
 _LABEL = "nothing reads it"
@@ -126,7 +126,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     },
     "envoy.config.cluster.v3.Cluster": _CLUSTER,
     "envoy.config.cluster.v3.Cluster.CommonLbConfig": {
-        "update_merge_window": _NO_XDS,
+        "update_merge_window": "changed endpoints take effect at once",
         "override_host_status": "no filter chooses an endpoint",
     },
     "envoy.config.endpoint.v3.ClusterLoadAssignment": {"named_endpoints": _NO_XDS},

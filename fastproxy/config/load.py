@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError
 
 from fastproxy.config.build.bootstrap import build_settings
 from fastproxy.config.decode import Decoder
+from fastproxy.config.dynamic.assignments import check_endpoint_files
 from fastproxy.config.dynamic.expand import Expansion
 from fastproxy.config.dynamic.resources import Resources
 from fastproxy.config.json_text import parse_json
@@ -44,6 +45,8 @@ class LoadOptions:
     """Replaces what the configuration says, where it is not empty (`--service-node`, `--service-cluster`)."""
     requires_node: bool = True
     """Resources from files need a node with a name, as in Envoy; whoever only looks at a configuration does not."""
+    checks_endpoints: bool = False
+    """Look at the files of EDS clusters, too. A proxy that runs follows them, and does not end for what they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,8 @@ def _finish(
     settings = build_settings(View(bootstrap, place, "", problems), known_listeners=known_listeners)
     if base.options.requires_node and (resources or any(one.eds is not None for one in settings.clusters)):
         _check_node(settings, place, problems)
+    if base.options.checks_endpoints:
+        check_endpoint_files(settings.clusters, place, problems)
     problems.raise_if_failed()
     return LoadedConfig(
         bootstrap=_serialise(bootstrap, place),

@@ -5,7 +5,7 @@ phases (text, schema, rules, meaning); a later phase stays quiet about a place t
 complained about, since its complaint would only be an echo.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.errors import FastProxyError
@@ -115,6 +115,11 @@ class ProblemLog:
         """Add something the operator should know, which does not stop the load."""
         shown = show_path(path, self._shown)
         self._warnings[ConfigProblem(place.file, place.line, shown, problem, fix)] = None
+
+    def include(self, errors: Iterable[ConfigProblem], warnings: Iterable[ConfigProblem] = ()) -> None:
+        """Add what was found elsewhere."""
+        self._errors.update(dict.fromkeys(errors))
+        self._warnings.update(dict.fromkeys(warnings))
 
     def end_phase(self) -> None:
         """From now on `echo` is silent about the places that have problems already."""

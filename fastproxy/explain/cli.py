@@ -92,7 +92,9 @@ def explain_command(**options: Any) -> None:
 
 def _explain(options: dict[str, Any]) -> Report:
     asked, token = _read_request(options)
-    settings = load_config(options["config_path"], options=LoadOptions(requires_node=False)).settings
+    settings = load_config(
+        options["config_path"], options=LoadOptions(requires_node=False, checks_endpoints=True)
+    ).settings
     wishes = Wishes(
         at=clock.unix_time() if options["at"] is None else parse_moment(options["at"]),
         listener=options["listener"],

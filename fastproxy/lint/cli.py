@@ -57,9 +57,10 @@ def lint_command(  # noqa: PLR0917 - click passes them by name
         raise click.UsageError("give a configuration: fastproxy lint FILE, or -c FILE")
     warnings: list[LintWarning] = []
     errors: list[ConfigProblem] = []
+    options = LoadOptions(requires_node=False, checks_endpoints=True)
     for path in wanted:
         try:
-            warnings += lint(load_config(path, options=LoadOptions(requires_node=False)), ignored=ignored)
+            warnings += lint(load_config(path, options=options), ignored=ignored)
         except ConfigError as error:
             errors += error.problems
     if wants_json:

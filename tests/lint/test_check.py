@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastproxy.config import ConfigError, load_config
+from fastproxy.config import ConfigError, LoadOptions, load_config
 from fastproxy.lint import ALL_RULES, Finding, Rule, Severity, lint
 from fastproxy.lint.check import SILENCE_RULES
 from fastproxy.lint.survey import Survey
@@ -192,3 +192,28 @@ def test_lint_never_raises_on_generated_rules_and_routes(
     for warning in lint(loaded):
         assert warning.rule in {rule.name for rule in ALL_RULES}
         assert str(warning).isprintable()
+
+
+def test_warnings_lead_into_files_with_resources_and_comments_there_count(tmp_path: Path) -> None:
+    """What is dangerous is so wherever it stands, and is silenced where it stands."""
+    cluster = tmp_path / "cds.yaml"
+    main = tmp_path / "main.yaml"
+    main.write_text(f"dynamic_resources: {{cds_config: {{path_config_source: {{path: {cluster}}}}}}}\n")
+    text = (
+        "version_info: a\nresources:\n"
+        "- '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster\n"
+        "  name: a\n"
+        "  transport_socket:\n"
+        "    name: tls\n"
+        "    typed_config:\n"
+        "      '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext\n"
+        "      common_tls_context: {validation_context: {trust_chain_verification: ACCEPT_UNTRUSTED}}\n"
+    )
+    cluster.write_text(text)
+    looks = LoadOptions(requires_node=False)
+    found = lint(load_config(main, options=looks))
+    assert found
+    assert all(one.file == str(cluster) and one.path.startswith("resources[0]") for one in found), found
+    rules = ", ".join(sorted({one.rule for one in found}))
+    cluster.write_text(f"# fastproxy: ignore-file[{rules}]\n" + text)
+    assert lint(load_config(main, options=looks)) == ()

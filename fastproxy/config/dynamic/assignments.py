@@ -1,18 +1,19 @@
 """Endpoints in a file (EDS): ClusterLoadAssignments to what discovery needs of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from fastproxy.config.build.load_assignment import build_assignment
 from fastproxy.config.decode import Decoder
-from fastproxy.config.dynamic.response import Resource, parse_response
+from fastproxy.config.dynamic.response import Resource, UnreadableFile, parse_response, read_resource_file
+from fastproxy.config.locate import locate
 from fastproxy.config.problems import ConfigError, ConfigProblem, Place, ProblemLog, quote
 from fastproxy.config.rules import check_rules, unpack
 from fastproxy.config.schema import ANY, find_message
 from fastproxy.config.view import View
-from fastproxy.upstream.settings import DiscoveryType, EndpointSettings
+from fastproxy.upstream.settings import ClusterSettings, DiscoveryType, EndpointSettings
 
 _ASSIGNMENT = endpoint_pb2.ClusterLoadAssignment.DESCRIPTOR.full_name
 
@@ -57,6 +58,46 @@ def read_assignments(path: str, content: bytes) -> Assignments:
     except ConfigError as error:
         return Assignments(response.version, problems=error.problems)
     return Assignments(response.version, found, warnings=log.warnings)
+
+
+def check_endpoint_files(clusters: Iterable[ClusterSettings], places: Place, log: ProblemLog) -> None:
+    """Look at the files of EDS clusters, which are not part of the configuration.
+
+    What is wrong in one is an error, for the proxy would not use it. A file or an assignment that is missing may come
+    later, and is a warning.
+
+    Args:
+        clusters: all clusters.
+        places: of the whole configuration.
+        log: takes the problems.
+    """
+    known: dict[str, Assignments | None] = {}
+    for cluster in clusters:
+        if cluster.eds is None:
+            continue
+        path, name = cluster.eds.path, cluster.eds.service_name
+        if path not in known:
+            known[path] = _try(path, log)
+        found = known[path]
+        position = locate(places, f"{cluster.config_path}.eds_cluster_config")
+        place = Place(position.file, position.line)
+        if found is None:
+            why = f"{quote(path)} cannot be read, and the cluster {quote(cluster.name)} has no endpoints until it can"
+            log.warning(place, cluster.config_path, why)
+        elif not found.problems and name not in found.by_name:
+            why = f"{quote(path)} has no assignment for {quote(name)}, and the cluster has no endpoints"
+            log.warning(place, cluster.config_path, why)
+
+
+def _try(path: str, log: ProblemLog) -> Assignments | None:
+    try:
+        found = read_assignments(path, read_resource_file(path))
+    except UnreadableFile:
+        return None
+    except ConfigError as error:
+        found = Assignments("", problems=error.problems)
+    log.include(found.problems, found.warnings)
+    return found
 
 
 def _add(

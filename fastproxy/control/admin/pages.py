@@ -60,7 +60,7 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
         for priority, limits in zip(("default", "high"), cluster.thresholds, strict=True):
             lines += [f"{name}::{priority}_priority::{limit}::{getattr(limits, limit)}" for limit in _LIMITS]
         lines.append(f"{name}::added_via_api::{str(name in dynamic).lower()}")
-        if cluster.eds is not None:
+        if cluster.eds is not None and cluster.eds.service_name != name:
             lines.append(f"{name}::eds_service_name::{cluster.eds.service_name}")
         for endpoint in view.endpoints(name):
             address = str(Address(endpoint.host, endpoint.port))
@@ -119,7 +119,7 @@ def _cluster_status(view: AdminView, stats: MergedStats, cluster: ClusterSetting
     default, high = ({limit: getattr(one, limit) for limit in _LIMITS} for one in cluster.thresholds)
     status["circuit_breakers"] = {"thresholds": [default, {"priority": "HIGH", **high}]}
     status["observability_name"] = cluster.stat_name or name
-    if cluster.eds is not None:
+    if cluster.eds is not None and cluster.eds.service_name != name:
         status["eds_service_name"] = cluster.eds.service_name
     return status
 

@@ -1,10 +1,11 @@
 """Endpoints from a file: all of it, or nothing with every reason."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from fastproxy.config import ConfigError, read_assignments
+from fastproxy.config import ConfigError, LoadOptions, load_config, read_assignments
 from fastproxy.upstream.settings import HealthStatus, Locality
 
 TYPE = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -88,3 +89,27 @@ def test_a_file_that_is_no_response_is_an_error_of_its_own() -> None:
     with pytest.raises(ConfigError):
         read_assignments("eds.yaml", b"{")
     assert read_assignments("eds.yaml", b"resources: []").is_empty
+
+
+def test_whoever_looks_at_a_configuration_looks_at_its_endpoints_too(tmp_path: Path) -> None:
+    """`--mode validate`, lint and explain; what may still come is a warning, what is wrong is not."""
+    path, main = tmp_path / "eds.json", tmp_path / "main.yaml"
+    source = f"{{path_config_source: {{path: {path}}}}}"
+    main.write_text(
+        "static_resources:\n  clusters:\n  - name: a\n    type: EDS\n"
+        f"    eds_cluster_config: {{eds_config: {source}}}\n"
+    )
+    looks = LoadOptions(requires_node=False, checks_endpoints=True)
+    (missing,) = load_config(main, options=looks).warnings
+    assert (missing.file, missing.line) == (str(main), 5)
+    assert "cannot be read" in missing.problem
+    path.write_bytes(content(assignment("b", address("10.0.0.1"))))
+    (other,) = load_config(main, options=looks).warnings
+    assert 'has no assignment for "a"' in other.problem
+    path.write_bytes(content(assignment("a", address("name.example"))))
+    with pytest.raises(ConfigError, match="malformed IP address") as caught:
+        load_config(main, options=looks)
+    assert caught.value.problems[0].file == str(path)
+    assert load_config(main, options=LoadOptions(requires_node=False)).warnings == ()
+    path.write_bytes(content(assignment("a", address("10.0.0.1"))))
+    assert load_config(main, options=looks).warnings == ()
