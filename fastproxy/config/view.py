@@ -15,6 +15,8 @@ from fastproxy.config.problems import Place, ProblemLog, quote
 from fastproxy.config.rules import unpack
 
 _NANO = 1_000_000_000
+#: The largest `int` of the system's own interfaces.
+MAX_SYSTEM_INTEGER = 2**31 - 1
 _NOT_SUPPORTED = "not supported by FastProxy"
 
 
@@ -100,6 +102,10 @@ class View:
     def integer_or(self, name: str, default: int) -> int:
         """A wrapped integer (`UInt32Value`) or the default."""
         return int(self._take(name).value) if self.has(name) else default
+
+    def system_integer_or(self, name: str, default: int) -> int:
+        """Like `integer_or`, for a limit that the system keeps in 32 bits with a sign: more than that is no more."""
+        return min(self.integer_or(name, default), MAX_SYSTEM_INTEGER)
 
     def flag_or(self, name: str, *, default: bool) -> bool:
         """A wrapped bool (`BoolValue`) or the default."""

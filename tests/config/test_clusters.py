@@ -304,3 +304,27 @@ def test_names_of_headers_may_have_capitals(text: str) -> None:
     """Both ways of saying it."""
     assert first(minimal(clusters=cluster(text))).proper_case_words
     assert not first(minimal()).proper_case_words
+
+
+def test_a_buffer_above_what_the_system_can_count_has_no_limit() -> None:
+    """The event loop takes an `int`; a larger number would end each connection."""
+    found = load(minimal(clusters=cluster("per_connection_buffer_limit_bytes: 4294967295")))
+
+    assert found.settings.clusters[0].buffer_limit_bytes == 2**31 - 1
+
+
+@pytest.mark.parametrize(
+    ("field", "most"), [("keepalive_probes", 127), ("keepalive_time", 32767), ("keepalive_interval", 32767)]
+)
+def test_keepalive_that_the_system_does_not_take_is_refused(field: str, most: int) -> None:
+    """Envoy loads it, and then no connection can be made."""
+
+    def written(number: int) -> str:
+        option = f"upstream_connection_options: {{tcp_keepalive: {{{field}: {number}}}}}"
+        return minimal(clusters=cluster(option))
+
+    load(written(most))
+    found = problem(written(most + 1))
+
+    assert found.path.endswith(f"tcp_keepalive.{field}")
+    assert str(most) in found.fix

@@ -1,5 +1,7 @@
 """Listeners, connection managers, HTTP filters and access logs."""
 
+import json
+
 import pytest
 
 from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
@@ -75,6 +77,24 @@ def test_listener_settings_arrive() -> None:
 
     assert (found.name, found.host, found.port, found.ipv4_compat) == ("front", "::", 80, True)
     assert (found.buffer_limit_bytes, found.tcp_backlog) == (4096, 5)
+
+
+def test_limits_above_what_the_system_can_count_are_its_largest() -> None:
+    """Envoy takes any number; a larger one than an `int` holds would end each connection, or the worker."""
+    text = "per_connection_buffer_limit_bytes: 4294967295\ntcp_backlog_size: 4294967295\n"
+    found = load(minimal(listener=text)).settings.listeners[0]
+
+    assert (found.buffer_limit_bytes, found.tcp_backlog) == (2**31 - 1, 2**31 - 1)
+
+
+@pytest.mark.parametrize("field", ["level", "name", "int_value"])
+def test_a_socket_option_that_does_not_fit_is_refused(field: str) -> None:
+    """Python would end with an error of its own, and not say which option it was."""
+    option = {"level": 1, "name": 9, "int_value": 1, field: 2**40}
+    found = problem(minimal(listener=f"socket_options: [{json.dumps(option)}]\n"))
+
+    assert found.path.endswith(f"socket_options[0].{field}")
+    assert "32 bits" in found.problem
 
 
 def test_two_listeners_on_one_address_are_refused_unless_the_port_is_free() -> None:

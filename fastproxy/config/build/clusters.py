@@ -68,7 +68,9 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         dns=build_dns(names, context.dns_resolver),
         tls=_build_transport(below, context, http.names, find_check_alpn(cluster)),
         proxy_protocol=proxy_protocol,
-        buffer_limit_bytes=cluster.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES),
+        buffer_limit_bytes=cluster.system_integer_or(
+            "per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES
+        ),
         idle_timeout_s=http.idle_timeout_s,
         proper_case_words=http.case.proper_case_words,
         kept_case=http.case.kept,

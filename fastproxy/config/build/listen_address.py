@@ -8,7 +8,7 @@ from typing import Final
 from fastproxy.addresses import is_pipe
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.problems import quote
-from fastproxy.config.view import View
+from fastproxy.config.view import MAX_SYSTEM_INTEGER, View
 from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
 
 #: `sockaddr_un.sun_path` of Linux holds 108 bytes, a NUL at the end (or, for abstract names, at the begin) included.
@@ -51,6 +51,8 @@ def build_socket_options(owner: View) -> tuple[SocketOption, ...]:
             one.blob("buf_value") if one.selected("value") == "buf_value" else one.integer("int_value")
         )
         level, name = one.integer("level"), one.integer("name")
+        if not _fit(one, level=level, name=name, int_value=value if isinstance(value, int) else 0):
+            continue
         state = SocketState(one.choice("state"))
         kind = one.child("type")
         if kind is not None and kind.has("datagram") and not kind.has("stream"):
@@ -63,6 +65,16 @@ def build_socket_options(owner: View) -> tuple[SocketOption, ...]:
     return tuple(found)
 
 
+def _fit(option: View, **numbers: int) -> bool:
+    """Whether the system can take the numbers of an option; those that it cannot are reported."""
+    too_large = [
+        name for name, number in numbers.items() if not -MAX_SYSTEM_INTEGER <= number <= MAX_SYSTEM_INTEGER
+    ]
+    for name in too_large:
+        option.error(f"{numbers[name]} is larger than what socket options hold, which is 32 bits", field=name)
+    return not too_large
+
+
 def build_shorthand_options(listener: View, host: str) -> tuple[SocketOption, ...]:
     """Build the options that have a field of their own: `transparent`, `freebind`, `tcp_fast_open_queue_length`."""
     found: list[SocketOption] = []
@@ -73,7 +85,7 @@ def build_shorthand_options(listener: View, host: str) -> tuple[SocketOption, ..
     if listener.flag_or("freebind", default=False):
         found.append(SocketOption(level, _IPV6_FREEBIND if is_v6 else _IP_FREEBIND, 1))
     if listener.has("tcp_fast_open_queue_length"):
-        length = listener.integer_or("tcp_fast_open_queue_length", 0)
+        length = listener.system_integer_or("tcp_fast_open_queue_length", 0)
         found.append(SocketOption(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, length, SocketState.LISTENING))
     return () if is_pipe(host) else tuple(found)
 

@@ -31,8 +31,8 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
     ignores_global = view.flag("ignore_global_conn_limit")
     timeout_s = view.duration_s("listener_filters_timeout", _DEFAULT_FILTERS_TIMEOUT_S)
     continues = view.flag("continue_on_listener_filters_timeout")
-    buffer_bytes = view.integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES)
-    backlog = view.integer_or("tcp_backlog_size", _DEFAULT_BACKLOG)
+    buffer_bytes = view.system_integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES)
+    backlog = view.system_integer_or("tcp_backlog_size", _DEFAULT_BACKLOG)
     stat_prefix = view.text("stat_prefix")
     binds = view.flag_or("bind_to_port", default=True)
     shares_socket = not view.flag_or(

@@ -10,6 +10,8 @@ from fastproxy.upstream.settings import ConnectionSettings, HappyEyeballsSetting
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_IDLE_S = 3600.0
+# Linux, net/ipv4/tcp.c: MAX_TCP_KEEPCNT, MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL. Above them every connection would fail.
+_KEEPALIVE_LIMITS = {"keepalive_probes": 127, "keepalive_time": 32767, "keepalive_interval": 32767}
 NO_HTTP2 = "HTTP/2 to upstreams is not supported yet"
 
 
@@ -99,6 +101,11 @@ def _build_keepalive(cluster: View) -> TcpKeepaliveSettings | None:
     keepalive = None if options is None else options.child("tcp_keepalive")
     if keepalive is None:
         return None
+    for name, most in _KEEPALIVE_LIMITS.items():
+        if keepalive.integer_or(name, 0) > most:
+            keepalive.error(
+                f"the system takes no more than {most}", f"Write a number from 1 to {most}", field=name
+            )
     return TcpKeepaliveSettings(
         keepalive.integer_or("keepalive_probes", 0),
         keepalive.integer_or("keepalive_time", 0),

@@ -54,10 +54,13 @@ class RingHash(TablePicker):
         self._owners = array("L")
 
     def select(self, hash_value: int | None, attempt: int) -> Endpoint | None:
-        """The owner of the first point at or after the hash. Hot path."""
+        """The owner of the first point at or after the hash; None if the ring may have no points. Hot path."""
         if hash_value is None:
             hash_value = self._getrandbits(64)
         owners = self._owners
+        if not owners:
+            # `minimum_ring_size: 0`, or a maximum of 0: nobody is chosen, as in Envoy.
+            return None
         at = bisect_left(self._hashes, hash_value) + attempt
         return self._endpoints[owners[at % len(owners)]]
 

@@ -123,3 +123,11 @@ def test_a_large_ring_is_built_in_slices() -> None:
     assert sum(1 for _ in made.build()) >= 100
     assert points_of(made).total() == 50_000
     assert list(made._hashes) == sorted(made._hashes)
+
+
+@pytest.mark.parametrize("settings", [RingHashSettings(0), RingHashSettings(0, 0)])
+def test_a_ring_without_points_chooses_nobody(settings: RingHashSettings) -> None:
+    """`minimum_ring_size: 0` is valid; Envoy answers 503, no healthy upstream."""
+    made = ring(make_endpoints(2), settings)
+
+    assert (made.select(7, 0), made.select(None, 1)) == (None, None)
