@@ -33,14 +33,12 @@ _SUBCOMMANDS: Final = {
 }
 #: Flags of Envoy that tune what does not exist here: accepted, so that its command lines keep working.
 _IGNORED_OPTIONS: Final = (
-    "--base-id", "--base-id-path", "--disable-extensions", "--drain-strategy",
-    "--file-flush-interval-msec", "--file-flush-min-size-kb", "--local-address-ip-version", "--log-format",
-    "--parent-shutdown-time-s", "--restart-epoch", "--service-zone", "--socket-mode", "--socket-path",
-    "--stats-tag",
+    "--base-id", "--base-id-path", "--disable-extensions", "--local-address-ip-version",
+    "--parent-shutdown-time-s", "--restart-epoch", "--socket-mode", "--socket-path", "--stats-tag",
 )  # fmt: skip
 _IGNORED_FLAGS: Final = (
     "--cpuset-threads", "--disable-hot-restart", "--enable-core-dump", "--enable-fine-grain-logging",
-    "--enable-mutex-tracing", "--log-format-escaped",
+    "--enable-mutex-tracing",
     "--reject-unknown-dynamic-fields", "--skip-deprecated-logs", "--skip-hot-restart-on-no-parent",
     "--skip-hot-restart-parent-stats", "--use-dynamic-base-id",
 )  # fmt: skip
@@ -90,6 +88,14 @@ def _parse_level(_ctx: click.Context, param: click.Parameter, value: str) -> str
     return "warning" if value.lower() == "warn" else value.lower()
 
 
+def _parse_log_format(_ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        logs.check_format(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=param) from None
+    return value
+
+
 def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, str]:
     levels = {}
     for entry in filter(None, value.split(",")):
@@ -137,11 +143,40 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
     "--log-path", default="", metavar="FILE", help="Write the application log to FILE, not to stderr."
 )
 @click.option(
+    "--log-format",
+    default="",
+    callback=_parse_log_format,
+    metavar="FORMAT",
+    help="Layout of the application log, as in Envoy.  [default: [%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v]",
+)
+@click.option("--log-format-escaped", is_flag=True, hidden=True)
+@click.option(
     "--drain-time-s",
     type=click.FloatRange(min=0),
     default=600,
     show_default=True,
     help="How long requests in flight may take to finish after SIGTERM.",
+)
+@click.option(
+    "--drain-strategy",
+    type=click.Choice(["gradual", "immediate"], case_sensitive=False),
+    default="gradual",
+    show_default=True,
+    help="While /drain_listeners?graceful is at work: responses end connections more and more often, or always.",
+)
+@click.option(
+    "--file-flush-interval-msec",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How long a line of an access log may wait to be written.",
+)
+@click.option(
+    "--file-flush-min-size-kb",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="How much of an access log may wait to be written.",
 )
 @click.option(
     "--admin-address-path", default="", metavar="FILE", help="Write the bound admin address to FILE."
@@ -157,6 +192,7 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
 )
 @click.option("--service-node", default="", metavar="ID", help="Replaces node.id.")
 @click.option("--service-cluster", default="", metavar="NAME", help="Replaces node.cluster.")
+@click.option("--service-zone", default="", metavar="NAME", help="Replaces node.locality.zone.")
 @click.option("--allow-unknown-static-fields", "--allow-unknown-fields", "allow_unknown_fields", is_flag=True)
 @click.option(
     "--ignore-unknown-dynamic-fields",
@@ -194,14 +230,21 @@ def _serve_or_validate(flags: dict[str, Any]) -> int:
     request = ServeRequest(
         config_path=flags["config_path"],
         config_yaml=flags["config_yaml"],
-        component_log_levels=flags["component_log_level"],
         service_node=flags["service_node"],
         service_cluster=flags["service_cluster"],
+        service_zone=flags["service_zone"],
         allow_unknown_fields=flags["allow_unknown_fields"],
         allow_unknown_resource_fields=flags["ignore_unknown_dynamic_fields"],
         options=ControlOptions(
             concurrency=flags["concurrency"] or _default_concurrency(),
             drain_time_s=flags["drain_time_s"],
+            drains_at_once=flags["drain_strategy"].lower() == "immediate",
+            component_log_levels=flags["component_log_level"],
+            log_format=flags["log_format"],
+            access_log_flush=(
+                flags["file_flush_interval_msec"] / 1000,
+                flags["file_flush_min_size_kb"] * 1024,
+            ),
             log_level=flags["log_level"],
             log_path=flags["log_path"],
             admin_address_path=flags["admin_address_path"],
@@ -212,6 +255,10 @@ def _serve_or_validate(flags: dict[str, Any]) -> int:
             command_line={
                 "service_node": flags["service_node"],
                 "service_cluster": flags["service_cluster"],
+                "service_zone": flags["service_zone"],
+                "drain_strategy": flags["drain_strategy"].capitalize(),
+                "file_flush_interval": f"{flags['file_flush_interval_msec'] / 1000:g}s",
+                "log_format": flags["log_format"],
                 # Its text may hold secrets; that there was one is enough to know.
                 "config_yaml": "(given)" if flags["config_yaml"] else "",
                 "allow_unknown_static_fields": flags["allow_unknown_fields"],

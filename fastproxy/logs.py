@@ -8,9 +8,10 @@ Levels are Envoy's: trace, debug, info, warning, error, critical, off. A *compon
 
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Final
+
+from fastproxy.log_format import compile_format
 
 TRACE: Final = 5
 OFF: Final = logging.CRITICAL + 10
@@ -67,20 +68,25 @@ def level_number(name: str) -> int:
 
 
 class EnvoyFormatter(logging.Formatter):
-    """Formats a record as Envoy's default `--log-format` does.
+    """Formats a record as Envoy does by `--log-format`.
 
     A traceback is part of the line only when the logger is at debug or below; otherwise the line ends with
     what was raised and where, which is what an operator can use.
     """
 
+    def __init__(self, pattern: str = "") -> None:
+        """Compile the layout; empty means Envoy's default.
+
+        Raises:
+            ValueError: it has a flag that does not exist.
+        """
+        super().__init__()
+        self._write = compile_format(pattern)
+
     def format(self, record: logging.LogRecord) -> str:
         """Build the line; control characters in the message are escaped, so a message is always one line."""
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         level = _NAMES.get(record.levelno, record.levelname.lower())
-        line = (
-            f"[{when}.{int(record.msecs):03d}][{record.process}][{level}][{_component(record.name)}] "
-            f"[{record.filename}:{record.lineno}] {record.getMessage().translate(_CONTROL)}"
-        )
+        line = self._write(record, level, _component(record.name), record.getMessage().translate(_CONTROL))
         if record.exc_info and record.exc_info[1] is not None:
             if logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
                 return f"{line}\n{self.formatException(record.exc_info)}"
@@ -102,7 +108,22 @@ def _component(logger_name: str) -> str:
     return logger_name.removeprefix(_ROOT + ".")
 
 
-def configure(level: str, *, path: str | None = None, component_levels: dict[str, str] | None = None) -> None:
+def check_format(pattern: str) -> None:
+    """Check a `--log-format`.
+
+    Raises:
+        ValueError: it has a flag that does not exist.
+    """
+    compile_format(pattern)
+
+
+def configure(
+    level: str,
+    *,
+    path: str | None = None,
+    component_levels: dict[str, str] | None = None,
+    pattern: str = "",
+) -> None:
     """Set up logging for this process; replaces what was set up before.
 
     Args:
@@ -110,9 +131,10 @@ def configure(level: str, *, path: str | None = None, component_levels: dict[str
             that is graver.
         path: file to append to; None is stderr.
         component_levels: levels of single components (`--component-log-level`), which win over `level`.
+        pattern: layout of the lines (`--log-format`); empty means Envoy's default.
 
     Raises:
-        ValueError: a level does not exist.
+        ValueError: a level does not exist, or a flag of the pattern.
         OSError: the file cannot be opened.
     """
     number = level_number(level)
@@ -121,7 +143,7 @@ def configure(level: str, *, path: str | None = None, component_levels: dict[str
     handler = (
         logging.StreamHandler(sys.stderr) if path is None else logging.FileHandler(path, encoding="utf-8")
     )
-    handler.setFormatter(EnvoyFormatter())
+    handler.setFormatter(EnvoyFormatter(pattern))
     root = logging.getLogger()
     for old in root.handlers[:]:
         if isinstance(old.formatter, EnvoyFormatter):

@@ -34,9 +34,9 @@ class ServeRequest:
     config_path: Path | None
     config_yaml: str | None
     options: ControlOptions
-    component_log_levels: dict[str, str]
     service_node: str = ""
     service_cluster: str = ""
+    service_zone: str = ""
     allow_unknown_fields: bool = False
     allow_unknown_resource_fields: bool = False
 
@@ -62,7 +62,10 @@ def serve(request: ServeRequest) -> int:
     options = request.options
     try:
         logs.configure(
-            options.log_level, path=options.log_path or None, component_levels=request.component_log_levels
+            options.log_level,
+            path=options.log_path or None,
+            component_levels=dict(options.component_log_levels),
+            pattern=options.log_format,
         )
     except OSError as error:
         _complain(f"cannot open the log file {options.log_path}: {error.strerror}")
@@ -119,7 +122,7 @@ def _load_or_raise(request: ServeRequest, *, checks_endpoints: bool = False) -> 
         options=LoadOptions(
             allow_unknown_fields=request.allow_unknown_fields,
             allow_unknown_resource_fields=request.allow_unknown_resource_fields,
-            node=NodeSettings(request.service_node, request.service_cluster),
+            node=NodeSettings(request.service_node, request.service_cluster, request.service_zone),
             checks_endpoints=checks_endpoints,
         ),
     )

@@ -18,6 +18,7 @@ import uvloop
 from fastproxy import clock, logs
 from fastproxy.config import settings_from_bootstrap
 from fastproxy.errors import FastProxyError
+from fastproxy.farewell import Farewell
 from fastproxy.ipc.channel import Channel, ChannelError
 from fastproxy.ipc.handover import receive_sockets
 from fastproxy.ipc.messages import (
@@ -38,10 +39,12 @@ from fastproxy.ipc.messages import (
     Prepared,
     PrepareFailed,
     ReopenAccessLogs,
+    SetFarewell,
     SetLogLevel,
     StartServing,
     StatsRequest,
     StatsSnapshot,
+    StopListening,
     Switched,
     TallyRequest,
     TlsFilesUpdate,
@@ -74,7 +77,9 @@ class Worker:
         self._channel = channel
         self._handover = handover
         self._sockets: dict[int, socket.socket] = {}
-        self._log_files = AccessLogFiles(asyncio.get_running_loop())
+        self._log_files = AccessLogFiles(
+            asyncio.get_running_loop(), init.access_log_flush_s, init.access_log_flush_bytes
+        )
         self._past = StatsSink()
         """What runtimes counted that are gone."""
         self._retired: list[tuple[Runtime, Runtime]] = []
@@ -86,6 +91,7 @@ class Worker:
         self._counts = (
             SharedCounts(init.counts_fd, init.counts_rows, init.concurrency) if init.counts_fd >= 0 else None
         )
+        self._farewell = Farewell()
         self._runtime = self._build(init.generation, init.bootstrap, init.count_blocks)
         self._first_sockets = init.sockets
 
@@ -108,6 +114,7 @@ class Worker:
             shares=(None if self._counts is None else CountShares(self._counts, count_blocks, self._id)),
             previous=previous,
             kept_sources=kept_sources,
+            farewell=self._farewell,
             tell=self._channel.send,
         )
 
@@ -154,6 +161,10 @@ class Worker:
                 logs.set_level(message.level, message.component)
             case ReopenAccessLogs():
                 self._log_files.reopen()
+            case SetFarewell():
+                self._follow_farewell(message)
+            case StopListening():
+                self._stop_listening(message)
             case Prepare():
                 self._prepare(message)
             case Commit():
@@ -164,6 +175,21 @@ class Worker:
                 self._abort()
             case _:
                 _log.warning("unexpected message %s", type(message).__name__)
+
+    def _follow_farewell(self, message: SetFarewell) -> None:
+        self._farewell.say(
+            health_failed=message.health_failed, drain_from=message.drain_from, drain_s=message.drain_s
+        )
+        for runtime in (self._runtime, *(one for one, _ in self._retired)):
+            runtime.follow_farewell()
+
+    def _stop_listening(self, message: StopListening) -> None:
+        for index in message.listeners:
+            self._runtime.listeners[index].stop_accepting()
+        for number in message.sockets:
+            # A socket of another worker is not here.
+            if number in self._sockets:
+                self._sockets.pop(number).close()
 
     def _inform(
         self, message: ClusterEndpoints | EndpointHealth | JwksUpdate | JwksFetchFailed | TlsFilesUpdate
@@ -326,7 +352,7 @@ async def serve(channel_fd: int, handover_fd: int) -> int:
     init = await channel.receive()
     if not isinstance(init, WorkerInit):
         return 1
-    logs.configure(init.log_level)
+    logs.configure(init.log_level, pattern=init.log_format)
     try:
         worker = Worker(init, channel, handover)
         if not await worker.learn():

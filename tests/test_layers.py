@@ -18,6 +18,8 @@ PACKAGE = ROOT / "fastproxy"
 BASE = {
     "addresses",
     "build_info",
+    "farewell",
+    "log_format",
     "errors",
     "clock",
     "tasks",
@@ -68,7 +70,7 @@ LAYERS: dict[str, Layer] = {
     "runtime": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)])),
     "worker": _layer("base config ipc runtime", "uvloop"),
     "control": _layer(
-        "base jwt config ipc",
+        "base jwt config ipc match",
         "aiohttp cryptography grpc multidict orjson prometheus_client pycares re2 uvloop yarl",
         settings_of="upstream router filters listener tls",
     ),

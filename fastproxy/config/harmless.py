@@ -41,7 +41,6 @@ _LISTENER = {
     "metadata": _LABEL,
     "deprecated_v1": _NO_RUNTIME,
     "drain_type": "there is one way to drain",
-    "traffic_direction": _LABEL,
     "connection_balance_config": "the kernel spreads connections over the workers",
     "max_connections_to_accept_per_socket_event": _SCHEDULING,
     "access_log": "connections are not logged, requests are",
@@ -88,7 +87,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.core.v3.Node": {
         "metadata": _NO_XDS,
         "dynamic_parameters": _NO_XDS,
-        "locality": "there is no zone-aware routing",
         "user_agent_name": _NO_XDS,
         "user_agent_version": _NO_XDS,
         "user_agent_build_version": _NO_XDS,

@@ -120,6 +120,8 @@ def load_config(
         bootstrap.node.id = options.node.id
     if options.node.cluster:
         bootstrap.node.cluster = options.node.cluster
+    if options.node.zone:
+        bootstrap.node.locality.zone = options.node.zone
     source = " + ".join(name for name, _ in parsed)
     return _finish(
         _Base(bootstrap, place, {name: text for name, text, _ in texts}, source, options), problems

@@ -35,6 +35,8 @@ class NodeSettings:
 
     id: str = ""
     cluster: str = ""
+    zone: str = ""
+    """`locality.zone`; nothing but `/server_info` reads it."""
 
 
 @dataclass(frozen=True, slots=True)

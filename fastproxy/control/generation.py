@@ -24,7 +24,14 @@ from fastproxy.control.options import ControlOptions
 from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.sockets import ListenerSockets, close_all_but
 from fastproxy.control.tls_watcher import TlsWatcher
-from fastproxy.ipc.messages import ClusterEndpoints, ListenerSocket, Prepare, ToWorker, WorkerInit
+from fastproxy.ipc.messages import (
+    ClusterEndpoints,
+    ListenerSocket,
+    Prepare,
+    StopListening,
+    ToWorker,
+    WorkerInit,
+)
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import ClusterSettings, UpstreamTlsSettings
 
@@ -88,6 +95,8 @@ class Generation:
         self.settings = configuration.settings
         self.bootstrap = configuration.bootstrap
         self.sockets = sockets
+        self.stopped: list[ListenerSockets] = []
+        """Those that were closed by the operator's wish."""
         self._options = services.options
         self._memory = services.memory
         self.health: HealthService = HealthService(
@@ -199,6 +208,22 @@ class Generation:
         await self.discovery.stop()
         await self.health.stop()
 
+    def stop_listening(self, *, inbound_only: bool) -> StopListening:
+        """Stop holding the addresses of all listeners, or of those for inbound traffic; nothing opens them again.
+
+        Returns:
+            What makes the workers do the same.
+        """
+        stopped = [one for one in self.sockets if one.settings.is_inbound or not inbound_only]
+        self.sockets = tuple(one for one in self.sockets if one not in stopped)
+        self.stopped += stopped
+        for sockets in stopped:
+            sockets.close()
+        return StopListening(
+            sorted({one.spot.listener_index for one in stopped}),
+            [number for one in stopped for number in one.numbers],
+        )
+
     def close_sockets(self, *, keeps_files: bool = False) -> None:
         """Stop holding the addresses; workers have copies of their own.
 
@@ -221,6 +246,8 @@ class Generation:
             self._memory.fd,
             self._memory.rows,
             self._memory.blocks_of(self.settings.clusters),
+            self._options.log_format,
+            *self._options.access_log_flush,
         )
 
     def prepare_message(self, worker_id: int) -> Prepare:

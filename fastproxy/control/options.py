@@ -1,6 +1,7 @@
 """What the command line decides about the control plane (the configuration: `ProxySettings`)."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,15 @@ class ControlOptions:
 
     concurrency: int = 1
     drain_time_s: float = 600.0
+    drains_at_once: bool = False
+    """`--drain-strategy immediate`: while listeners drain, every response ends its connection."""
     log_level: str = "info"
+    component_log_levels: Mapping[str, str] = field(default_factory=dict)
+    """Levels of single components, here and in the workers (`--component-log-level`)."""
+    log_format: str = ""
+    """Layout of the application log, here and in the workers (`--log-format`); empty: Envoy's default."""
+    access_log_flush: tuple[float, int] = (1.0, 64 * 1024)
+    """How long, and how many bytes of lines may wait to be written."""
     log_path: str = ""
     """File for the application log; workers write their stderr there. Empty: stderr."""
     admin_address_path: str = ""

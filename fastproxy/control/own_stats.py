@@ -1,15 +1,12 @@
 """What the control plane counts itself: Envoy's `server.*`, `cluster_manager.*`, `listener_manager.*`."""
 
 import os
-import resource
 from dataclasses import dataclass
-from pathlib import Path
 
 import fastproxy
 from fastproxy.control.change_counts import ChangeCounts
+from fastproxy.control.process_memory import resident_bytes
 from fastproxy.stats import StatsSink
-
-_PAGE_BYTES = resource.getpagesize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +25,8 @@ class ServerFacts:
     initialization_ms: float | None
     worker_pids: tuple[int, ...]
     listeners: int
+    draining_listeners: int
+    """Those that listen no more."""
     clusters: int
     changes: ChangeCounts
 
@@ -35,7 +34,7 @@ class ServerFacts:
 def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
     """Add the numbers of the server itself."""
     major, minor, patch = (int(part) for part in fastproxy.__version__.split(".")[:3])
-    resident = sum(_resident_bytes(pid) for pid in (os.getpid(), *facts.worker_pids))
+    resident = sum(resident_bytes(pid) for pid in (os.getpid(), *facts.worker_pids))
     sink.gauge("server.live", int(facts.live))
     sink.gauge("server.state", facts.state)
     sink.gauge("server.uptime", int(facts.uptime_s))
@@ -53,8 +52,9 @@ def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
     sink.counter("listener_manager.listener_removed", facts.changes.listeners_removed)
     sink.counter("listener_manager.listener_create_success", facts.worker_starts * facts.listeners)
     sink.counter("listener_manager.listener_create_failure", 0)
-    sink.gauge("listener_manager.total_listeners_active", 0 if facts.state == 1 else facts.listeners)
-    sink.gauge("listener_manager.total_listeners_draining", facts.listeners if facts.state == 1 else 0)
+    sink.counter("listener_manager.listener_stopped", facts.draining_listeners)
+    sink.gauge("listener_manager.total_listeners_active", facts.listeners - facts.draining_listeners)
+    sink.gauge("listener_manager.total_listeners_draining", facts.draining_listeners)
     sink.gauge("listener_manager.total_listeners_warming", 0)
     sink.gauge("listener_manager.workers_started", int(facts.workers_ready > 0))
     sink.counter("cluster_manager.cluster_added", facts.clusters + facts.changes.clusters_removed)
@@ -62,11 +62,3 @@ def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
     sink.counter("cluster_manager.cluster_removed", facts.changes.clusters_removed)
     sink.gauge("cluster_manager.active_clusters", facts.clusters)
     sink.gauge("cluster_manager.warming_clusters", 0)
-
-
-def _resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 where /proc does not tell, and for one that has just ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return 0

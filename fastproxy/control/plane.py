@@ -25,6 +25,7 @@ from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
+from fastproxy.control.departure import Departure
 from fastproxy.control.eds import EndpointFiles
 from fastproxy.control.file_watch import FileWatcher
 from fastproxy.control.generation import Configuration, ControlServices, Generation
@@ -104,7 +105,7 @@ class ControlPlane:
         self._started_at = clock.monotonic()
         self._initialization_ms: float | None = None
         self._state = ServerState.PRE_INITIALIZING
-        self._log_levels: dict[str, str] = {"": options.log_level}
+        self._log_levels: dict[str, str] = {"": options.log_level, **options.component_log_levels}
         self._stop_requested = asyncio.Event()
         self._killed = asyncio.Event()
         self._admin: AdminServer | None = None
@@ -122,6 +123,12 @@ class ControlPlane:
             EndpointFiles(self._files),
         )
         self.generation = Generation(1, Configuration(settings, bootstrap, loaded=loaded), (), self.services)
+        self._departure = Departure(
+            options.drain_time_s,
+            is_immediate=options.drains_at_once,
+            tell=self._supervisor.broadcast,
+            stop_listening=self._stop_listening,
+        )
         self._reloader = Reloader(self, self._supervisor, load or _nothing_to_load, update, self._files)
         self._watcher = (
             None
@@ -269,6 +276,7 @@ class ControlPlane:
         if self._watcher is not None:
             await self._watcher.stop()
         await self._reloader.stop()
+        self._departure.stop()
         await self._succession.stop()
         if self._admin_socket is not None:
             self._admin_socket.close()
@@ -314,7 +322,7 @@ class ControlPlane:
         changed = (
             SetLogLevel(level, component) for component, level in self._log_levels.items() if component
         )
-        return (*changed, *self.generation.state())
+        return (*changed, self._departure.message(), *self.generation.state())
 
     def listening_sockets(self, worker_id: int) -> Mapping[int, socket.socket]:
         """The worker's listening sockets by number."""
@@ -345,6 +353,8 @@ class ControlPlane:
     @property
     def state(self) -> ServerState:
         """Where in its life the proxy is."""
+        if self._state is ServerState.LIVE and self._departure.health_failed:
+            return ServerState.DRAINING
         return self._state
 
     def uptime_s(self) -> float:
@@ -370,8 +380,8 @@ class ControlPlane:
         write_server_stats(
             sink,
             ServerFacts(
-                live=self._state is ServerState.LIVE,
-                state=self._state.value,
+                live=self.state is ServerState.LIVE,
+                state=self.state.value,
                 uptime_s=self.uptime_s(),
                 concurrency=self._options.concurrency,
                 worker_restarts=self._supervisor.restarts,
@@ -380,6 +390,9 @@ class ControlPlane:
                 initialization_ms=self._initialization_ms,
                 worker_pids=self._supervisor.pids(),
                 listeners=len(self.settings.listeners),
+                draining_listeners=len(self.settings.listeners)
+                if self._state is ServerState.DRAINING
+                else len({one.spot.listener_index for one in self.generation.stopped}),
                 clusters=len(self.settings.clusters),
                 changes=self._reloader.changes,
             ),
@@ -398,7 +411,8 @@ class ControlPlane:
         """The listeners as bound."""
         found = []
         for index, settings in enumerate(self.settings.listeners):
-            bound = [one for one in self.generation.sockets if one.spot.listener_index == index]
+            known = (*self.generation.sockets, *self.generation.stopped)
+            bound = [one for one in known if one.spot.listener_index == index]
             # Without sockets, one that does not bind: as it is configured.
             addresses = [(one.spot.address.host, one.port) for one in bound] or [
                 (one.host, one.port) for one in settings.addresses()
@@ -458,6 +472,27 @@ class ControlPlane:
             self._log_levels.clear()
         self._log_levels[component] = level
         self._supervisor.broadcast(SetLogLevel(level, component))
+
+    def process_ids(self) -> tuple[int, ...]:
+        """This process's, then the workers'."""
+        return (os.getpid(), *self._supervisor.pids())
+
+    async def reset_counters(self) -> None:
+        """Let every counter begin at 0 again."""
+        await self._stats.reset(self._write_stats)
+
+    def set_health(self, *, failed: bool) -> None:
+        """Fail the health checks of others, or let them pass again."""
+        self._departure.set_health(failed=failed)
+
+    def drain_listeners(self, *, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
+        """Stop listening, at once or when the drain time is over."""
+        self._departure.drain_listeners(graceful=graceful, inbound_only=inbound_only, skip_exit=skip_exit)
+
+    def _stop_listening(self, inbound_only: bool) -> None:
+        message = self.generation.stop_listening(inbound_only=inbound_only)
+        _log.info("%d listeners are closed; the proxy goes on with what is open", len(message.listeners))
+        self._supervisor.broadcast(message)
 
     def reopen_logs(self) -> None:
         """Make the workers reopen their access logs (SIGUSR1)."""

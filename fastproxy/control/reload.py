@@ -176,6 +176,8 @@ class Reloader:
 
     async def _replace(self, configuration: Configuration) -> None:
         old = self._host.generation
+        if old.stopped:
+            raise ReloadRefused("listeners were drained, and a reload would open them again: restart instead")
         try:
             sockets = open_listener_sockets(
                 configuration.settings.listeners, self._host.services.options.concurrency, old.sockets

@@ -20,6 +20,8 @@ class StatsCollector:
         self._supervisor = supervisor
         self._timeout_s = timeout_s
         self._totals = WorkerTotals()
+        self._baseline: dict[str, int] = {}
+        """What counters had when they were reset."""
         self._request_id = 0
         self._awaited: set[int] = set()
         self._complete = asyncio.Event()
@@ -55,7 +57,19 @@ class StatsCollector:
                 self._complete.set()
         own = StatsSink()
         write_own(own)
-        return self._totals.merge(own)
+        merged = self._totals.merge(own)
+        if self._baseline:
+            # A counter that began anew since then, after a reload, counts from its own begin.
+            merged.counters = {
+                name: value - before if value >= (before := self._baseline.get(name, 0)) else value
+                for name, value in merged.counters.items()
+            }
+        return merged
+
+    async def reset(self, write_own: Callable[[StatsSink], None]) -> None:
+        """Let every counter begin at 0 again; gauges and histograms go on (Envoy's `/reset_counters`)."""
+        self._baseline = {}
+        self._baseline = (await self.collect(write_own)).counters
 
     def _settle(self, worker_id: int) -> None:
         self._awaited.discard(worker_id)

@@ -40,6 +40,12 @@ class WorkerInit:
     """How many rows it has."""
     count_blocks: dict[str, int] = field(default_factory=dict)
     """Its first row of each cluster."""
+    log_format: str = ""
+    """Layout of the application log; empty: Envoy's default."""
+    access_log_flush_s: float = 1.0
+    """How long lines of access logs may wait to be written."""
+    access_log_flush_bytes: int = 64 * 1024
+    """How much of an access log may wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +272,26 @@ class ReopenAccessLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class SetFarewell:
+    """What the operator has said about the end of this proxy (`fastproxy.farewell`)."""
+
+    health_failed: bool
+    drain_from: float
+    """Monotonic time, which all processes share; negative: no drain."""
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopListening:
+    """Close these listening sockets; what is open stays open."""
+
+    listeners: list[int]
+    """Positions in the configuration."""
+    sockets: list[int]
+    """Numbers of their sockets."""
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Stop accepting, finish what is in flight with `connection: close`, then say Drained and exit."""
 
@@ -334,6 +360,8 @@ ToWorker = (
     | StatsRequest
     | SetLogLevel
     | ReopenAccessLogs
+    | SetFarewell
+    | StopListening
     | Drain
     | Prepare
     | Commit

@@ -103,7 +103,12 @@ class Listener:
     def announce_drain(self) -> None:
         """From now on no answer promises to keep its connection; new connections are still accepted."""
         for chain in self.chains:
-            chain.draining = True
+            chain.announce_drain()
+
+    def follow_farewell(self) -> None:
+        """The operator has said something about the end of the proxy."""
+        for chain in self.chains:
+            chain.follow_farewell()
 
     def stop_accepting(self) -> None:
         """Close the listening socket; what is open stays open."""

@@ -16,7 +16,7 @@ from fastproxy.listener.settings import AccessLogSettings
 
 _log = logging.getLogger("fastproxy.access_log")
 
-# Envoy: 10 s or 64 KiB. One second costs nothing and lets an operator watch.
+# Envoy: 10 s or 64 KiB. One second costs nothing and lets an operator watch. The command line may say otherwise.
 _FLUSH_S = 1.0
 _FLUSH_BYTES = 64 * 1024
 
@@ -24,8 +24,21 @@ _FLUSH_BYTES = 64 * 1024
 class AccessLogFile:
     """A file that several logs of one worker share; reopened after rotation."""
 
-    def __init__(self, path: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        path: str,
+        loop: asyncio.AbstractEventLoop,
+        flush_s: float = _FLUSH_S,
+        flush_bytes: int = _FLUSH_BYTES,
+    ) -> None:
+        """Open the file; lines wait at most `flush_s`, and until there are `flush_bytes` of them.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
         self._path = path
+        self._flush_s = flush_s
+        self._flush_bytes = flush_bytes
         self._loop = loop
         self._lines: list[str] = []
         self._size = 0
@@ -44,10 +57,10 @@ class AccessLogFile:
         """Queue a line, its line end included."""
         self._lines.append(line)
         self._size += len(line)
-        if self._size >= _FLUSH_BYTES:
+        if self._size >= self._flush_bytes:
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_later(_FLUSH_S, self.flush)
+            self._timer = self._loop.call_later(self._flush_s, self.flush)
 
     def flush(self) -> None:
         """Write what is queued. A full disk must not stop the proxy: the lines are dropped, once said."""

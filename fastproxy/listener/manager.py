@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from fastproxy import clock
+from fastproxy.farewell import Farewell
 from fastproxy.filters.chain import FilterChain
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
@@ -39,6 +40,7 @@ class HttpConnectionManager:
         loop: asyncio.AbstractEventLoop,
         upgrade_filters: Mapping[bytes, FilterChain] | None = None,
         identity_headers: frozenset[bytes] = frozenset(),
+        farewell: Farewell | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -51,6 +53,7 @@ class HttpConnectionManager:
             loop: serves the connections.
             upgrade_filters: the filters of upgrade types that have their own.
             identity_headers: names that only filters may set.
+            farewell: what the operator has said about the end of the proxy.
         """
         self.loop = loop
         self.filters = filters
@@ -81,6 +84,9 @@ class HttpConnectionManager:
         self.has_limits = bool(http.max_requests_per_connection or http.max_stream_duration_s)
         """Every request has to be looked at: it may be the last of its connection, or take too long."""
         self.draining = False
+        self._farewell = farewell or Farewell()
+        self._ends_all = False
+        """The end has come: `drain` was called."""
         self.successor: HttpConnectionManager | None = None
         """Set by `hand_over`: serves what is begun from then on."""
         self._kept_case = http.kept_case
@@ -112,8 +118,8 @@ class HttpConnectionManager:
             self._empty.set()
 
     def end_keep_alive(self, request: Request) -> None:
-        """While the listener drains: the request is the last one of its connection."""
-        if request.keep_alive:
+        """While the listener drains: the request is the last one of its connection, or may be."""
+        if request.keep_alive and (self._ends_all or self._farewell.is_due(clock.monotonic())):
             self.stats.downstream_cx_drain_close += 1
             request.keep_alive = False
 
@@ -160,13 +166,21 @@ class HttpConnectionManager:
         heir._connections.add(connection)  # noqa: SLF001 - of the same class
         return heir
 
+    def follow_farewell(self) -> None:
+        """The operator has said something about the end of the proxy."""
+        self.draining = self._ends_all or self._farewell.is_active
+
+    def announce_drain(self) -> None:
+        """No answer promises to keep its connection any more."""
+        self.draining = self._ends_all = True
+
     def drain(self, idle_grace_s: float = 0.0) -> None:
         """Close what is idle; what is being served ends with `connection: close`.
 
         A client may have sent its next request before it can know that the connection is to be closed. So one that
         has been idle for less than `idle_grace_s` stays open for the rest of that time, for this last request.
         """
-        self.draining = True
+        self.announce_drain()
         now = clock.monotonic()
         for connection in tuple(self._connections):
             connection.drain(now, idle_grace_s)

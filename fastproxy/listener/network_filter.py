@@ -38,9 +38,6 @@ class ConnectionProtocol(Protocol):
 class NetworkFilter(Protocol):
     """Serves the connections of one filter chain in one worker."""
 
-    draining: bool
-    """Set before the listening socket closes: from then on no answer may promise to keep its connection."""
-
     def __call__(self, info: ConnectionInfo | None = None) -> ConnectionProtocol:
         """Make the protocol of a new connection; without `info` its transport says what there is to know."""
         ...
@@ -67,6 +64,14 @@ class NetworkFilter(Protocol):
         Returns:
             False if `successor` is of another kind: nothing has changed, and the connections must be drained.
         """
+        ...
+
+    def follow_farewell(self) -> None:
+        """The operator has said something about the end of the proxy (`fastproxy.farewell`)."""
+        ...
+
+    def announce_drain(self) -> None:
+        """The listening sockets are about to close: from now on no answer may promise to keep its connection."""
         ...
 
     def drain(self, idle_grace_s: float = 0.0) -> None:

@@ -374,6 +374,8 @@ class ListenerSettings:
     """`enable_reuse_port: false`: the workers accept from one socket."""
     stat_prefix: str = ""
     """Instead of the address in names of statistics."""
+    is_inbound: bool = False
+    """`traffic_direction: INBOUND`: `/drain_listeners?inboundonly` stops it."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from itertools import chain as chained
 
+from fastproxy.farewell import Farewell
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.build import build_filter
 from fastproxy.filters.chain import FilterChain
@@ -37,6 +38,7 @@ class NetworkBuilder:
         ask: tells the control plane that a request needs fresher keys of a source.
         tools: what all TCP proxies of the worker share.
         loop: serves the connections.
+        farewell: what the operator has said about the end of the proxy.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class NetworkBuilder:
         ask: Callable[[str], None],
         tools: PumpTools,
         loop: asyncio.AbstractEventLoop,
+        farewell: Farewell,
     ) -> None:
+        self._farewell = farewell
         self._clusters = clusters
         self._inherited = {source_id: list(providers) for source_id, providers in inherited.items()}
         self._log_files = log_files
@@ -112,6 +116,7 @@ class NetworkBuilder:
                 kind: FilterChain(own, router.select_route) for kind, own in upgrade_filters.items()
             },
             identity_headers=identity_headers,
+            farewell=self._farewell,
         )
 
     def _build_filter(self, settings: HttpFilterSettings) -> HttpFilter:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from fastproxy.config import ConfigError, rebuild_tls
 from fastproxy.config.settings import ProxySettings
+from fastproxy.farewell import Farewell
 from fastproxy.filters.jwt_authn.provider import Provider
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
@@ -55,6 +56,7 @@ class Runtime:
         shares: what clusters count together with those of other workers; None if there are none.
         previous: the runtime that this one may replace.
         kept_sources: key sources whose keys, and the verdicts made by them, stay in force.
+        farewell: what the operator has said about the end of the proxy.
         tell: tells the control plane what is noticed about endpoints.
 
     Raises:
@@ -73,6 +75,7 @@ class Runtime:
         shares: CountShares | None = None,
         previous: "Runtime | None" = None,
         kept_sources: Collection[str] = (),
+        farewell: Farewell | None = None,
         tell: TellOfEndpoint | None = None,
     ) -> None:
         self.generation = generation
@@ -103,6 +106,7 @@ class Runtime:
             ask=ask,
             tools=self.pump_tools,
             loop=self._loop,
+            farewell=farewell or Farewell(),
         )
         self.listeners: tuple[Listener, ...] = tuple(
             self._build_listener(one, builder, earlier.get(_place(one))) for one in settings.listeners
@@ -118,6 +122,7 @@ class Runtime:
             if one.settings.counts_globally:
                 one.limit_by(self._connection_limit)
         self._orphans: tuple[NetworkFilter, ...] = ()
+        self.follow_farewell()
 
     def _build_listener(
         self, listener: ListenerSettings, builder: NetworkBuilder, previous: Listener | None
@@ -178,6 +183,11 @@ class Runtime:
                 self.clusters[name].replace_tls(upstream)
         except (ConfigError, OSError, ValueError) as error:
             _log.error("certificates of epoch %d cannot be used: %s", message.epoch, type(error).__name__)
+
+    def follow_farewell(self) -> None:
+        """The operator has said something about the end of the proxy."""
+        for listener in self.listeners:
+            listener.follow_farewell()
 
     # -- serving and ending --------------------------------------------------------------------------------
 

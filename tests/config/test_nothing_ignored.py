@@ -23,6 +23,7 @@ from tests.config.support import TLS, cluster, jwt_filter, load, minimal
 
 #: Read, and rightly without any consequence.
 LABELS = {
+    ("envoy.config.core.v3.Node", "locality"),
     ("envoy.config.listener.v3.FilterChain", "name"),
     ("envoy.config.listener.v3.Filter", "name"),
     ("envoy.config.core.v3.TransportSocket", "name"),

@@ -1,7 +1,9 @@
 """The admin pages over HTTP, on a fake control plane."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -9,7 +11,7 @@ import pytest
 
 from fastproxy import logs
 from fastproxy.config import TlsUpdate
-from fastproxy.config.settings import ProxySettings
+from fastproxy.config.settings import AdminSettings, ProxySettings
 from fastproxy.control.admin import AdminServer, ServerState
 from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
 from fastproxy.control.jwks_report import report_jwks
@@ -21,6 +23,7 @@ from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.listener.addresses.settings import ListenAddress
+from fastproxy.match.settings import StringKind, StringMatch
 from fastproxy.stats import Histogram
 from tests.control.support import cluster, jwk, jwks, listener, local_provider, provider, proxy_settings
 
@@ -106,6 +109,18 @@ class FakeView:
     def set_log_level(self, level: str, component: str) -> None:
         logs.level_number(level)
         self.done.append(f"level {level} {component}")
+
+    def process_ids(self) -> tuple[int, ...]:
+        return (os.getpid(),)
+
+    def set_health(self, *, failed: bool) -> None:
+        self.done.append(f"health {'failed' if failed else 'ok'}")
+
+    def drain_listeners(self, *, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
+        self.done.append(f"drain {graceful} {inbound_only} {skip_exit}")
+
+    async def reset_counters(self) -> None:
+        self.done.append("reset")
 
     def reopen_logs(self) -> None:
         self.done.append("reopen")
@@ -463,3 +478,64 @@ async def test_page_that_fails_shows_nothing_of_its_insides(
 
     assert status == 500
     assert "secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "done"),
+    [
+        ("/healthcheck/fail", "health failed"),
+        ("/healthcheck/ok", "health ok"),
+        ("/drain_listeners", "drain False False False"),
+        ("/drain_listeners?graceful", "drain True False False"),
+        ("/drain_listeners?graceful&skip_exit&inboundonly", "drain True True True"),
+        ("/reset_counters", "reset"),
+    ],
+)
+async def test_what_takes_a_proxy_out_of_service_needs_post(admin: Admin, path: str, done: str) -> None:
+    """A link or an image in a page must not take a proxy out of service."""
+    status, body = await admin.text(path)
+    assert (status, body) == (405, "Method GET not allowed, POST required.")
+    assert admin.view.done == []
+    assert await admin.text(path, "POST") == (200, "OK\n")
+    assert admin.view.done == [done]
+
+
+async def test_small_pages_answer_as_envoys_do(admin: Admin) -> None:
+    """Scripts of operators read them."""
+    assert await admin.text("/hot_restart_version") == (200, "disabled")
+    assert await admin.text("/runtime_modify?a=b", "POST") == (503, "No admin layer specified")
+    assert await admin.json("/init_dump") == {}
+    assert (await admin.text("/contention"))[0] == 200
+    memory = await admin.json("/memory")
+    assert int(memory["total_physical_bytes"]) > 1_000_000
+    assert set(memory) == {
+        "allocated", "heap_size", "pageheap_unmapped", "pageheap_free", "total_thread_cache", "total_physical_bytes",
+    }  # fmt: skip
+
+
+async def test_only_allowed_paths_are_answered(admin: Admin) -> None:
+    """`admin.allow_paths`, over the path with its query, as in Envoy; a reload changes it."""
+    conditions = (StringMatch(StringKind.EXACT, "/ready"), StringMatch(StringKind.PREFIX, "/config"))
+    settings = AdminSettings("127.0.0.1", 0, allow_paths=conditions)
+    admin.view.settings = replace(admin.view.settings, admin=settings)
+
+    assert (await admin.text("/ready"))[0] == 200
+    assert (await admin.text("/config_dump?resource=dynamic_listeners")) == (200, "{}\n")
+    for path in ("/ready?x", "/stats", "/", "//ready", "/quitquitquit", "/nope"):
+        status, body = await admin.text(path, "POST")
+        assert status == 403, path
+        assert "not allowed" in body
+    assert admin.view.done == []
+    admin.view.settings = replace(admin.view.settings, admin=replace(settings, allow_paths=()))
+    assert (await admin.text("/stats"))[0] == 200
+
+
+async def test_clusters_can_be_filtered_by_name(admin: Admin) -> None:
+    """A proxy with hundreds of them has a long page."""
+    _, text = await admin.text("/clusters?filter=^c$")
+    assert text.startswith("c::")
+    assert "\ne::" not in text
+    assert [
+        one["name"] for one in (await admin.json("/clusters?format=json&filter=e"))["cluster_statuses"]
+    ] == ["e"]
+    assert (await admin.text("/clusters?filter=("))[0] == 400

@@ -53,11 +53,14 @@ def build_settings(
     check_provider_keys(context)
     context.runtime.warn_about_unread()
     node = bootstrap.child_or_empty("node")
+    locality = node.child_or_empty("locality")
+    # Labels, as the zone is: there is no zone-aware routing.
+    locality.accept("region", "sub_zone")
     settings = ProxySettings(
         listeners=listeners,
         clusters=clusters,
         admin=admin,
-        node=NodeSettings(node.text("id"), node.text("cluster")),
+        node=NodeSettings(node.text("id"), node.text("cluster"), locality.text("zone")),
         max_downstream_connections=build_connection_limit(bootstrap, context.runtime),
         jwks_snapshot_dir=context.runtime.snapshot_dir,
         tls_files=files.contents,

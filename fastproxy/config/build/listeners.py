@@ -34,6 +34,7 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
     buffer_bytes = view.system_integer_or("per_connection_buffer_limit_bytes", _DEFAULT_BUFFER_BYTES)
     backlog = view.system_integer_or("tcp_backlog_size", _DEFAULT_BACKLOG)
     stat_prefix = view.text("stat_prefix")
+    is_inbound = view.choice("traffic_direction") == "INBOUND"
     binds = view.flag_or("bind_to_port", default=True)
     shares_socket = not view.flag_or(
         "enable_reuse_port", default=not view.has("reuse_port") or view.flag("reuse_port")
@@ -64,6 +65,7 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         binds=binds,
         shares_socket=shares_socket,
         stat_prefix=stat_prefix,
+        is_inbound=is_inbound,
         config_path=view.path,
     )
     _warn_of_blind_matches(view, settings)

@@ -46,11 +46,11 @@ _SHOWN_FLAGS: Final = (
 SHOWN_STATUS: Final = {"UNKNOWN": "HEALTHY", "TIMEOUT": "UNHEALTHY"}
 
 
-def clusters_text(view: AdminView, stats: MergedStats) -> str:
-    """Write /clusters as `cluster::key::value` and `cluster::ip:port::key::value` lines."""
+def clusters_text(view: AdminView, stats: MergedStats, pattern: Any = None) -> str:
+    """Write /clusters as `cluster::key::value` and `cluster::ip:port::key::value` lines; `pattern`: of names."""
     lines: list[str] = []
     dynamic = view.dynamic_clusters()
-    for cluster in view.settings.clusters:
+    for cluster in _chosen_clusters(view, pattern):
         name = cluster.name
         lines.append(f"{name}::observability_name::{cluster.stat_name or name}")
         outliers = view.outliers(name)
@@ -83,6 +83,10 @@ def clusters_text(view: AdminView, stats: MergedStats) -> str:
     return "".join(line + "\n" for line in lines)
 
 
+def _chosen_clusters(view: AdminView, pattern: Any) -> list[ClusterSettings]:
+    return [one for one in view.settings.clusters if pattern is None or pattern.search(one.name)]
+
+
 def _outlier_lines(name: str, outliers: OutlierStatus) -> list[str]:
     facts = {
         "success_rate_average": outliers.average,
@@ -93,9 +97,13 @@ def _outlier_lines(name: str, outliers: OutlierStatus) -> list[str]:
     return [f"{name}::outlier::{key}::{value:g}" for key, value in facts.items()]
 
 
-def clusters_json(view: AdminView, stats: MergedStats) -> dict[str, Any]:
+def clusters_json(view: AdminView, stats: MergedStats, pattern: Any = None) -> dict[str, Any]:
     """Build /clusters?format=json: zero values left out, counters as strings."""
-    return {"cluster_statuses": [_cluster_status(view, stats, cluster) for cluster in view.settings.clusters]}
+    return {
+        "cluster_statuses": [
+            _cluster_status(view, stats, cluster) for cluster in _chosen_clusters(view, pattern)
+        ]
+    }
 
 
 def _cluster_status(view: AdminView, stats: MergedStats, cluster: ClusterSettings) -> dict[str, Any]:
@@ -205,7 +213,12 @@ def server_info(view: AdminView) -> dict[str, Any]:
         "uptime_all_epochs": uptime,
         "hot_restart_version": "disabled",
         "command_line_options": view.command_line_options(),
-        "node": {"id": node.id, "cluster": node.cluster, "user_agent_name": "fastproxy"},
+        "node": {
+            "id": node.id,
+            "cluster": node.cluster,
+            **({"locality": {"zone": node.zone}} if node.zone else {}),
+            "user_agent_name": "fastproxy",
+        },
     }
 
 

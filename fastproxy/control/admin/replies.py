@@ -33,7 +33,15 @@ def compile_filter(request: web.Request) -> Any:
     Raises:
         BadAdminRequest: the pattern is not valid.
     """
-    pattern = request.query.get("filter", "")
+    return compile_pattern(request.query.get("filter", ""))
+
+
+def compile_pattern(pattern: str, name: str = "") -> Any:
+    """Compile a regular expression of a query; None for an empty one. `name`: of its parameter, for the message.
+
+    Raises:
+        BadAdminRequest: it is not valid.
+    """
     if not pattern:
         return None
     options = re2.Options()
@@ -42,4 +50,6 @@ def compile_filter(request: web.Request) -> Any:
         return re2.compile(pattern, options)
     except re2.error as error:
         detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        if name:
+            raise BadAdminRequest(f"Error while parsing {name} from {pattern}: {detail}") from None
         raise BadAdminRequest(f"Invalid re2 regex: {detail}") from None

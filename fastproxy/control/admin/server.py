@@ -15,11 +15,15 @@ from fastproxy import logs
 from fastproxy.addresses import is_pipe
 from fastproxy.control.admin import pages
 from fastproxy.control.admin.certs_page import certs_json
+from fastproxy.control.admin.dump_page import UnknownResource, choose_parts
 from fastproxy.control.admin.endpoints_dump import endpoints_dump
+from fastproxy.control.admin.process_pages import memory_json, runtime_json
 from fastproxy.control.admin.prometheus import ScopeNames
-from fastproxy.control.admin.replies import HTML, BadAdminRequest, json_reply, text_reply
+from fastproxy.control.admin.replies import HTML, BadAdminRequest, compile_filter, json_reply, text_reply
 from fastproxy.control.admin.stats_page import prometheus_reply, select_stats, stats_page
 from fastproxy.control.admin.view import AdminView, ServerState
+from fastproxy.match.settings import StringMatch
+from fastproxy.match.string import StringMatcher, build_string_matcher
 from fastproxy.stats import StatsSink
 
 _log = logging.getLogger("fastproxy.control.admin")
@@ -50,11 +54,32 @@ class AdminServer:
         self._view = view
         self._runner: web.AppRunner | None = None
         self._requests = StatsSink()
+        self._allowed: tuple[tuple[StringMatch, ...], tuple[StringMatcher, ...]] | None = None
         self._commands = {
             "/": _Command("Admin home page", self._home),
             "/certs": _Command("certificates of listeners: names, expiry, last error", self._certs),
             "/clusters": _Command("upstream cluster status", self._clusters),
             "/config_dump": _Command("dump current configuration", self._config_dump),
+            "/contention": _Command("dump current mutex contention stats", self._contention),
+            "/drain_listeners": _Command(
+                "stop listening; ?graceful, ?inboundonly, ?skip_exit", self._drain_listeners, post_only=True
+            ),
+            "/healthcheck/fail": _Command(
+                "fail the health checks of others", self._fail_health, post_only=True
+            ),
+            "/healthcheck/ok": _Command(
+                "pass the health checks of others", self._pass_health, post_only=True
+            ),
+            "/hot_restart_version": _Command("print the hot restart version", self._hot_restart_version),
+            "/init_dump": _Command("what the start waits for", self._init_dump),
+            "/memory": _Command("print current memory use of all processes", self._memory),
+            "/reset_counters": _Command(
+                "let all counters begin at zero", self._reset_counters, post_only=True
+            ),
+            "/runtime": _Command("print runtime values", self._runtime),
+            "/runtime_modify": _Command(
+                "change runtime values (not possible)", self._runtime_modify, post_only=True
+            ),
             "/help": _Command("print out list of admin commands", self._help),
             "/jwks": _Command("keys of every JWT provider: names, age, last error", self._jwks),
             "/listeners": _Command("print listener info", self._listeners),
@@ -96,6 +121,13 @@ class AdminServer:
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
+        admin = self._view.settings.admin
+        if (
+            admin is not None
+            and admin.allow_paths
+            and not self._is_allowed(admin.allow_paths, request.raw_path)
+        ):
+            return text_reply(f"request to path {request.path} not allowed\n", 403)
         command = self._commands.get(request.path)
         if command is None:
             return text_reply(f"invalid path. admin commands are:\n{self._help_text()}", 404)
@@ -113,6 +145,12 @@ class AdminServer:
             # Unforeseen, so a bug; but its insides belong into the log, not onto the page.
             _log.exception("admin page %s failed", request.path)
             return text_reply("internal error, see the log\n", 500)
+
+    def _is_allowed(self, conditions: tuple[StringMatch, ...], path: str) -> bool:
+        known = self._allowed
+        if known is None or known[0] is not conditions:
+            known = self._allowed = (conditions, tuple(build_string_matcher(one) for one in conditions))
+        return any(matches(path.encode()) for matches in known[1])
 
     def _help_text(self) -> str:
         return "".join(
@@ -151,10 +189,11 @@ class AdminServer:
         return json_reply(certs_json(self._view))
 
     async def _clusters(self, request: web.Request) -> web.Response:
+        pattern = compile_filter(request)
         stats = await self._view.collect_stats()
         if _wants_json(request):
-            return json_reply(pages.clusters_json(self._view, stats))
-        return text_reply(pages.clusters_text(self._view, stats))
+            return json_reply(pages.clusters_json(self._view, stats, pattern))
+        return text_reply(pages.clusters_text(self._view, stats, pattern))
 
     async def _listeners(self, request: web.Request) -> web.Response:
         if _wants_json(request):
@@ -166,7 +205,47 @@ class AdminServer:
         if "include_eds" in request.query:
             # Where Envoy has them.
             dump["configs"].insert(2, endpoints_dump(self._view))
-        return json_reply(dump)
+        try:
+            return json_reply(choose_parts(request, dump))
+        except UnknownResource as error:
+            return text_reply(str(error), 404)
+
+    async def _contention(self, _request: web.Request) -> web.Response:
+        return text_reply("There are no mutexes whose contention could be traced.\n")
+
+    async def _drain_listeners(self, request: web.Request) -> web.Response:
+        query = request.query
+        self._view.drain_listeners(
+            graceful="graceful" in query, inbound_only="inboundonly" in query, skip_exit="skip_exit" in query
+        )
+        return text_reply("OK\n")
+
+    async def _fail_health(self, _request: web.Request) -> web.Response:
+        self._view.set_health(failed=True)
+        return text_reply("OK\n")
+
+    async def _pass_health(self, _request: web.Request) -> web.Response:
+        self._view.set_health(failed=False)
+        return text_reply("OK\n")
+
+    async def _hot_restart_version(self, _request: web.Request) -> web.Response:
+        return text_reply("disabled")
+
+    async def _init_dump(self, _request: web.Request) -> web.Response:
+        return json_reply({})
+
+    async def _memory(self, _request: web.Request) -> web.Response:
+        return json_reply(memory_json(self._view.process_ids()))
+
+    async def _reset_counters(self, _request: web.Request) -> web.Response:
+        await self._view.reset_counters()
+        return text_reply("OK\n")
+
+    async def _runtime(self, _request: web.Request) -> web.Response:
+        return json_reply(runtime_json(self._view.config_dump()))
+
+    async def _runtime_modify(self, _request: web.Request) -> web.Response:
+        return text_reply("No admin layer specified", 503)
 
     async def _server_info(self, _request: web.Request) -> web.Response:
         return json_reply(pages.server_info(self._view))

@@ -143,6 +143,22 @@ class AdminView(Protocol):
         """Change the log level here and in the workers; ValueError: no such level."""
         ...
 
+    def process_ids(self) -> tuple[int, ...]:
+        """The control plane's, then the workers'."""
+        ...
+
+    def set_health(self, *, failed: bool) -> None:
+        """Fail the health checks of others, or let them pass again."""
+        ...
+
+    def drain_listeners(self, *, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
+        """Stop listening, at once or when the drain time is over (`Departure.drain_listeners`)."""
+        ...
+
+    async def reset_counters(self) -> None:
+        """Let every counter begin at 0 again."""
+        ...
+
     def reopen_logs(self) -> None:
         """Make the workers reopen their access logs."""
         ...

@@ -151,6 +151,12 @@ class TcpProxy:
         self._empty.set()
         return True
 
+    def follow_farewell(self) -> None:
+        """Do nothing: a connection that is passed on as it is cannot be told to end."""
+
+    def announce_drain(self) -> None:
+        """Do nothing, for the same reason."""
+
     def drain(self, idle_grace_s: float = 0.0) -> None:
         """Connections go on: nobody but their ends knows when they may be closed."""
         self.draining = True
