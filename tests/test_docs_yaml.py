@@ -21,6 +21,25 @@ _JWT = "envoy.filters.http.jwt_authn"
 
 Document = dict[str, Any]
 
+#: Message in a file of resources -> the configuration that follows such a file.
+_FOLLOWED: Document = {
+    "Cluster": {
+        "dynamic_resources": {"cds_config": {"path_config_source": {"path": "/etc/fastproxy/clusters.yaml"}}}
+    },
+    "ClusterLoadAssignment": {
+        "clusters": [
+            {
+                "name": "api",
+                "type": "EDS",
+                "eds_cluster_config": {
+                    "service_name": "api-blue",
+                    "eds_config": {"path_config_source": {"path": "/etc/fastproxy/endpoints.yaml"}},
+                },
+            }
+        ]
+    },
+}
+
 _DISCOVERED: Document = {"issuer": "https://login.example.com/realms/main", "audiences": ["api"]}
 
 
@@ -72,7 +91,7 @@ class _File:
         }
         self.clusters = {name: _cluster(name) for name in ("service", "files", "acme", "login", "database")}
         self.runtime: Document = {}
-        self.top: Document = {}
+        self.top: Document = {"node": {"id": "proxy-1", "cluster": "edge"}}
 
     def paste(self, piece: Any) -> None:
         """Put a piece where its keys belong."""
@@ -106,16 +125,22 @@ class _File:
     def _place_of(self, key: str) -> Document:
         places: dict[str, Document] = {
             "admin": self.top,
+            "cluster_manager": self.top,
+            "dynamic_resources": self.top,
             "layered_runtime": self.top,
+            "node": self.top,
             "typed_dns_resolver_config": self.clusters["service"],
             "load_assignment": self.clusters["service"],
             "lb_subset_config": self.clusters["service"],
+            "preconnect_policy": self.clusters["service"],
+            "transport_socket": self.clusters["service"],
             "hash_policy": self.route["route"],
             "route": self.route,
             "routes": self.virtual_host,
             "typed_per_filter_config": self.route,
             "response_headers_to_add": self.route,
             "response_headers_to_remove": self.route,
+            "header_key_format": self.manager.setdefault("http_protocol_options", {}),
             "local_reply_config": self.manager,
             "upgrade_configs": self.manager,
             "route_config": self.manager,
@@ -145,11 +170,19 @@ def test_a_block_of_yaml_loads_where_it_belongs(block: str, tmp_path: Path) -> N
     keys.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     token = tmp_path / "token"
     token.write_text("secret")
+    resources = tmp_path / "resources.yaml"
+    resources.write_text("resources: []")
     made = _File()
+    piece = yaml.safe_load(block)
 
-    made.paste(yaml.safe_load(block))
+    if "resources" in piece:
+        # A file of its own, named by the configuration.
+        resources.write_text(block)
+        piece = _FOLLOWED[piece["resources"][0]["@type"].rpartition(".")[2]]
+    made.paste(piece)
 
     text = made.write().replace(_KEYS, str(keys)).replace("/var/run/secrets/keys/token", str(token))
+    text = re.sub(r"/etc/fastproxy/(clusters|endpoints|listeners)\.yaml", str(resources), text)
     load_config(None, config_yaml=text.replace("/var/lib/fastproxy/keys", str(tmp_path)))
 
 
