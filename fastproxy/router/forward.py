@@ -128,9 +128,12 @@ class Exchange:
         )
         connection = pool.take_idle()
         if connection is None:
+            cluster.stats.upstream_rq_waiting += 1
+            endpoint.stats.rq_waiting += 1
             self._wait_for_connection(pool, body)
         elif not self._requests.acquire():
             pool.release(connection)
+            self._count_unsent(endpoint)
             self._overflow()
         else:
             self._send_request(connection, body)
@@ -200,7 +203,9 @@ class Exchange:
 
     def on_connection(self, connection: UpstreamConnection) -> bool:
         """Send what is there of the request, unless there are too many already."""
-        if not self._requests.acquire():
+        is_free = self._requests.acquire()
+        self._end_waiting(sent=is_free)
+        if not is_free:
             self._overflow()
             return False
         waiting, self._waiting_body = self._waiting_body, []
@@ -211,6 +216,7 @@ class Exchange:
 
     def on_connect_error(self, error: UpstreamError) -> None:
         """No connection could be made."""
+        self._end_waiting(sent=False)
         self.on_upstream_error(error)
 
     # -- the connection's side -----------------------------------------------------------------------------
@@ -225,6 +231,8 @@ class Exchange:
         request = self.request
         request.details = "via_upstream"
         self._cluster.stats.statuses[status] += 1
+        if b"x-envoy-internal" in request.headers:
+            self._cluster.stats.internal_statuses[status] += 1
         now = request.response_monotonic = clock.monotonic()
         if self._route.envoy_headers:
             if self._sent_at:
@@ -234,7 +242,7 @@ class Exchange:
                 headers.pop(b"x-envoy-upstream-service-time", None)
         endpoint = self._endpoint
         if endpoint is not None:
-            if status < 500 and endpoint.monitor is None:
+            if status < 500 and not endpoint.is_watched:
                 endpoint.stats.rq_success += 1
             else:
                 endpoint.count_response(status, headers)
@@ -272,9 +280,9 @@ class Exchange:
         if self._may_send_again(error):
             self._send_again()
             return
-        if self._endpoint is not None:
-            # That it has enough to do is not its failure.
-            self._endpoint.count_failure(is_its_own=not isinstance(error, CircuitBreakerOverflow))
+        # That it has enough to do is not its failure.
+        if self._endpoint is not None and not isinstance(error, CircuitBreakerOverflow):
+            self._endpoint.count_failure()
         if isinstance(error, UpstreamReset):
             if self._response_started and error.at_end and not self.request.upgrade:
                 # The body is shorter than its head has said.
@@ -372,9 +380,27 @@ class Exchange:
         if self._pool is not None:
             self._pool.connect(self, self._breaker)
 
+    def _end_waiting(self, *, sent: bool) -> None:
+        """The try waits for a connection no longer, because it has one (`sent`) or will have none."""
+        endpoint = self._endpoint
+        # What waits once more had a connection before.
+        if endpoint is None or self._retried:
+            return
+        self._cluster.stats.upstream_rq_waiting -= 1
+        endpoint.stats.rq_waiting -= 1
+        if not sent:
+            self._count_unsent(endpoint)
+
+    def _count_unsent(self, endpoint: Endpoint) -> None:
+        self._cluster.stats.upstream_rq_unsent += 1
+        endpoint.stats.rq_unsent += 1
+
     def _overflow(self) -> None:
         """The upstream has as many requests as it may have."""
         self._cluster.stats.upstream_rq_active_overflow += 1
+        if self._endpoint is not None:
+            # An error of the endpoint's for who looks at it (Envoy), and no reason to eject it.
+            self._endpoint.stats.rq_error += 1
         self._on_failure(CircuitBreakerOverflow(), was_sent=False)
 
     def _release_upstream(self) -> None:
@@ -382,8 +408,8 @@ class Exchange:
         if connection is not None:
             self._requests.release()
             connection.close()
-        elif self._pool is not None:
-            self._pool.forget(self)
+        elif self._pool is not None and self._pool.forget(self):
+            self._end_waiting(sent=False)
 
     def _complete(self, now: float) -> None:
         """The response is complete, the connection already back in its pool. Hot path: once per request."""
@@ -420,4 +446,6 @@ class Exchange:
             self._downstream.on_response_aborted(details, reply.flag)
         else:
             self._cluster.stats.statuses[reply.status] += 1
+            if b"x-envoy-internal" in self.request.headers:
+                self._cluster.stats.internal_statuses[reply.status] += 1
             self._downstream.on_local_reply(reply)

@@ -54,6 +54,8 @@ class UpgradeExchange(Exchange):
         self.timeout_s = 0.0
         self.request.details = "via_upstream"
         self._cluster.stats.statuses[status] += 1
+        if b"x-envoy-internal" in self.request.headers:
+            self._cluster.stats.internal_statuses[status] += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         headers.pop(b"x-envoy-upstream-service-time", None)
@@ -122,6 +124,8 @@ class UpgradeExchange(Exchange):
             self._connection.close()
         self._response_started = True
         self._cluster.stats.statuses[status] += 1
+        if b"x-envoy-internal" in self.request.headers:
+            self._cluster.stats.internal_statuses[status] += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         self._complete(clock.monotonic())

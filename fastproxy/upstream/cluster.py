@@ -89,6 +89,8 @@ class Cluster:
             and settings.load_balancing.subsets is None
             and not self.has_named_pools
         )
+        # A gauge is the sum of what the workers say: one has to speak for all of them.
+        self._speaks = worker_id == 0 or row_of is None
         self._report = report
         self._use_was_told = False
         self._endpoints: tuple[Endpoint, ...] = ()
@@ -359,7 +361,7 @@ class Cluster:
         )
         has_checks, outliers = bool(self.settings.health.checks), self.settings.outliers
         if has_checks or outliers is not None:
-            endpoint.monitor = EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers)
+            endpoint.watch(EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers))
         return endpoint
 
     def admit_tcp(self) -> bool:
@@ -437,6 +439,9 @@ class Cluster:
         self.stats.write(sink, prefix)
         for breaker, priority in zip(self.breakers, ("default", "high"), strict=True):
             breaker.write_stats(sink, f"{prefix}circuit_breakers.{priority}.")
+        if self._speaks:
+            for name, value in self.stats.lb_gauges.items():
+                sink.gauge(prefix + name, value)
         sink.gauge(
             prefix + "upstream_rq_pending_active",
             sum(p.waiting_requests for e in self._endpoints for p in e.pools),

@@ -48,6 +48,7 @@ class Endpoint:
         "is_degraded",
         "is_excluded",
         "is_healthy",
+        "is_watched",
         "metadata",
         "monitor",
         "pool",
@@ -93,6 +94,9 @@ class Endpoint:
         self.metadata: Mapping[str, object] = _lb_metadata(traits.metadata)
         """The values below `envoy.lb`."""
         self._traits = traits
+        self.is_watched = False
+        """There is more to do about its responses than to count them."""
+        self._settle_watch()
 
     @property
     def pools(self) -> list[ConnectionPool]:
@@ -132,8 +136,18 @@ class Endpoint:
                     pool.drain()
             self._named = {key: pool for key, pool in self._named.items() if not pool.is_empty}
 
+    def watch(self, monitor: EndpointMonitor) -> None:
+        """Have its answers watched."""
+        self.monitor = monitor
+        self._settle_watch()
+
+    def _settle_watch(self) -> None:
+        self.is_watched = self.monitor is not None or self.is_canary
+
     def count_response(self, status: int, headers: HeaderMap) -> None:
-        """It has answered."""
+        """It has answered; for all responses of an endpoint that `is_watched`, and for failures of others."""
+        if self.is_canary:
+            self._cluster_stats.canary_statuses[status] += 1
         if status < 500:
             self.stats.rq_success += 1
         else:
@@ -141,10 +155,10 @@ class Endpoint:
         if self.monitor is not None:
             self.monitor.on_response(status, headers)
 
-    def count_failure(self, *, is_its_own: bool = True) -> None:
-        """It has not answered; `is_its_own`: and it is to blame."""
+    def count_failure(self) -> None:
+        """It has not answered, and is to blame."""
         self.stats.rq_error += 1
-        if is_its_own and self.monitor is not None:
+        if self.monitor is not None:
             self.monitor.on_no_response()
 
     def count_timeout(self) -> None:
@@ -213,6 +227,7 @@ class Endpoint:
             return False
         if traits.metadata != self._traits.metadata:
             self.metadata = _lb_metadata(traits.metadata)
+            self._settle_watch()
         self._traits = traits
         self.weight = traits.weight
         self._replace_health(self.health & ~EDS_FLAGS | eds_flags(traits.health), now)

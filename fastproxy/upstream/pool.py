@@ -137,14 +137,19 @@ class ConnectionPool:
         """
         return self._lacks_connections(ratio, 1) and self._open_spare(breaker)
 
-    def forget(self, waiter: ConnectionWaiter) -> None:
-        """The waiter no longer wants a connection; the attempt under way serves the next one or goes idle."""
+    def forget(self, waiter: ConnectionWaiter) -> bool:
+        """The waiter no longer wants a connection; the attempt under way serves the next one or goes idle.
+
+        Returns:
+            Whether it was waiting for one.
+        """
         for entry in self._waiting:
             if entry[0] is waiter:
                 self._waiting.remove(entry)
                 entry[1].pending.release()
                 self.stats.upstream_rq_cancelled += 1
-                return
+                return True
+        return False
 
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose exchange ended cleanly."""

@@ -31,7 +31,6 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_none_healthy",
     "upstream_cx_overflow",
     "upstream_cx_pool_overflow",
-    "upstream_rq_total",
     "upstream_rq_timeout",
     "upstream_rq_cancelled",
     "upstream_rq_pending_total",
@@ -64,6 +63,9 @@ class ClusterStats:
 
     __slots__ = (
         *_CLUSTER_COUNTERS,
+        "canary_statuses",
+        "internal_statuses",
+        "lb_gauges",
         "retried_statuses",
         "rq_time",
         "statuses",
@@ -72,17 +74,17 @@ class ClusterStats:
         "upstream_cx_length_ms",
         "upstream_rq_ended",
         "upstream_rq_per_cx",
+        "upstream_rq_total",
+        "upstream_rq_unsent",
+        "upstream_rq_waiting",
     )
 
     def __init__(self) -> None:
-        self.upstream_cx_total = 0
-        self.upstream_cx_destroy = 0
-        self.upstream_cx_connect_fail = 0
-        self.upstream_cx_connect_timeout = 0
+        self.upstream_cx_total = self.upstream_cx_destroy = 0
+        self.upstream_cx_connect_fail = self.upstream_cx_connect_timeout = 0
+        # TCP proxies have given up.
         self.upstream_cx_connect_attempts_exceeded = 0
-        """TCP proxies have given up."""
-        self.upstream_cx_idle_timeout = 0
-        self.upstream_cx_max_requests = 0
+        self.upstream_cx_idle_timeout = self.upstream_cx_max_requests = 0
         self.upstream_cx_max_duration_reached = 0
         self.upstream_cx_http1_total = 0
         self.upstream_cx_destroy_local = self.upstream_cx_destroy_remote = 0
@@ -96,7 +98,9 @@ class ClusterStats:
         self.upstream_cx_none_healthy = 0
         self.upstream_cx_overflow = 0
         self.upstream_cx_pool_overflow = 0
-        self.upstream_rq_total = 0
+        # Begun; without a connection yet; ended without ever having had one. As in Envoy, what is shown as the total
+        # are those that got a connection: the first without the other two.
+        self.upstream_rq_total = self.upstream_rq_waiting = self.upstream_rq_unsent = 0
         self.upstream_rq_timeout = 0
         self.upstream_rq_cancelled = 0
         self.upstream_rq_pending_total = 0
@@ -105,10 +109,8 @@ class ClusterStats:
         self.upstream_rq_rx_reset = 0
         self.upstream_rq_max_duration_reached = 0
         self.upstream_rq_per_try_timeout = self.upstream_rq_per_try_idle_timeout = 0
-        self.upstream_rq_retry = 0
-        self.upstream_rq_retry_success = 0
-        self.upstream_rq_retry_overflow = 0
-        self.upstream_rq_retry_limit_exceeded = 0
+        self.upstream_rq_retry = self.upstream_rq_retry_success = 0
+        self.upstream_rq_retry_overflow = self.upstream_rq_retry_limit_exceeded = 0
         self.upstream_rq_retry_backoff_exponential = self.upstream_rq_retry_backoff_ratelimited = 0
         self.retry_or_shadow_abandoned = 0
         self.lb_healthy_panic = 0
@@ -120,6 +122,11 @@ class ClusterStats:
         """Of responses, local ones on behalf of the cluster included."""
         self.retried_statuses: defaultdict[int, int] = defaultdict(int)
         """Of responses that no downstream saw, for the request was tried again."""
+        # Those of requests from inside, all others being from outside; and those of endpoints that are canaries.
+        self.internal_statuses: defaultdict[int, int] = defaultdict(int)
+        self.canary_statuses: defaultdict[int, int] = defaultdict(int)
+        # What the load balancing policy says about its tables; the same in every worker.
+        self.lb_gauges: dict[str, int] = {}
         self.rq_time = Histogram()
         self.upstream_cx_connect_ms = Histogram()
         self.upstream_cx_length_ms = Histogram()
@@ -145,10 +152,21 @@ class ClusterStats:
         """Write everything under `prefix` ("cluster.NAME.")."""
         for name in _CLUSTER_COUNTERS:
             sink.counter(prefix + name, getattr(self, name))
+        begun = self.upstream_rq_total - self.upstream_rq_waiting
+        sink.counter(prefix + "upstream_rq_total", begun - self.upstream_rq_unsent)
         _write_statuses(sink, prefix, self.statuses)
-        if self.retried_statuses:
-            _write_statuses(sink, prefix + "retry.", self.retried_statuses)
-        sink.gauge(prefix + "upstream_rq_active", self.upstream_rq_total - self.upstream_rq_ended)
+        external = {
+            status: count - self.internal_statuses.get(status, 0) for status, count in self.statuses.items()
+        }
+        for name, statuses in (
+            ("retry.", self.retried_statuses),
+            ("internal.", self.internal_statuses),
+            ("external.", external),
+            ("canary.", self.canary_statuses),
+        ):
+            if any(statuses.values()):
+                _write_statuses(sink, prefix + name, statuses)
+        sink.gauge(prefix + "upstream_rq_active", begun - self.upstream_rq_ended)
         sink.gauge(prefix + "lb_subsets_active", self.lb_subsets_created - self.lb_subsets_removed)
         sink.histogram(prefix + "upstream_rq_time", self.rq_time)
         sink.histogram(prefix + "upstream_cx_connect_ms", self.upstream_cx_connect_ms)
@@ -176,6 +194,8 @@ class EndpointStats:
         "rq_success",
         "rq_timeout",
         "rq_total",
+        "rq_unsent",
+        "rq_waiting",
         "tcp_open",
     )
 
@@ -183,6 +203,9 @@ class EndpointStats:
         self.cx_total = 0
         self.cx_connect_fail = 0
         self.rq_total = 0
+        """Begun; see `ClusterStats`."""
+        self.rq_waiting = 0
+        self.rq_unsent = 0
         self.rq_ended = 0
         self.rq_success = 0
         self.rq_error = 0
@@ -192,13 +215,15 @@ class EndpointStats:
 
     def encode(self, open_connections: int) -> dict[str, int]:
         """The numbers by Envoy's `/clusters` names."""
+        begun = self.rq_total - self.rq_waiting
         return {
             "cx_active": open_connections,
             "cx_connect_fail": self.cx_connect_fail,
             "cx_total": self.cx_total,
-            "rq_active": self.rq_total - self.rq_ended,
+            "rq_active": begun - self.rq_ended,
             "rq_error": self.rq_error,
+            "rq_pending_active": self.rq_waiting,
             "rq_success": self.rq_success,
             "rq_timeout": self.rq_timeout,
-            "rq_total": self.rq_total,
+            "rq_total": begun - self.rq_unsent,
         }

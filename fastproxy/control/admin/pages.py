@@ -74,7 +74,7 @@ def clusters_text(view: AdminView, stats: MergedStats, pattern: Any = None) -> s
                 f"region::{endpoint.region}",
                 f"zone::{endpoint.zone}",
                 f"sub_zone::{endpoint.sub_zone}",
-                "canary::false",
+                f"canary::{'true' if _is_canary(endpoint) else 'false'}",
                 f"priority::{endpoint.priority}",
                 f"success_rate::{success_rate:g}",
                 f"local_origin_success_rate::{local_rate:g}",
@@ -159,6 +159,13 @@ def _host_status(
     place = (("region", endpoint.region), ("zone", endpoint.zone), ("sub_zone", endpoint.sub_zone))
     status["locality"] = {name: value for name, value in place if value}
     return status
+
+
+def _is_canary(endpoint: EndpointAddress) -> bool:
+    if not endpoint.metadata:
+        return False
+    found = orjson.loads(endpoint.metadata).get("envoy.lb")
+    return isinstance(found, dict) and found.get("canary") is True
 
 
 def _percent(value: float) -> dict[str, float]:

@@ -24,7 +24,7 @@ _SLICE = 5000
 class Maglev(TablePicker):
     """The table of one list of endpoints."""
 
-    __slots__ = ("_endpoints", "_getrandbits", "_settings", "_shares", "_size", "_table")
+    __slots__ = ("_endpoints", "_getrandbits", "_settings", "_shares", "_size", "_stats", "_table")
 
     def __init__(
         self, endpoints: Sequence[Endpoint], shares: Sequence[float], settings: MaglevSettings, tools: Tools
@@ -40,6 +40,7 @@ class Maglev(TablePicker):
         self._endpoints = tuple(endpoints)
         self._shares = tuple(shares)
         self._settings = settings
+        self._stats = tools.stats
         self._size = settings.table_size
         self._getrandbits = tools.random.getrandbits
         self._table: list[Endpoint] = []
@@ -66,6 +67,7 @@ class Maglev(TablePicker):
         largest = max(shares)
         due = [0.0] * len(order)
         table = [-1] * size
+        taken = [0] * len(order)
         filled, turn, work = 0, 0, 0
         while filled < size:
             turn += 1
@@ -80,6 +82,7 @@ class Maglev(TablePicker):
                     if entry >= size:
                         entry -= size
                 table[entry] = order[index]
+                taken[index] += 1
                 at[index] = entry + step if entry + step < size else entry + step - size
                 filled += 1
                 if filled == size:
@@ -88,5 +91,9 @@ class Maglev(TablePicker):
                 if work >= _SLICE:
                     work = 0
                     yield
+        self._stats.lb_gauges = {
+            "maglev_lb.min_entries_per_host": min(taken),
+            "maglev_lb.max_entries_per_host": max(taken),
+        }
         endpoints = self._endpoints
         self._table = [endpoints[owner] for owner in table]

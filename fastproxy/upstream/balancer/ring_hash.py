@@ -28,7 +28,7 @@ _SLICE = 1000
 class RingHash(TablePicker):
     """The ring of one list of endpoints."""
 
-    __slots__ = ("_endpoints", "_getrandbits", "_hashes", "_owners", "_settings", "_shares")
+    __slots__ = ("_endpoints", "_getrandbits", "_hashes", "_owners", "_settings", "_shares", "_stats")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class RingHash(TablePicker):
         self._endpoints = tuple(endpoints)
         self._shares = tuple(shares)
         self._settings = settings
+        self._stats = tools.stats
         self._getrandbits = tools.random.getrandbits
         # Sorted hashes, and the position of the owner of each. Arrays, for a ring may have millions of points.
         self._hashes = array("Q")
@@ -75,6 +76,7 @@ class RingHash(TablePicker):
         shift = 64 - bucket_bits
         hashed = murmur2 if self._settings.murmur else xxh64
         points, target = 0, 0.0
+        numbers = []
         for owner, endpoint in enumerate(self._endpoints):
             key = hash_key(endpoint, self._settings.consistent) + b"_"
             target += scale * self._shares[owner]
@@ -86,9 +88,15 @@ class RingHash(TablePicker):
                 points += 1
                 if points % _SLICE == 0:
                     yield
+            numbers.append(number)
         for bucket in buckets:
             bucket.sort()
             self._hashes.extend([point for point, _ in bucket])
             self._owners.extend([owner for _, owner in bucket])
             bucket.clear()
             yield
+        self._stats.lb_gauges = {
+            "ring_hash_lb.size": points,
+            "ring_hash_lb.min_hashes_per_host": min(numbers),
+            "ring_hash_lb.max_hashes_per_host": max(numbers),
+        }
