@@ -28,6 +28,7 @@ from fastproxy.control.lookup import (
     system_lookup,
     without_ttl,
 )
+from fastproxy.control.resources import ResourceStatus
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.tasks import cancel_and_wait, spawn
 from fastproxy.upstream.settings import ClusterSettings, DiscoveryType
@@ -169,6 +170,21 @@ class DiscoveryService:
         """Return the current addresses of a cluster; empty if there are none or no such cluster."""
         discovery = self.clusters.get(cluster)
         return () if discovery is None else discovery.endpoints
+
+    def file_status(self) -> list[ResourceStatus]:
+        """How the file of each EDS cluster stands."""
+        return [
+            ResourceStatus(
+                "eds",
+                name,
+                one.settings.eds.path,
+                one.updates.version,
+                one.updates.updated_at,
+                tuple(one.updates.last_error.splitlines()),
+            )
+            for name, one in self.clusters.items()
+            if one.settings.eds is not None
+        ]
 
     def snapshot(self) -> list[ClusterEndpoints]:
         """Return the current list of every cluster, for a worker that starts."""

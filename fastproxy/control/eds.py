@@ -102,11 +102,11 @@ class EdsFollower:
         try:
             found = await self._files.read(path, news)
         except ConfigError as error:
-            discovery.updates.on_failure("; ".join(str(problem) for problem in error.problems))
+            discovery.updates.on_failure("\n".join(str(problem) for problem in error.problems))
             self._complain()
             return
         if found.problems:
-            discovery.updates.on_rejected("; ".join(str(problem) for problem in found.problems))
+            discovery.updates.on_rejected("\n".join(str(problem) for problem in found.problems))
             self._complain()
         elif found.is_empty:
             # As Envoy: it says nothing about this cluster.
@@ -129,5 +129,5 @@ class EdsFollower:
         _log.error(
             "cluster '%s' keeps its endpoints, for its file cannot be used: %s",
             self._discovery.settings.name,
-            self._discovery.updates.last_error,
+            self._discovery.updates.last_error.replace("\n", "; "),
         )

@@ -433,8 +433,8 @@ class ControlPlane:
         return self.generation.configuration.resources.cluster_names()
 
     def resources(self) -> tuple[ResourceStatus, ...]:
-        """The files with clusters, listeners and routes."""
-        return self._reloader.resources.status()
+        """The files with clusters, listeners, routes and endpoints."""
+        return (*self._reloader.resources.status(), *self.generation.discovery.file_status())
 
     def tls(self) -> TlsState:
         """The certificates of every listener."""

@@ -23,6 +23,9 @@ class ResourceStatus:
     """How one subscription stands, for /reload_status."""
 
     kind: str
+    """`cds`, `lds`, `rds` or `eds`."""
+    name: str
+    """The route table or cluster that it is for; empty: everything in the file."""
     path: str
     version: str
     updated_at: float
@@ -106,6 +109,7 @@ class ResourceFollower:
         return tuple(
             ResourceStatus(
                 one.source.kind.value,
+                one.source.name,
                 one.source.path,
                 one.stats.version,
                 one.stats.updated_at,

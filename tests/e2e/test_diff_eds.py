@@ -81,6 +81,13 @@ def test_endpoints_follow_the_file_as_with_envoy(tmp_path: Path) -> None:
                 assert stat(fastproxy, f"cluster.one.{name}") == stat(envoy, f"cluster.one.{name}"), name
             assert text_stat(fastproxy, "cluster.one.version_text") == '"10"'
             assert text_stat(envoy, "cluster.one.version_text") == '"10"'
+            put(path, "11", assignment("svc", 0))
+            wait_for_stat(fastproxy, "cluster.one.update_rejected", 3)
+            (status,) = json.loads(fastproxy.admin("/reload_status")[1])["resources"]
+            assert (status["kind"], status["name"], status["version_info"]) == ("eds", "one", "10")
+            assert status["problems"][0].startswith(
+                f"{path}:10: resources[0].endpoints[0].lb_endpoints[0]"
+            ), status
 
 
 def test_a_file_with_several_assignments(tmp_path: Path) -> None:

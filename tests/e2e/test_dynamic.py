@@ -238,5 +238,5 @@ async def test_a_symlinked_directory_is_swapped_as_kubernetes_does(
         await counted(proxy, "cluster.followed.update_success", 2)
         assert await asyncio.to_thread(get, proxy, "/number") == (200, "2")
         status = json.loads(proxy.admin("/reload_status")[1])
-        assert [one["kind"] for one in status["resources"]] == ["cds", "lds", "rds"]
+        assert [one["kind"] for one in status["resources"]] == ["cds", "lds", "rds", "eds"]
         assert all(one["problems"] == [] for one in status["resources"])

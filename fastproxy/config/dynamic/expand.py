@@ -160,7 +160,7 @@ class Expansion:
         response = None
         if source is not None:
             stats = f"http.{manager.stat_prefix}.rds.{name}."
-            response = self._find(source, ResourceKind.ROUTES, stats)
+            response = self._find(source, ResourceKind.ROUTES, stats, name)
         view.sweep()
         # It takes the place of `rds`; empty is what nobody has to complain about any more.
         manager.route_config.name = name
@@ -235,12 +235,12 @@ class Expansion:
 
     # -- files ---------------------------------------------------------------------------------------------
 
-    def _find(self, source: View, kind: ResourceKind, stats: str) -> Response | None:
+    def _find(self, source: View, kind: ResourceKind, stats: str, name: str = "") -> Response | None:
         found = find_source_file(source)
         if found is None or not found[1]:
             return None
         holder, path = found
-        self._sources[ResourceSource(kind, path, stats)] = None
+        self._sources[ResourceSource(kind, path, stats, name)] = None
         if path not in self._responses:
             self._responses[path] = self._read(holder, path)
         return self._responses[path]

@@ -21,6 +21,8 @@ class ResourceSource:
     path: str
     stat_prefix: str
     """Where Envoy counts its updates: `cluster_manager.cds.`, `http.PREFIX.rds.NAME.`..."""
+    name: str = ""
+    """The one resource that is asked for (`route_config_name`); empty: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,9 +245,10 @@ def reload_json(status: ReloadStatus, resources: Iterable[ResourceStatus] = ()) 
     files = [
         {
             "kind": one.kind,
+            **({"name": one.name} if one.name else {}),
             "path": one.path,
             "version_info": one.version,
-            "updated_at": _timestamp(one.updated_at, 0),
+            "updated_at": _timestamp(one.updated_at, 0) if one.updated_at else None,
             "problems": list(one.last_error),
         }
         for one in resources

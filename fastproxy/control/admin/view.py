@@ -124,7 +124,7 @@ class AdminView(Protocol):
         ...
 
     def resources(self) -> Iterable[ResourceStatus]:
-        """The files with clusters, listeners and routes."""
+        """The files with clusters, listeners, routes and endpoints."""
         ...
 
     def tls(self) -> TlsState:
