@@ -137,6 +137,7 @@ class _File:
             "hash_policy": self.route["route"],
             "route": self.route,
             "routes": self.virtual_host,
+            "virtual_clusters": self.virtual_host,
             "typed_per_filter_config": self.route,
             "response_headers_to_add": self.route,
             "response_headers_to_remove": self.route,

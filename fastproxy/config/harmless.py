@@ -100,12 +100,11 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.route.v3.RouteConfiguration": {
         "metadata": _LABEL,
     },
-    "envoy.config.route.v3.VirtualHost": {"virtual_clusters": _STATS, "metadata": _LABEL},
+    "envoy.config.route.v3.VirtualHost": {"metadata": _LABEL},
     "envoy.config.route.v3.Route": {
         "metadata": _LABEL,
         "decorator": _TRACING,
         "tracing": _TRACING,
-        "stat_prefix": _STATS,
     },
     "envoy.config.route.v3.RouteAction": {
         "early_data_policy": "no TLS early data is accepted",

@@ -74,6 +74,9 @@ _SIMPLE: dict[str, Operator] = {
     "UPSTREAM_HOST": lambda c: c.request.upstream_host or None,
     "UPSTREAM_CLUSTER": lambda c: c.request.upstream_cluster or None,
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": lambda c: c.request.retries + 1 if c.request.upstream_cluster else 0,
+    "VIRTUAL_CLUSTER_NAME": lambda c: (
+        None if (one := c.request.counting) is None else one.virtual_cluster or None
+    ),
     "ROUTE_NAME": lambda c: c.request.route_name or None,
     "DOWNSTREAM_REMOTE_ADDRESS": lambda c: address_text(c.request.remote_address),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": lambda c: c.request.remote_address[0] or None,

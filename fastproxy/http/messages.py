@@ -25,6 +25,16 @@ class BodyTransform(Protocol):
         """What to send instead of these pieces; `complete`: they are the last."""
 
 
+class RequestCounting(Protocol):
+    """Statistics that the request belongs to besides those of its cluster."""
+
+    virtual_cluster: str
+    """Envoy's name for one of them; empty if there is none."""
+
+    def on_sent(self) -> None:
+        """A try of the request has got a connection to an upstream."""
+
+
 class Request:
     """A request head and what becomes known about the request on its way. One object per request.
 
@@ -44,6 +54,7 @@ class Request:
         "compression",
         "connection",
         "content_length",
+        "counting",
         "details",
         "dynamic_metadata",
         "expects_continue",
@@ -163,6 +174,8 @@ class Request:
         """What compressors remember of the request."""
         self.response_rules: ResponseHook | None = None
         """What the route does to the headers of a response, also of one that the proxy gives itself."""
+        self.counting: RequestCounting | None = None
+        """What else counts it; None for most."""
         self.set_cookies: list[bytes] | None = None
         """Values of `set-cookie` that the upstream's response is to carry besides its own."""
         self.retries = 0

@@ -208,7 +208,7 @@ class HttpConnectionManager:
         """Add the listener's numbers to a snapshot."""
         listener_prefix = f"listener.{self._settings.stat_address}."
         self.stats.write(sink, self._stat_prefix, listener_prefix)
-        self.router.stats.write(sink, self._stat_prefix)
+        self.router.write_stats(sink, self._stat_prefix)
         self.filters.write_stats(sink, self._stat_prefix)
         for own in self._own_filters:
             own.write_stats(sink, self._stat_prefix)

@@ -29,3 +29,13 @@ class Downstream(Protocol):
 
     def resume_request(self) -> None:
         """Go on reading the request body."""
+
+
+class UpgradableDownstream(Downstream, Protocol):
+    """What an upgrade needs from the connection besides."""
+
+    def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
+        """Answer with this head; from now on bytes pass as they are, `early` first."""
+
+    def on_tunnel_closed(self, details: str, flag: str) -> None:
+        """The upstream has closed: close when the downstream has everything."""

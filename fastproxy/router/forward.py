@@ -319,6 +319,8 @@ class Exchange:
         request = self.request
         self._connection = connection
         request.upstream_link = connection.link
+        if request.counting is not None:
+            request.counting.on_sent()
         connection.start(self, head_only=request.is_head)
         if self._blocked_response:
             connection.pause_reading()

@@ -10,6 +10,7 @@ from fastproxy.http.messages import LocalReply, Request, ResponseHook
 from fastproxy.match.path import PathMatcher, build_path_matcher
 from fastproxy.match.request import RequestMatcher, build_request_matcher
 from fastproxy.match.settings import PathMatch
+from fastproxy.router.counting import RouteCounting
 from fastproxy.router.hash_policy import RequestHash
 from fastproxy.router.limits import (
     GrpcTimeout,
@@ -44,6 +45,7 @@ class Route:
         "cluster",
         "conditions",
         "connects_tcp",
+        "counting",
         "edits",
         "envoy_headers",
         "expected_timeout_ms",
@@ -65,6 +67,7 @@ class Route:
         "request_rules",
         "response_rules",
         "retry",
+        "shares",
         "subset",
         "tells_downstream_attempts",
         "tells_upstream_attempts",
@@ -126,6 +129,10 @@ class Route:
         self.append_forwarded_host = False
         self.timeout_s = 0.0
         self.expected_timeout_ms = b""
+        self.counting: RouteCounting | None = None
+        """What counts its requests besides its cluster; None if nothing does."""
+        self.shares: tuple[Route, ...] = ()
+        """Those that stand for it."""
         self.is_simple = False
         """Its requests go to its cluster as they came, once: there is nothing else to look at."""
         action = settings.action
@@ -144,6 +151,12 @@ class Route:
         """Put a change to requests before all others."""
         self.edits = (edit, *(self.edits or ()))
         self.is_simple = False
+
+    def count_by(self, counting: RouteCounting) -> None:
+        """Count its requests, and those of its shares."""
+        for route in (self, *self.shares):
+            route.counting = counting
+            route.is_simple = False
 
     def _set_forward(self, action: ForwardAction) -> None:
         self.forward = action
@@ -215,6 +228,7 @@ def _build_choice(
     weights = tuple(entry.weight for entry in weighted.clusters)
     hash_policy = route.hash_policy if weighted.uses_hash_policy else None
     choice = ClusterChoice(weights, weighted.header_name.encode(), hash_policy)
+    route.shares = routes
     return lambda request: routes[choice.select(request)]
 
 

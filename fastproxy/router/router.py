@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.match.request import header_values
+from fastproxy.router.downstream import UpgradableDownstream
 from fastproxy.router.forward import IDEMPOTENT, Exchange
 from fastproxy.router.limits import take_alternative_header, take_timeout_header
 from fastproxy.router.mirror import ActiveMirrors, Mirror, MirroredExchange, MirrorPlan
@@ -16,7 +17,8 @@ from fastproxy.router.route import Route, encode_expected_timeout
 from fastproxy.router.settings import ForwardAction, RouteConfigurationSettings
 from fastproxy.router.stats import RouterStats
 from fastproxy.router.table import NO_ROUTE, RouteTable
-from fastproxy.router.upgrade import TcpTunnel, UpgradableDownstream, UpgradeExchange
+from fastproxy.router.upgrade import TcpTunnel, UpgradeExchange
+from fastproxy.stats import StatsSink
 from fastproxy.upstream.cluster import Cluster
 
 PATH_REFUSED = LocalReply(400, details="path_rewrite_refused")
@@ -118,6 +120,8 @@ class Router:
         downstream: UpgradableDownstream,
     ) -> LocalReply | Exchange:
         """What routes and requests may want besides being forwarded."""
+        if route.counting is not None:
+            downstream = route.counting.begin(request, downstream)
         grpc_timeout_s = None if route.grpc_timeout is None else self._select_timeout(request, route)
         if route.tells_upstream_attempts:
             request.headers[b"x-envoy-attempt-count"] = b"1"
@@ -147,6 +151,11 @@ class Router:
         if not request.is_plain:
             self._obey_timeout_headers(request, exchange, retry, changed=retry is not route.retry)
         return exchange
+
+    def write_stats(self, sink: StatsSink, prefix: str) -> None:
+        """Add all numbers to a snapshot; `prefix` is "http.STAT_PREFIX."."""
+        self.stats.write(sink, prefix)
+        self._table.write_stats(sink)
 
     @property
     def is_idle(self) -> bool:

@@ -304,6 +304,17 @@ class RouteSettings:
     response_headers: tuple[HeaderRuleSettings, ...] = ()
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
+    stat_prefix: str = ""
+    """Statistics of its own have names with this in them; empty: there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualClusterSettings:
+    """Requests that are counted together (Envoy `VirtualCluster`)."""
+
+    name: str
+    headers: tuple[HeaderMatch, ...] = ()
+    """All of them must hold."""
 
 
 class TlsRequirement(Enum):
@@ -323,6 +334,8 @@ class VirtualHostSettings:
     """Exact names, `*.suffix`, `prefix.*` or `*`; lower case."""
     routes: tuple[RouteSettings, ...]
     require_tls: TlsRequirement = TlsRequirement.NONE
+    virtual_clusters: tuple[VirtualClusterSettings, ...] = ()
+    """The first whose conditions hold counts a request."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

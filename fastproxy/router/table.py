@@ -6,6 +6,7 @@ from fastproxy.router.domains import DomainIndex
 from fastproxy.router.route import Route
 from fastproxy.router.settings import RouteConfigurationSettings
 from fastproxy.router.virtual_host import VirtualHost
+from fastproxy.stats import StatsSink
 
 NO_ROUTE = LocalReply(404, details="route_not_found", flag="NR")
 
@@ -18,7 +19,7 @@ _MAX_HOST_BYTES = 255 + 6
 class RouteTable:
     """All virtual hosts of one route configuration."""
 
-    __slots__ = ("_domains", "_known", "_named_by")
+    __slots__ = ("_domains", "_known", "_named_by", "_stats")
 
     def __init__(self, settings: RouteConfigurationSettings, *, envoy_headers: bool = True) -> None:
         """Compile the table.
@@ -29,9 +30,15 @@ class RouteTable:
         hosts = [
             (one.domains, VirtualHost(one, envoy_headers=envoy_headers)) for one in settings.virtual_hosts
         ]
+        self._stats = tuple(stats for _, host in hosts for stats in host.stats)
         self._domains = DomainIndex(hosts, ignore_port=settings.ignore_port_in_host_matching)
         self._named_by = settings.vhost_header.encode()
         self._known: dict[bytes, VirtualHost | None] = {}
+
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add the numbers of virtual clusters and routes to a snapshot."""
+        for stats in self._stats:
+            stats.write(sink)
 
     def select_route(self, request: Request) -> Route | None:
         """The first route of the request's virtual host that matches. Hot path: once per request."""

@@ -8,27 +8,15 @@ body takes: what comes from the downstream is body of a request without end, wha
 response, with the same flow control. The end of one side is the end of the other, once it has everything (Envoy).
 """
 
-from typing import Protocol
-
 from fastproxy import clock
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
-from fastproxy.router.downstream import Downstream
+from fastproxy.router.downstream import UpgradableDownstream
 from fastproxy.router.forward import Exchange
 from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.errors import UpstreamError, UpstreamInvalidResponse
-
-
-class UpgradableDownstream(Downstream, Protocol):
-    """What an upgrade needs from the connection besides."""
-
-    def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
-        """Answer with this head; from now on bytes pass as they are, `early` first."""
-
-    def on_tunnel_closed(self, details: str, flag: str) -> None:
-        """The upstream has closed: close when the downstream has everything."""
 
 
 class UpgradeExchange(Exchange):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fastproxy.http.messages import Request
 from fastproxy.match.settings import PathKind, PathMatch
+from fastproxy.router.counting import GroupStats, RouteCounting, VirtualClusters
 from fastproxy.router.index import MIN_ROUTES, IndexTooLargeError, RouteIndex
 from fastproxy.router.redirect import redirect_to_https
 from fastproxy.router.route import Route
@@ -13,10 +14,12 @@ from fastproxy.router.settings import RedirectAction, RouteSettings, TlsRequirem
 class VirtualHost:
     """The routes of one virtual host, compiled."""
 
-    __slots__ = ("_connect_routes", "_index", "_redirects_external_only", "_routes", "_to_https")
+    __slots__ = ("_connect_routes", "_index", "_redirects_external_only", "_routes", "_to_https", "stats")
 
     def __init__(self, settings: VirtualHostSettings, *, envoy_headers: bool = True) -> None:
         routes = [Route(one, envoy_headers=envoy_headers) for one in settings.routes]
+        self.stats = _count(settings, routes)
+        """Of its virtual clusters, and of its routes that have some of their own."""
         connect = [one.conditions.connect_only for one in settings.routes]
         # CONNECT has no path: no route but those with a `connect_matcher` is for it, and they are for nothing else.
         self._connect_routes = tuple(route for route, only in zip(routes, connect, strict=True) if only)
@@ -45,6 +48,21 @@ class VirtualHost:
 
     def _must_be_tls(self, request: Request) -> bool:
         return not self._redirects_external_only or request.headers.get(b"x-envoy-internal") != b"true"
+
+
+def _count(settings: VirtualHostSettings, routes: Sequence[Route]) -> tuple[GroupStats, ...]:
+    """Let the routes that lead to clusters be counted, as far as the configuration asks for it."""
+    virtual_clusters = None
+    if settings.virtual_clusters:
+        virtual_clusters = VirtualClusters(settings.name, settings.virtual_clusters)
+    stats = [] if virtual_clusters is None else [*virtual_clusters.stats]
+    for one, route in zip(settings.routes, routes, strict=True):
+        own = GroupStats(f"vhost.{settings.name}.route.{one.stat_prefix}.") if one.stat_prefix else None
+        if own is not None:
+            stats.append(own)
+        if route.forward is not None and (own is not None or virtual_clusters is not None):
+            route.count_by(RouteCounting(virtual_clusters, own))
+    return tuple(stats)
 
 
 def _build_tls_redirect() -> Route:

@@ -35,6 +35,7 @@ from fastproxy.router.settings import (
     RouteConfigurationSettings,
     SourceAddressHash,
     TlsRequirement,
+    VirtualClusterSettings,
     WeightedCluster,
     WeightedClusters,
 )
@@ -563,6 +564,21 @@ def test_route_table_that_cannot_be_done(field: str, words: str) -> None:
     """Each would change where requests go."""
     found = problems(minimal().replace("name: local", f"name: local\n            {field}"))
     assert any(words in one.problem for one in found)
+
+
+def test_virtual_clusters_and_routes_that_are_counted() -> None:
+    """By headers, all of which must hold."""
+    one = '{name: a, headers: [{name: ":path", string_match: {prefix: /a}}, {name: x}]}'
+    clusters = f"virtual_clusters: [{one}, {{name: b}}]\n"
+    routes = "- match: {prefix: /}\n  stat_prefix: all\n  route: {cluster: backend}\n"
+    (host,) = table(minimal(virtual_host=clusters, routes=routes)).virtual_hosts
+    assert host.virtual_clusters == (
+        VirtualClusterSettings(
+            "a", (HeaderMatch(":path", StringMatch(StringKind.PREFIX, "/a")), HeaderMatch("x"))
+        ),
+        VirtualClusterSettings("b"),
+    )
+    assert host.routes[0].stat_prefix == "all"
 
 
 @pytest.mark.parametrize("field", ["filter_action", "non_forwarding_action"])

@@ -7,6 +7,7 @@ from fastproxy.config.build.cors import build_old_policy, without_policies
 from fastproxy.config.build.data_source import read_data_source
 from fastproxy.config.build.format_string import build_format_string
 from fastproxy.config.build.header_rules import HeaderLevels
+from fastproxy.config.build.matchers import build_header_matches
 from fastproxy.config.build.per_filter import FilterViews, build_filter_configs
 from fastproxy.config.build.rate_limits import accept_rate_limits
 from fastproxy.config.build.route_action import (
@@ -26,6 +27,7 @@ from fastproxy.router.settings import (
     RouteConfigurationSettings,
     RouteSettings,
     TlsRequirement,
+    VirtualClusterSettings,
     VirtualHostSettings,
 )
 
@@ -86,6 +88,7 @@ class _RouteBuilder:
             domains,
             tuple(route for route in routes if route is not None),
             require_tls,
+            tuple(_build_virtual_cluster(one) for one in view.children("virtual_clusters")),
             config_path=view.path,
         )
 
@@ -147,6 +150,7 @@ class _RouteBuilder:
             config_path=view.path,
             request_headers=headers.request,
             response_headers=headers.response,
+            stat_prefix=view.text("stat_prefix"),
         )
 
     def _action(self, view: View, scope: ActionScope) -> RouteActionSettings | None:
@@ -174,6 +178,10 @@ class _RouteBuilder:
         return DirectResponseAction(
             view.integer("status"), content, None if body_format is None else build_format_string(body_format)
         )
+
+
+def _build_virtual_cluster(view: View) -> VirtualClusterSettings:
+    return VirtualClusterSettings(view.text("name"), build_header_matches(view, "headers"))
 
 
 def _refuse_unsupported(config: View) -> None:

@@ -49,6 +49,10 @@ class ScopeNames:
     providers: tuple[str, ...] = ()
     listeners: tuple[str, ...] = ()
     """As `ListenerSettings.stat_address` has them."""
+    virtual_hosts: tuple[str, ...] = ()
+    virtual_clusters: tuple[str, ...] = ("other",)
+    routes: tuple[str, ...] = ()
+    """`stat_prefix` of routes."""
 
 
 def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
@@ -79,6 +83,8 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
         labels.append(("envoy_worker_id", match[2]))
         # As Envoy cuts it, which keeps these apart from the sum over all workers.
         name = f"{match[1]}worker_{name[match.end() :]}"
+    if name.startswith("vhost."):
+        return _split_vhost(name, names, labels)
     for prefix, known, label in (
         ("http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),
         ("listener.http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),
@@ -146,6 +152,20 @@ def _new_metric(family: str, kind: str) -> Metric:
             return Metric(family.removesuffix("_total"), _HELP, "counter")
         kind = "unknown"
     return Metric(family, _HELP, kind)
+
+
+def _split_vhost(name: str, names: ScopeNames, labels: list[tuple[str, str]]) -> tuple[str, _Labels]:
+    """A statistic of a virtual cluster or a route."""
+    host, rest = _split_scope(name.removeprefix("vhost."), names.virtual_hosts)
+    for kind, known, label in (
+        ("vcluster.", names.virtual_clusters, "envoy_virtual_cluster"),
+        ("route.", names.routes, "envoy_route"),
+    ):
+        if rest.startswith(kind):
+            one, rest = _split_scope(rest.removeprefix(kind), known)
+            labels += [(label, one), ("envoy_virtual_host", host)]
+            rest = kind + rest
+    return "envoy_" + _UNSAFE.sub("_", f"vhost.{rest}"), tuple(labels)
 
 
 def _split_scope(rest: str, known: Iterable[str]) -> tuple[str, str]:

@@ -293,11 +293,20 @@ class _UnixSockSite(web.SockSite):
 def scope_names(view: AdminView) -> ScopeNames:
     """Collect the names that appear inside statistic names."""
     settings = view.settings
+    hosts = [
+        host
+        for listener in settings.listeners
+        for http in listener.http_managers()
+        for host in http.route_config.virtual_hosts
+    ]
     return ScopeNames(
         tuple(cluster.stat_name or cluster.name for cluster in settings.clusters),
         tuple(http.stat_prefix for listener in settings.listeners for http in listener.http_managers()),
         tuple(provider.name for provider in settings.providers()),
         tuple(listener.stat_address for listener in settings.listeners),
+        tuple(host.name for host in hosts),
+        ("other", *(one.name for host in hosts for one in host.virtual_clusters)),
+        tuple(route.stat_prefix for host in hosts for route in host.routes if route.stat_prefix),
     )
 
 
