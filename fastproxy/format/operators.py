@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 
+from fastproxy.format.byte_counts import BYTE_OPERATORS
 from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text, port_of
@@ -92,6 +93,7 @@ _SIMPLE: dict[str, Operator] = {
     **CONNECTION_OPERATORS,
     "ACCESS_LOG_TYPE": lambda c: c.log_type or None,
     **EXCHANGE_OPERATORS,
+    **BYTE_OPERATORS,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
     # Nothing that ends a connection in the middle has words for it here, and without TLS there is no request.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from random import SystemRandom
 from typing import Any, Protocol
 
+from fastproxy.http.byte_counts import ByteCounts
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo, UpstreamLink
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.name_case import MessageNames
@@ -48,6 +49,7 @@ class Request:
         "body_passed",
         "body_source",
         "body_transform",
+        "byte_counts",
         "bytes_received",
         "bytes_sent",
         "complete_monotonic",
@@ -158,6 +160,8 @@ class Request:
         """When the last byte of it was sent upstream; 0 before that."""
         self.response_monotonic = 0.0
         """When the head of the upstream's response was read; 0 before that."""
+        self.byte_counts: ByteCounts | None = None
+        """Its bytes on the wire; None if no format asks for them."""
         self.bytes_received = 0
         self.bytes_sent = 0
         self.flags = ""

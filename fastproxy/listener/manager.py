@@ -10,9 +10,9 @@ from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.connection import DownstreamConnection
-from fastproxy.listener.kept_names import NameKeepingConnection
 from fastproxy.listener.local_replies import LocalReplies
 from fastproxy.listener.network_filter import NetworkFilter
+from fastproxy.listener.observed_connection import ObservedConnection
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
@@ -81,8 +81,11 @@ class HttpConnectionManager:
         self.max_stream_duration_s = http.max_stream_duration_s
         self.announces_connections = http.announces_connections
         self.proxies_continue = http.proxy_100_continue
-        self.has_limits = bool(http.max_requests_per_connection or http.max_stream_duration_s)
-        """Every request has to be looked at: it may be the last of its connection, or take too long."""
+        self._counts_bytes = http.counts_bytes
+        self.has_limits = bool(
+            http.max_requests_per_connection or http.max_stream_duration_s or http.counts_bytes
+        )
+        """Every request has to be looked at: it may be the last of its connection, take too long, or be measured."""
         self.draining = False
         self._farewell = farewell or Farewell()
         self._ends_all = False
@@ -99,8 +102,8 @@ class HttpConnectionManager:
 
     def __call__(self, info: ConnectionInfo | None = None) -> DownstreamConnection:
         """Make the protocol of a new connection; without `info` its transport says what there is to know."""
-        if self._kept_case is not None:
-            return NameKeepingConnection(self, info, self._kept_case)
+        if self._kept_case is not None or self._counts_bytes:
+            return ObservedConnection(self, info, kept_case=self._kept_case, counts_bytes=self._counts_bytes)
         return DownstreamConnection(self, info)
 
     def on_connection(self, connection: DownstreamConnection) -> None:

@@ -108,6 +108,9 @@ class RequestReader(DownstreamTransport):
         """Look at what the last read brought."""
         raise NotImplementedError
 
+    def on_begin(self, request: Request) -> None:
+        """A request is about to be served; asked only where every request is looked at."""
+
     def go_on(self, request: Request) -> None:
         """The response to `request` is written: what comes next?"""
         raise NotImplementedError

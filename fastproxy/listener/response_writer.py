@@ -52,7 +52,7 @@ class ResponseWriter:
 
     def write_interim(self, headers: HeaderMap) -> None:
         """Tell the downstream to go on with the body of the request being served."""
-        self._stream.connection.write(self._stream.manager.responses.encode_interim(headers))
+        self._write(self._stream.manager.responses.encode_interim(headers))
 
     def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
         """Write an upstream's response head and what came with it. Hot path: once per request."""
@@ -204,7 +204,7 @@ class ResponseWriter:
         if body and not request.is_head:
             request.bytes_sent += len(body)
             data += body
-        stream.connection.write(data)
+        self._write(data)
         stream.end(request)
         stream.connection.go_on(request)
 
@@ -227,11 +227,16 @@ class ResponseWriter:
         data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
         stream = self._stream
         if data:
+            stream.manager.stats.downstream_cx_tx_bytes_total += len(data)
             stream.connection.write(data)
         if complete:
             stream.exchange = None
             stream.end(request)
             stream.connection.go_on(request)
+
+    def _write(self, data: bytes) -> None:
+        self._stream.manager.stats.downstream_cx_tx_bytes_total += len(data)
+        self._stream.connection.write(data)
 
     def _fail(self) -> None:
         """A filter failed over the response: what it was to keep back must not leave (S56)."""

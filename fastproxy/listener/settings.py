@@ -236,6 +236,8 @@ class HttpConnectionManagerSettings:
     """The upstream says whether it wants the body of a request with `expect: 100-continue`."""
     proper_case_words: bool = False
     """`header_key_format`: names of response headers are written like `Content-Type`."""
+    counts_bytes: bool = False
+    """Some format asks for bytes on the wire, or of headers."""
     kept_case: KeptCaseSettings | None = None
     """`header_key_format`: names of request headers are passed on as the downstream writes them."""
     underscores: Underscores = Underscores.ALLOW

@@ -130,8 +130,9 @@ class Stream:
         self.response.reply(reply)
 
     def _count_request(self, request: Request) -> None:
-        """Close after the last request that the connection may bring, and start `max_stream_duration`."""
+        """Close after the last request that the connection may bring, start `max_stream_duration`, count bytes."""
         manager = self.manager
+        self.connection.on_begin(request)
         self._begun_requests += 1
         if self._begun_requests == manager.max_requests_per_connection:
             manager.stats.downstream_cx_max_requests_reached += 1
@@ -171,6 +172,8 @@ class Stream:
         self.manager.stats.downstream_rq_total += 1
         self.request = request
         self.response.started = False
+        if self.manager.has_limits:
+            self.connection.on_begin(request)
         return request
 
     # -- its way upstream ----------------------------------------------------------------------------------
@@ -266,7 +269,6 @@ class Stream:
         manager = self.manager
         stats = manager.stats
         stats.downstream_rq_completed += 1
-        stats.downstream_cx_tx_bytes_total += request.bytes_sent
         stats.classes[request.response_status // 100] += 1
         stats.rq_time.record((now - request.start_monotonic) * 1000)
         if manager.access_logs:

@@ -325,6 +325,10 @@ class Exchange:
         if self._blocked_response:
             connection.pause_reading()
         head = encode_request_head(request, self._cluster.name_case)
+        counts = request.byte_counts
+        if counts is not None:
+            counts.add_request_head(head)
+            connection.counts = counts
         if request.has_body:
             self._write_body(connection, body, head, complete=self._request_ended)
         elif connection.write(head):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from fastproxy import clock
+from fastproxy.http.byte_counts import ByteCounts
 from fastproxy.http.connection_info import UpstreamLink
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.name_case import KeptCase
@@ -47,10 +48,12 @@ class UpstreamConnection:
         "_pool",
         "_reader",
         "_reading_paused",
+        "_stats",
         "_stream_timer",
         "_switch_handler",
         "_transport",
         "charged_to",
+        "counts",
         "epoch",
         "idle_since",
         "is_usable",
@@ -62,6 +65,7 @@ class UpstreamConnection:
 
     def __init__(self, pool: "ConnectionPool") -> None:
         self._pool = pool
+        self._stats = pool.stats
         self._transport: asyncio.Transport | None = None
         self._reader = build_reader(pool.max_head_bytes, pool.max_headers, pool.kept_case)
         self._handler: ResponseHandler | None = None
@@ -87,6 +91,8 @@ class UpstreamConnection:
         """Monotonic seconds."""
         self.link: UpstreamLink | None = None
         """Both ends; None until the connection is there."""
+        self.counts: ByteCounts | None = None
+        """Of the request under way, if somebody asks for them."""
         self.charged_to: CircuitBreaker | None = None
         """Whose connections it counts among; None if it counts no more. The pool's affair."""
         self.epoch = 0
@@ -116,6 +122,7 @@ class UpstreamConnection:
         """Take the connection for one request. `head_only`: the request is HEAD, its response has no body."""
         self._handler = handler
         self.request_sent = False
+        self.counts = None
         reader = self._reader
         reader.head_only = head_only
         reader.close_delimited = False
@@ -159,6 +166,9 @@ class UpstreamConnection:
         except RuntimeError:
             # uvloop's answer on a transport that is closing; connection_lost will tell the handler.
             return False
+        self._stats.upstream_cx_tx_bytes_total += len(data)
+        if self.counts is not None:
+            self.counts.upstream_sent += len(data)
         return True
 
     def pause_reading(self) -> None:
@@ -205,11 +215,15 @@ class UpstreamConnection:
             self._discard(busy=False)
             return
         reader = self._reader
-        reader.unproductive_bytes += len(data)
+        size = len(data)
+        reader.unproductive_bytes += size
+        self._stats.upstream_cx_rx_bytes_total += size
         try:
             reader.feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             reader.on_stop(error, data)
+        if self.counts is not None:
+            self.counts.add_response(size, reader.headers if reader.status else reader.interim)
         if reader.fault or reader.unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
             self._fail(handler)
             return

@@ -16,6 +16,8 @@ _CLUSTER_COUNTERS = (
     "upstream_cx_max_requests",
     "upstream_cx_max_duration_reached",
     "upstream_cx_http1_total",
+    "upstream_cx_rx_bytes_total",
+    "upstream_cx_tx_bytes_total",
     "upstream_cx_destroy_local",
     "upstream_cx_destroy_remote",
     "upstream_cx_destroy_with_active_rq",
@@ -87,6 +89,7 @@ class ClusterStats:
         self.upstream_cx_idle_timeout = self.upstream_cx_max_requests = 0
         self.upstream_cx_max_duration_reached = 0
         self.upstream_cx_http1_total = 0
+        self.upstream_cx_rx_bytes_total = self.upstream_cx_tx_bytes_total = 0
         self.upstream_cx_destroy_local = self.upstream_cx_destroy_remote = 0
         self.upstream_cx_destroy_with_active_rq = 0
         self.upstream_cx_destroy_local_with_active_rq = self.upstream_cx_destroy_remote_with_active_rq = 0

@@ -146,3 +146,13 @@ def test_the_spelling_of_the_downstream_can_be_kept(options: str, kept: KeptCase
     text = f"http_protocol_options: {{header_key_format: {{stateful_formatter: {formatter}}}}}"
     http = manager(text)
     assert (http.kept_case, http.proper_case_words) == (kept, False)
+
+
+@pytest.mark.parametrize(
+    ("operator", "counts"),
+    [("%UPSTREAM_WIRE_BYTES_SENT%", True), ("%DOWNSTREAM_HEADER_BYTES_SENT%", True), ("%BYTES_SENT%", False)],
+)
+def test_bytes_are_counted_only_if_a_format_asks_for_them(operator: str, *, counts: bool) -> None:
+    """Wherever it stands: here in the body of local replies."""
+    text = f"local_reply_config: {{body_format: {{text_format_source: {{inline_string: '{operator}'}}}}}}"
+    assert manager(text).counts_bytes is counts

@@ -41,6 +41,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         proxy_100_continue=manager.flag("proxy_100_continue"),
         proper_case_words=names.proper_case_words,
         kept_case=names.kept,
+        counts_bytes=_asks_for_bytes(manager),
         underscores=Underscores(common.choice("headers_with_underscores_action")),
         escaped_slashes=EscapedSlashes(slashes),
         strip_port=_build_strip_port(manager),
@@ -51,6 +52,12 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         announces_connections=manager.flag_or("add_proxy_protocol_connection_state", default=True),
         allow_absolute_url=http1.flag_or("allow_absolute_url", default=True),
     )
+
+
+def _asks_for_bytes(manager: View) -> bool:
+    """Whether an operator for bytes on the wire stands anywhere below: in logs, header rules, bodies or routes."""
+    text: bytes = manager.message.SerializeToString()
+    return b"_WIRE_BYTES_" in text or b"_HEADER_BYTES_" in text
 
 
 def build_cidr_ranges(view: View, field: str) -> tuple[str, ...]:

@@ -48,3 +48,43 @@ def test_a_rejected_head_gives_nobody_its_names() -> None:
         proxy.upstream.respond(OK)
         received = proxy.take()
         assert (received.count(b" 200 OK\r\n"), received.count(b" 400 Bad Request\r\n")) == (1, 1)
+
+
+_BYTES = "%DOWNSTREAM_WIRE_BYTES_RECEIVED% %DOWNSTREAM_WIRE_BYTES_SENT% %UPSTREAM_WIRE_BYTES_RECEIVED%"
+
+
+@pytest.mark.parametrize("step", [0, 1, 60])
+def test_bytes_of_pipelined_requests_are_kept_apart(step: int) -> None:
+    """However they arrive; the answers, too."""
+    first = b"POST /1 HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello"
+    with Proxy(log_format=_BYTES, counts_bytes=True) as proxy:
+        proxy.send(first + GET + GET, step)
+        for _ in range(3):
+            proxy.upstream.respond(OK)
+        answer = len(proxy.take()) // 3
+        sizes = (len(first), len(GET), len(GET))
+        assert proxy.log.lines == [f"{size} {answer} {len(OK)}" for size in sizes]
+        counters = proxy.stats().counters
+        assert counters["http.ingress.downstream_cx_rx_bytes_total"] == sum(sizes)
+        assert counters["http.ingress.downstream_cx_tx_bytes_total"] == 3 * answer
+        proxy.check_nothing_left()
+
+
+def test_a_connection_can_count_and_keep_names() -> None:
+    """Both at once."""
+    with Proxy(log_format=_BYTES, counts_bytes=True, kept_case=_KEEP) as proxy:
+        proxy.send(GET.replace(b"host", b"HOST"))
+        assert b"\r\nHOST: " in proxy.upstream.take()
+        proxy.upstream.respond(OK)
+        assert proxy.log.lines == [f"{len(GET)} {len(proxy.take())} {len(OK)}"]
+
+
+def test_a_refused_request_has_its_bytes() -> None:
+    """Not those of the one before it."""
+    with Proxy(log_format=_BYTES, counts_bytes=True) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK)
+        proxy.take()
+        bad = b"GET / HTTP/1.1\r\nhost: a\r\nBAD\r\n\r\n"
+        proxy.send(bad)
+        assert proxy.log.lines[1] == f"{len(bad)} {len(proxy.take())} 0"
