@@ -47,6 +47,8 @@ TESTED_BY = {
     "listener/addresses/settings.py": "control/test_pipes.py",
     "config/build/name_case.py": "config/test_name_case.py",
     "control/admin/process_pages.py": "control/test_dump_page.py",
+    "config/build/health_check.py": "config/test_health_check.py",
+    "filters/health_check/settings.py": "filters/health_check/test_filter.py",
     "control/process_memory.py": "control/test_admin.py",
     "control/admin/dump_page.py": "control/test_dump_page.py",
     "config/build/listen_address.py": "config/test_listeners.py",

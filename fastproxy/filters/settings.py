@@ -4,9 +4,12 @@ from fastproxy.filters.buffer.settings import BufferSettings
 from fastproxy.filters.compressor.settings import CompressorSettings
 from fastproxy.filters.cors.settings import CorsSettings
 from fastproxy.filters.header_mutation.settings import HeaderMutationSettings
+from fastproxy.filters.health_check.settings import HealthCheckSettings
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 
-#: Settings of the filters that need nothing but their settings; `filters.build` makes them.
-PlainFilterSettings = BufferSettings | CompressorSettings | CorsSettings | HeaderMutationSettings
+#: Settings of the filters that `filters.build` makes.
+PlainFilterSettings = (
+    BufferSettings | CompressorSettings | CorsSettings | HeaderMutationSettings | HealthCheckSettings
+)
 #: The settings of any filter but the router.
 FilterSettings = JwtAuthnSettings | PlainFilterSettings

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import replace
 
+from fastproxy.filters.health_check.filter import HEALTH_CHECK_NOTE
 from fastproxy.format.context import FormatContext
 from fastproxy.http.headers import first
 from fastproxy.http.local_reply import grpc_status_of
@@ -17,6 +18,7 @@ from fastproxy.listener.settings import (
     GrpcStatusFilter,
     LogFilterSettings,
     MetadataFilter,
+    NoHealthCheckFilter,
 )
 from fastproxy.match.fraction import build_fraction_matcher
 from fastproxy.match.metadata import build_metadata_matcher
@@ -44,6 +46,8 @@ def build_log_filter(settings: LogFilterSettings) -> LogFilter:
         return _metadata(settings)
     if isinstance(settings, GrpcStatusFilter):
         return _grpc_status(settings)
+    if isinstance(settings, NoHealthCheckFilter):
+        return _is_no_health_check
     if isinstance(settings, CombinedFilter):
         return _combine(settings)
     return _condition(settings)
@@ -90,6 +94,11 @@ def _grpc_status(settings: GrpcStatusFilter) -> LogFilter:
         return (status in statuses) is not exclude
 
     return holds
+
+
+def _is_no_health_check(context: FormatContext) -> bool:
+    notes = context.request.filter_notes
+    return notes is None or HEALTH_CHECK_NOTE not in notes
 
 
 def _combine(settings: CombinedFilter) -> LogFilter:

@@ -80,9 +80,20 @@ class CombinedFilter:
     needs_all: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class NoHealthCheckFilter:
+    """The request is no health check that the filter `health_check` knows (Envoy `NotHealthCheckFilter`)."""
+
+
 #: When a request is logged, or a local reply mapped (Envoy `AccessLogFilter`).
 LogFilterSettings = (
-    ComparisonFilter | FlagFilter | ConditionFilter | MetadataFilter | GrpcStatusFilter | CombinedFilter
+    ComparisonFilter
+    | FlagFilter
+    | ConditionFilter
+    | MetadataFilter
+    | GrpcStatusFilter
+    | CombinedFilter
+    | NoHealthCheckFilter
 )
 
 

@@ -121,12 +121,21 @@ class NetworkBuilder:
 
     def _build_filter(self, settings: HttpFilterSettings) -> HttpFilter:
         if not isinstance(settings.config, JwtAuthnSettings):
-            return build_filter(settings.name, settings.config)
+            return build_filter(
+                settings.name, settings.config, farewell=self._farewell, membership=self._membership_of
+            )
         jwt_authn = JwtAuthnFilter(settings.config, ask=self._ask)
         for provider in jwt_authn.providers.values():
             self._inherit(provider)
             self.providers.setdefault(provider.keys.source_id, []).append(provider)
         return jwt_authn
+
+    def _membership_of(self, cluster: str) -> tuple[int, int] | None:
+        known = self._clusters.get(cluster)
+        if known is None:
+            return None
+        endpoints = known.endpoints
+        return len(endpoints), sum(one.is_healthy or one.is_degraded for one in endpoints)
 
     def _log_file(self, path: str) -> AccessLogFile:
         self.log_paths.add(path)

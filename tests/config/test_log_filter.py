@@ -15,6 +15,7 @@ from fastproxy.listener.settings import (
     LocalReplySettings,
     LogFilterSettings,
     MetadataFilter,
+    NoHealthCheckFilter,
     ReplyMapperSettings,
 )
 from fastproxy.match.settings import Fraction, HeaderMatch, MetadataMatch, StringKind, StringMatch
@@ -48,7 +49,7 @@ STATUS = "{status_code_filter: {comparison: {op: GE, value: {default_value: 500,
             "{duration_filter: {comparison: {op: LE, value: {default_value: 9, runtime_key: none}}}}",
             ComparisonFilter(Compared.DURATION, Comparison.LE, 9),
         ),
-        ("{not_health_check_filter: {}}", CombinedFilter(())),
+        ("{not_health_check_filter: {}}", NoHealthCheckFilter()),
         ("{response_flag_filter: {flags: [UF, NR]}}", FlagFilter(frozenset({"UF", "NR"}))),
         ("{response_flag_filter: {}}", FlagFilter(frozenset())),
         (
@@ -70,7 +71,7 @@ STATUS = "{status_code_filter: {comparison: {op: GE, value: {default_value: 500,
         ),
         (
             "{or_filter: {filters: [{response_flag_filter: {}}, {not_health_check_filter: {}}]}}",
-            CombinedFilter((FlagFilter(frozenset()), CombinedFilter(())), needs_all=False),
+            CombinedFilter((FlagFilter(frozenset()), NoHealthCheckFilter()), needs_all=False),
         ),
     ],
 )
@@ -148,7 +149,7 @@ local_reply_config:
                 (HeaderValueSettings("x-a", "b"),),
                 BodyFormatSettings("", {"why": "%LOCAL_REPLY_BODY%"}, "application/problem+json"),
             ),
-            ReplyMapperSettings(CombinedFilter(())),
+            ReplyMapperSettings(NoHealthCheckFilter()),
         ),
         BodyFormatSettings("<%LOCAL_REPLY_BODY%>", omit_empty=True),
     )

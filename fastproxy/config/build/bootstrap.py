@@ -41,6 +41,7 @@ def build_settings(
     static = bootstrap.child_or_empty("static_resources")
     files = TlsFiles(given=None if read_key_files else {})
     context.tls = TlsSources(files, Secrets(static, files))
+    context.service_cluster = bootstrap.child_or_empty("node").text("cluster")
     context.dns_resolver = build_resolver(bootstrap)
     context.outlier_log = build_outlier_log(bootstrap)
     clusters = _build_clusters(static, context)

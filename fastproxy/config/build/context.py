@@ -14,6 +14,8 @@ class BuildContext:
 
     runtime: RuntimeKeys = field(default_factory=RuntimeKeys)
     cluster_names: frozenset[str] = frozenset()
+    service_cluster: str = ""
+    """`node.cluster`."""
     proxy_protocol_clusters: frozenset[str] = frozenset()
     """Clusters whose connections begin with a PROXY header: of no use for requests."""
     clusters_complete: bool = True

@@ -23,12 +23,14 @@ from fastproxy.config.build.header_mutation import (
     build_header_mutation,
     build_header_mutation_per_route,
 )
+from fastproxy.config.build.health_check import HEALTH_CHECK, build_health_check, build_no_route_settings
 from fastproxy.config.build.jwt_authn import JWT_AUTHN, PER_ROUTE, build_jwt_authn, build_per_route
 from fastproxy.config.view import View
 from fastproxy.filters.buffer.settings import BufferRouteSettings
 from fastproxy.filters.compressor.settings import CompressorPerRoute
 from fastproxy.filters.cors.settings import CorsRouteSettings
 from fastproxy.filters.header_mutation.settings import HeaderMutationRouteSettings
+from fastproxy.filters.health_check.settings import HealthCheckRouteSettings
 from fastproxy.filters.jwt_authn.settings import PerRouteSettings
 from fastproxy.filters.settings import FilterSettings
 
@@ -117,6 +119,15 @@ FILTER_KINDS = {
             CorsRouteSettings(is_off=True),
             names=("envoy.filters.http.cors", "envoy.cors"),
             merge=_merge_levels,
+        ),
+        FilterKind(
+            HEALTH_CHECK,
+            build_health_check,
+            HEALTH_CHECK,
+            build_no_route_settings,
+            HealthCheckRouteSettings(),
+            HealthCheckRouteSettings(is_off=True),
+            names=("envoy.filters.http.health_check", "envoy.health_check"),
         ),
     )
 }

@@ -15,6 +15,7 @@ from fastproxy.listener.settings import (
     GrpcStatusFilter,
     LogFilterSettings,
     MetadataFilter,
+    NoHealthCheckFilter,
 )
 from fastproxy.match.settings import Fraction
 
@@ -39,8 +40,7 @@ def build_log_filter(view: View, context: BuildContext) -> LogFilterSettings | N
     if kind in (Compared.STATUS.value, Compared.DURATION.value):
         return _build_comparison(inner.child_or_empty("comparison"), Compared(kind), context)
     if kind == "not_health_check_filter":
-        # No filter answers health checks here, so no request is one.
-        return CombinedFilter(())
+        return NoHealthCheckFilter()
     if kind in ("and_filter", "or_filter"):
         found = [build_log_filter(one, context) for one in inner.children("filters")]
         filters = tuple(one for one in found if one is not None)
