@@ -82,12 +82,12 @@ def rebuild_tls(bootstrap: bytes, files: Mapping[str, bytes] | None = None) -> T
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What the certificates of one filter chain say."""
+    """What the certificates of one filter chain or cluster say."""
 
     own: tuple[tuple[str, OwnCertificate], ...]
     """With where each came from."""
     authorities: tuple[OwnCertificate, ...]
-    """Whom client certificates are verified against."""
+    """Whom those of the peers are verified against."""
 
 
 def read_certificates(tls: DownstreamTlsSettings) -> CertificateFacts:
@@ -96,4 +96,12 @@ def read_certificates(tls: DownstreamTlsSettings) -> CertificateFacts:
     return CertificateFacts(
         tuple((one.origin, read_own_certificate(one.chain)) for one in tls.certificates),
         () if trusted is None else read_authorities(trusted),
+    )
+
+
+def read_upstream_certificates(tls: UpstreamTlsSettings) -> CertificateFacts:
+    """Read the client certificate and the authorities of one cluster; they have been tried before."""
+    return CertificateFacts(
+        ((tls.own_origin, read_own_certificate(tls.own_chain)),) if tls.own_chain else (),
+        () if tls.trusted_ca is None else read_authorities(tls.trusted_ca),
     )

@@ -296,6 +296,12 @@ class UpstreamTlsSettings:
         default_factory=dict, compare=False, repr=False
     )
     """The same, offering other protocols (ALPN), for health checks that need that."""
+    own_chain: bytes = field(default=b"", compare=False, repr=False)
+    """The client certificate with its chain, PEM; for /certs, `context` has it, too."""
+    own_origin: str = field(default="", compare=False)
+    """Where that came from."""
+    trusted_ca: bytes | None = field(default=None, compare=False, repr=False)
+    """The authorities of servers, PEM; for /certs as well. None: the system's, or nobody's."""
     fingerprint: str = ""
     """Stands for `context` in comparisons: contexts cannot be compared, and a reload keeps clusters that are equal."""
 

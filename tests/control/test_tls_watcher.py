@@ -14,7 +14,7 @@ from fastproxy.control.admin.view import AdminView
 from fastproxy.control.tls_watcher import TlsWatcher
 from fastproxy.ipc.messages import TlsFilesUpdate
 from fastproxy.stats import StatsSink
-from tests.config.support import load
+from tests.config.support import cluster, load, minimal
 from tests.config.test_downstream_tls import CA, OWN, tls_text
 
 
@@ -128,6 +128,35 @@ async def test_the_files_are_read_again_and_again(tmp_path: Path) -> None:
     await asyncio.wait_for(told.wait(), 10)
     await watcher.stop()
     assert len(made.sent) == 1
+
+
+def test_certificates_of_clusters_are_listed_too(watched: Watched) -> None:
+    """An authority of upstreams that is about to expire ends their service as surely as a certificate of our own."""
+    tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    pair = f"{{certificate_chain: {{filename: {watched.chain}}}, private_key: {{filename: {watched.key}}}}}"
+    trust = f"{{trusted_ca: {{filename: {watched.directory / 'ca.pem'}}}}}"
+    common = f"{{tls_certificates: [{pair}], validation_context: {trust}}}"
+    loaded = load(
+        minimal(
+            clusters=cluster(
+                f"transport_socket: {{name: tls, typed_config: {{'@type': {tls}, common_tls_context: {common}}}}}"
+            )
+        )
+    )
+    watcher = TlsWatcher(loaded.bootstrap, loaded.settings.tls_files, watched.sent.append)
+
+    class View:
+        settings = loaded.settings
+        tls = staticmethod(watcher.state)
+
+    (entry,) = certs_json(cast("AdminView", View()))["certificates"]
+    assert entry["cluster"] == "backend"
+    (own,), (authority,) = entry["cert_chain"], entry["ca_cert"]
+    assert own["path"] == f"file {watched.chain}"
+    assert own["subject_alt_names"]
+    assert "test-ca" in authority["subject"]
+    assert "PRIVATE" not in repr(entry)
+    assert "PRIVATE" not in repr(loaded.settings.clusters[0].tls)
 
 
 def test_without_files_there_is_nothing_to_watch_or_to_tell() -> None:

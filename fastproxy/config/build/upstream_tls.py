@@ -108,6 +108,9 @@ def build_upstream_tls(
         auto_sni=names.auto_sni,
         auto_sni_header=names.header,
         check_contexts={alpn: make(alpn) for alpn in check_alpn},
+        own_chain=certificates[0].chain if certificates else b"",
+        own_origin=certificates[0].origin if certificates else "",
+        trusted_ca=validation.trusted_ca,
         fingerprint=fingerprint(tls.message) + sources.secrets.digest(common.message),
     )
 

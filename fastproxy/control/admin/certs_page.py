@@ -1,10 +1,10 @@
-"""/certs: the certificates of every listener, in the spirit of Envoy's page of that name. Never a key."""
+"""/certs: the certificates of every listener and cluster, in the spirit of Envoy's page of that name. Never a key."""
 
 import datetime as dt
 from typing import Any
 
 from fastproxy import clock
-from fastproxy.config.tls_update import read_certificates
+from fastproxy.config.tls_update import CertificateFacts, read_certificates, read_upstream_certificates
 from fastproxy.control.admin.view import AdminView
 from fastproxy.listener.tls.settings import ClientCertificates, DownstreamTlsSettings
 from fastproxy.tls.settings import OwnCertificate
@@ -17,24 +17,31 @@ def certs_json(view: AdminView) -> dict[str, Any]:
     """Build /certs."""
     state = view.tls()
     listeners = view.settings.listeners
-    entries = []
+    entries: list[dict[str, Any]] = []
     for (position, index), tls in sorted(state.update.chains.items()):
         chain = listeners[position].chains()[index]
         entries.append(
             {"listener": listeners[position].name, "filter_chain": chain.name or index, **_chain(tls)}
+        )
+    for name, upstream in sorted(state.update.clusters.items()):
+        facts = read_upstream_certificates(upstream)
+        entries.append(
+            {"cluster": name, **_own(facts), "ca_cert": [_certificate(one) for one in facts.authorities]}
         )
     return {"epoch": state.epoch, "last_error": state.last_error or None, "certificates": entries}
 
 
 def _chain(tls: DownstreamTlsSettings) -> dict[str, Any]:
     facts = read_certificates(tls)
-    shown: dict[str, Any] = {
-        "cert_chain": [{"path": origin, **_certificate(one)} for origin, one in facts.own]
-    }
+    shown = _own(facts)
     if tls.client_certificates is not ClientCertificates.IGNORED:
         shown["client_certificates"] = tls.client_certificates.value
         shown["ca_cert"] = [_certificate(one) for one in facts.authorities]
     return shown
+
+
+def _own(facts: CertificateFacts) -> dict[str, Any]:
+    return {"cert_chain": [{"path": origin, **_certificate(one)} for origin, one in facts.own]}
 
 
 def _certificate(one: OwnCertificate) -> dict[str, Any]:
