@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from time import sleep
@@ -16,8 +17,9 @@ import yaml
 
 from fastproxy.clock import monotonic
 from tests.e2e.support.counting import ask
-from tests.e2e.support.health_world import FAST, World, stat, wait_for_answers, world
+from tests.e2e.support.health_world import FAST, Sick, World, stat, wait_for_answers, world
 from tests.e2e.support.proxies import Config, RunningProxy, workers_of
+from tests.e2e.support.templates import address
 from tests.e2e.support.wire import PATIENCE_S
 
 
@@ -191,6 +193,63 @@ def wait_for_connections(proxy: RunningProxy, cluster: str, count: int) -> None:
     ):
         assert monotonic() < deadline, proxy.admin("/clusters")[1]
         sleep(0.02)
+
+
+def one_endpoint(
+    endpoint: Callable[[dict[str, Sick]], Config], **check: object
+) -> Callable[[dict[str, Sick]], Config]:
+    """A cluster of the upstream `a` alone, about whose checks `endpoint` says something."""
+
+    def make(servers: dict[str, Sick]) -> Config:
+        where = {"address": address(servers["a"].server_port), **endpoint(servers)}
+        built = {"endpoints": [{"lb_endpoints": [{"endpoint": where}]}]}
+        fields = {name: value(servers) if callable(value) else value for name, value in check.items()}
+        return {
+            "load_assignment": {"cluster_name": "any", **built},
+            "health_checks": [{**FAST, "http_health_check": {"path": "/hc"}, **fields}],
+        }
+
+    return make
+
+
+def port_of(name: str) -> Callable[[dict[str, Sick]], int]:
+    return lambda servers: servers[name].server_port
+
+
+def test_checks_go_where_envoys_go(tmp_path: Path) -> None:
+    """All of `health_check_config`; and they name the same host."""
+    own = {"http_health_check": {"path": "/hc", "host": "check.test"}}
+    clusters = {
+        "port": one_endpoint(
+            lambda servers: {"health_check_config": {"port_value": servers["b"].server_port}},
+            alt_port=port_of("c"),
+        ),
+        "place": one_endpoint(
+            lambda servers: {"health_check_config": {"address": address(servers["b"].server_port)}}
+        ),
+        "disabled": one_endpoint(lambda _: {"health_check_config": {"disable_active_health_check": True}}),
+        "named": one_endpoint(lambda _: {"health_check_config": {"hostname": "endpoint.test"}}, **own),
+        "of-the-check": one_endpoint(lambda _: {"hostname": "unused.test"}, **own),
+        "of-the-endpoint": one_endpoint(lambda _: {"hostname": "unused.test"}),
+    }
+    with world(tmp_path, clusters, "abc") as both:
+        both.servers["b"].check_status = 503
+        for name in clusters:
+            failed = name in {"port", "place"}
+            both.wait_for(name, {"a": "/failed_active_hc" if failed else "healthy"})
+    hosts = {"endpoint.test", "check.test", "of-the-endpoint"}
+    assert both.servers["a"].check_hosts == hosts
+    assert both.servers["b"].check_hosts == {"port", "place"}
+    assert both.servers["c"].check_hosts == set()
+
+
+def test_alternative_port_is_checked(tmp_path: Path) -> None:
+    """`alt_port`, which Envoy takes and does not look at."""
+    clusters = {"alt": one_endpoint(lambda _: {}, alt_port=port_of("b"))}
+    with world(tmp_path, clusters, "ab", envoy=False) as one:
+        one.servers["b"].check_status = 503
+        one.wait_for("alt", {"a": "/failed_active_hc"})
+    assert one.servers["a"].checks == 0
 
 
 def test_nobody_healthy_without_panic_is_a_503(tmp_path: Path) -> None:

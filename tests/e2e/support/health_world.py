@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +37,8 @@ class Sick(ThreadingHTTPServer):
         self.status = 200
         self.headers: dict[str, str] = {}
         self.checks = 0
+        self.check_hosts: set[str] = set()
+        """The values of `host` in checks."""
         self.hangs_up = False
         """Instead of an answer the connection ends."""
 
@@ -51,6 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(server, Sick)
         is_check = self.path == "/hc"
         server.checks += is_check
+        if is_check:
+            server.check_hosts.add(self.headers["host"])
         if server.hangs_up:
             self.close_connection = True
             return
@@ -123,6 +127,9 @@ class World:
                 sleep(0.02)
 
 
+ClusterFields = Config | Callable[[dict[str, Sick]], Config]
+
+
 def tcp_listener(name: str, port: int) -> Config:
     """A TCP proxy to the cluster of that name."""
     proxy = {
@@ -137,7 +144,7 @@ def tcp_listener(name: str, port: int) -> Config:
 @contextmanager
 def world(
     directory: Path,
-    clusters: dict[str, Config],
+    clusters: Mapping[str, ClusterFields],
     names: str = "abc",
     *options: str,
     envoy: bool = True,
@@ -148,7 +155,8 @@ def world(
 
     Args:
         directory: for files.
-        clusters: what clusters over all upstreams say besides, by name, which is also their path.
+        clusters: what clusters over all upstreams say besides, by name, which is also their path; or makes that of the
+            upstreams.
         names: of the upstreams, a letter each.
         options: of FastProxy.
         envoy: False: FastProxy alone.
@@ -160,7 +168,10 @@ def world(
         ports_of = [server.server_port for server in servers.values()]
 
         def template(ports: Ports, proxy: str) -> Config:
-            built = [cluster(name, *ports_of, **more) for name, more in clusters.items()]
+            built = [
+                cluster(name, *ports_of, **(more(servers) if callable(more) else more))
+                for name, more in clusters.items()
+            ]
             routes = [forward({"prefix": f"/{name}"}, name) for name in clusters]
             hosts = [virtual_host("all", ["*"], routes)]
             listeners = [listener("plain", ports["plain"], hosts)]
