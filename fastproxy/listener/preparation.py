@@ -31,7 +31,8 @@ from fastproxy.router.redirect import own_location
 _MAX_KNOWN_HOSTS = 1024
 
 _MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
-_ABSOLUTE_FORM_REFUSED = LocalReply(404, details="absolute_path_rejected")
+#: To `OPTIONS *`, and to absolute targets where they are not allowed: routes are about paths (Envoy).
+NO_PATH = LocalReply(404, details="absolute_path_rejected")
 
 
 class RequestPreparation:
@@ -132,10 +133,11 @@ class RequestPreparation:
         if request.method == b"CONNECT":
             return self._prepare_connect(request)
         if target[:1] != b"/":
-            if not self._allow_absolute_url and b"://" in target:
+            if _has_no_path(request, authority) or (not self._allow_absolute_url and b"://" in target):
                 request.authority = authority or b""
-                return _ABSOLUTE_FORM_REFUSED
-            authority, target = _special_target(request, authority)
+                return NO_PATH
+            if authority is not None:
+                authority, target = split_absolute_form(target)
         if authority is None:
             return _MISSING_HOST
         request.authority = self._settle_host(request, authority)
@@ -236,12 +238,9 @@ def _check_underscores(headers: HeaderMap, action: Underscores) -> None:
         del headers[name]
 
 
-def _special_target(request: Request, authority: bytes | None) -> tuple[bytes | None, bytes]:
-    """Request targets in another than origin form (RFC 9112 section 3.2)."""
-    target = request.target
-    if authority is None or (target == b"*" and request.method == b"OPTIONS"):
-        return authority, target
-    return split_absolute_form(target)
+def _has_no_path(request: Request, authority: bytes | None) -> bool:
+    """`OPTIONS *` is about the server and not about a resource (RFC 9112 section 3.2.4)."""
+    return authority is not None and request.target == b"*" and request.method == b"OPTIONS"
 
 
 def _take_connection_headers(request: Request) -> LocalReply | None:

@@ -22,6 +22,7 @@ _COUNTERS = (
     "downstream_rq_idle_timeout",
     "downstream_rq_max_duration_reached",
     "downstream_rq_ws_on_non_ws_route",
+    "downstream_rq_non_relative_path",
     "downstream_rq_response_before_rq_complete",
     "downstream_flow_control_paused_reading_total",
     "downstream_flow_control_resumed_reading_total",
@@ -53,6 +54,7 @@ class HttpStats:
         self.downstream_rq_max_duration_reached = 0
         self.downstream_cx_upgrades_total = 0
         self.downstream_rq_ws_on_non_ws_route = 0
+        self.downstream_rq_non_relative_path = 0
         self.downstream_rq_response_before_rq_complete = 0
         self.downstream_flow_control_paused_reading_total = 0
         self.downstream_flow_control_resumed_reading_total = 0

@@ -17,6 +17,7 @@ from fastproxy import clock
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.body_wait import BodyWait
+from fastproxy.listener.preparation import NO_PATH
 from fastproxy.listener.request_reader import RequestReader
 from fastproxy.listener.response_writer import ResponseWriter
 from fastproxy.listener.stream_deadlines import StreamDeadlines
@@ -93,6 +94,7 @@ class Stream:
             self.reject(error)
             return
         if reply is not None:
+            manager.stats.downstream_rq_non_relative_path += reply is NO_PATH
             _hide_query(request)
             self.response.reply(reply)
             return

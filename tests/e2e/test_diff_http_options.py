@@ -68,6 +68,7 @@ _HOSTS = [
         [
             direct({"prefix": "/direct"}, 200, "made"),
             redirect({"prefix": "/redirect"}, path_redirect="/there"),
+            direct({"path": "*"}, 200, "the server"),
             forward({"prefix": "/secret/"}, prefix_rewrite="/found/"),
             forward({"prefix": "/"}),
         ],
@@ -78,6 +79,11 @@ _OWN_NAMES = {"name": "local_route", "virtual_hosts": _HOSTS, "internal_only_hea
 MANAGERS["internal-only"] = {"route_config": _OWN_NAMES}
 MANAGERS["internal-only-inside"] = {"route_config": _OWN_NAMES, **_INTERNAL}
 
+
+SERVER = [
+    Case(f"{name}-options-star", (req("OPTIONS", "*"), req("GET", "/")), (404, 200), listener=name)
+    for name in ("plain", "relative-only", "normalized", "strip-any")
+]
 
 _EXPECT = ("Expect", "100-continue")
 
@@ -235,4 +241,10 @@ def test_s49_rules_and_upstream_see_one_path(pair: Pair, case: Case) -> None:
 @parametrize_cases(CONTINUE)
 def test_the_upstream_asks_for_the_body(pair: Pair, case: Case) -> None:
     """`proxy_100_continue`: its 100 is passed on, and the proxy sends none of its own."""
+    pair.check(case)
+
+
+@parametrize_cases(SERVER)
+def test_what_is_about_the_server_has_no_route(pair: Pair, case: Case) -> None:
+    """`OPTIONS *` is 404, also where a route has the path `*`."""
     pair.check(case)

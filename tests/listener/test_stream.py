@@ -245,11 +245,14 @@ def test_connect_is_never_forwarded(prefix: str, target: bytes) -> None:
 
 
 def test_options_star_is_no_path() -> None:
-    """404 unless a route matches `*`."""
-    with Proxy() as proxy:
+    """404, whatever the routes say: rules for paths do not see it (S49)."""
+    with Proxy(routes=[to_service("")]) as proxy:
         proxy.send(b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n")
         assert status_of(proxy.take()) == 404
         assert not proxy.is_closed()
+        assert proxy.upstream.take() == b""
+        assert proxy.log.lines == ["404 - absolute_path_rejected"]
+        assert proxy.stats().counters["http.ingress.downstream_rq_non_relative_path"] == 1
 
 
 # -- failures of the upstream ------------------------------------------------------------------------------
