@@ -33,6 +33,7 @@ class ClusterDiscovery:
         self._last_answers: list[tuple[EndpointAddress, ...]] = [() for _ in settings.endpoints]
         self._attempts = self._successes = self._failures = self._empty = self._no_rebuild = 0
         self._membership_changes = 0
+        self._policy = (0, False)
         self.updates = UpdateStats(f"cluster.{settings.stat_name or settings.name}.")
         """What came of the file, if it is an EDS cluster."""
         if settings.discovery is DiscoveryType.STATIC:
@@ -68,10 +69,14 @@ class ClusterDiscovery:
         self._replace(combined)
         return True
 
-    def on_assignment(self, endpoints: Sequence[EndpointSettings]) -> bool:
-        """Take the endpoints that a file has for an EDS cluster; whether the address list changed."""
+    def on_assignment(self, endpoints: Sequence[EndpointSettings], policy: tuple[int, bool]) -> bool:
+        """Take what a file says about an EDS cluster; whether anything changed.
+
+        `policy`: overprovisioning factor, and whether weights count in the health of priorities.
+        """
         found = dict.fromkeys(_address(one, one.host, one.hostname) for one in endpoints)
-        if tuple(found) == self.endpoints:
+        before, self._policy = self._policy, policy
+        if tuple(found) == self.endpoints and policy == before:
             self._no_rebuild += 1
             return False
         self._replace(tuple(found))
@@ -79,7 +84,7 @@ class ClusterDiscovery:
 
     def message(self) -> ClusterEndpoints:
         """Return the complete current list as the workers get it."""
-        return ClusterEndpoints(self.settings.name, list(self.endpoints))
+        return ClusterEndpoints(self.settings.name, list(self.endpoints), *self._policy)
 
     def describe(self) -> str:
         """Return the current list for a log line."""

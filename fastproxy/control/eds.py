@@ -120,7 +120,8 @@ class EdsFollower:
     def _accept(self, found: Assignments) -> None:
         discovery = self._discovery
         discovery.updates.on_success(found.version)
-        if discovery.on_assignment(found.by_name[self._eds.service_name]):
+        service = self._eds.service_name
+        if discovery.on_assignment(found.by_name[service], found.policies[service]):
             name = discovery.settings.name
             _log.info("cluster '%s' now has %s (%s)", name, discovery.describe(), self._eds.path)
             self._publish(discovery)

@@ -428,6 +428,11 @@ class ControlPlane:
         """How reloads went."""
         return self._reloader.status
 
+    def overprovisioning_factor(self, cluster: str) -> int:
+        """What the file that has the endpoints of a cluster says; 0: nothing."""
+        found = self.generation.health.clusters.get(cluster)
+        return 0 if found is None else found.policy[0]
+
     def dynamic_clusters(self) -> frozenset[str]:
         """Names of the clusters that come from a file."""
         return self.generation.configuration.resources.cluster_names()

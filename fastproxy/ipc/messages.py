@@ -185,6 +185,10 @@ class ClusterEndpoints:
 
     cluster: str
     endpoints: list[EndpointAddress]
+    overprovisioning_factor: int = 0
+    """`policy` of a ClusterLoadAssignment from a file; 0: as the cluster has it."""
+    weighted_priority_health: bool = False
+    """The same; of no meaning without a factor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,7 @@ class Runtime:
         """A cluster has other endpoints."""
         cluster = self.clusters.get(message.cluster)
         if cluster is not None:
+            cluster.update_policy(message.overprovisioning_factor, weighted=message.weighted_priority_health)
             cluster.update_endpoints([read_endpoint(entry) for entry in message.endpoints])
 
     def on_health(self, message: EndpointHealth) -> None:

@@ -1,6 +1,7 @@
 """A cluster at run time: its endpoints, which change, and the choice among them (spec/clusters.md sections 2, 3)."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Protocol
 
@@ -96,7 +97,7 @@ class Cluster:
         self._endpoints: tuple[Endpoint, ...] = ()
         self._tcp_sessions: dict[Endpoint, set[TcpSession]] = {}
         """Those that end when their endpoint fails (`close_connections_on_host_health_failure`)."""
-        balancing = settings.load_balancing
+        balancing = self._balancing = settings.load_balancing
         tools = self._tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
         self._balancer = Balancer(balancing, tools)
         self._reduced: dict[frozenset[int], Balancer] = {}
@@ -194,7 +195,7 @@ class Cluster:
             return self._subsets.picker(match)
         balancer = self._reduced.get(priorities)
         if balancer is None:
-            balancer = self._reduced[priorities] = Balancer(self.settings.load_balancing, self._tools)
+            balancer = self._reduced[priorities] = Balancer(self._balancing, self._tools)
             balancer.update([one for one in self._endpoints if one.priority not in priorities])
         return balancer.picker
 
@@ -223,6 +224,25 @@ class Cluster:
                     for pool in endpoint.pools:
                         pool.renew()
         self.on_health_changed()
+
+    def update_policy(self, overprovisioning_factor: int, *, weighted: bool) -> None:
+        """The file that has the endpoints has another `policy`; `update_endpoints` follows, and puts it into effect.
+
+        Args:
+            overprovisioning_factor: in percent; 0: as the configuration has it.
+            weighted: `weighted_priority_health`.
+        """
+        wanted = self.settings.load_balancing
+        if overprovisioning_factor:
+            wanted = replace(
+                wanted, overprovisioning_factor=overprovisioning_factor, weighted_priority_health=weighted
+            )
+        if wanted == self._balancing:
+            return
+        self._balancing = wanted
+        self._balancer = Balancer(wanted, self._tools)
+        if wanted.subsets is not None:
+            self._subsets = SubsetPicker(wanted, wanted.subsets, self._tools)
 
     def on_control_health(self, address: str, flags: HealthFlag) -> None:
         """The control plane has other flags for an endpoint.

@@ -80,6 +80,9 @@ class FakeView:
         )  # fmt: skip
         return (*report_jwks((local,), {}, 0.0), remote)
 
+    def overprovisioning_factor(self, cluster: str) -> int:
+        return 0 if cluster else 1
+
     def dynamic_clusters(self) -> frozenset[str]:
         return frozenset()
 

@@ -158,6 +158,30 @@ async def test_the_file_is_followed_and_bad_contents_change_nothing(tmp_path: Pa
         assert made.number("cluster.a.update_attempt") == 8
 
 
+async def test_a_policy_of_the_file_reaches_the_workers(tmp_path: Path) -> None:
+    """Through discovery and health; it is a change also if the endpoints are the same."""
+    path = tmp_path / "eds.json"
+    configured = eds_cluster("a", path)
+    write(path, "1", a=[80])
+    told: list[ClusterEndpoints] = []
+    health = HealthService((configured,), HealthListener(told.append, lambda _message: None))
+    async with world(configured) as made:
+        made.service._publish = health.on_discovered
+        await made.service.wait_initialised(10)
+        text = json.loads(path.read_text())
+        text["resources"][0]["policy"] = {"overprovisioning_factor": 200, "weighted_priority_health": True}
+        path.with_suffix(".new").write_text(json.dumps(text))
+        path.with_suffix(".new").rename(path)
+        await made.attempts("a", 2)
+        write(path, "3", a=[80])
+        await made.attempts("a", 3)
+    assert [(one.overprovisioning_factor, one.weighted_priority_health) for one in told] == [
+        (140, False),
+        (200, True),
+        (140, False),
+    ]
+
+
 async def test_clusters_share_a_file_and_it_is_parsed_once(tmp_path: Path) -> None:
     """A thousand clusters in one file must not mean a thousand parses of a large file."""
     path = tmp_path / "eds.json"

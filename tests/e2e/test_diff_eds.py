@@ -181,3 +181,37 @@ def test_priorities_and_localities_of_a_file_count(tmp_path: Path) -> None:
                 put(path, str(version), two(healthy))
                 for proxy in proxies:
                     wait_for_answers(proxy, "/", expected)
+
+
+def test_the_overprovisioning_factor_of_a_file_counts(tmp_path: Path) -> None:
+    """Half of priority 0 is healthy: with 200 % it takes all requests, with the usual 140 % it does not."""
+    path = tmp_path / "eds.yaml"
+    with named_upstreams("abc") as ports:
+
+        def write(version: str, **policy: object) -> None:
+            levels = [[("a", "HEALTHY"), ("b", "UNHEALTHY")], [("c", "HEALTHY")]]
+            endpoints = [
+                {
+                    "priority": priority,
+                    "lb_endpoints": [
+                        {"endpoint": {"address": address(ports[name])}, "health_status": health}
+                        for name, health in level
+                    ],
+                }
+                for priority, level in enumerate(levels)
+            ]
+            resource = {"cluster_name": "svc", "endpoints": endpoints, **policy}
+            put(path, version, typed("endpoint", resource))
+
+        write("1")
+        with eds_pair(tmp_path, path) as proxies:
+            steps = (("2", 200, "a"), ("3", 140, "ac"))
+            for version, factor, expected in steps:
+                write(version, policy={"overprovisioning_factor": factor})
+                for proxy in proxies:
+                    wait_for_stat(proxy, "cluster.one.update_success", int(version))
+                    wait_for_answers(proxy, "/", expected)
+                    dump = json.loads(proxy.admin("/config_dump?include_eds")[1])["configs"]
+                    (shown,) = [one for one in dump if one["@type"].endswith("EndpointsConfigDump")]
+                    (entry,) = shown["static_endpoint_configs"]
+                    assert entry["endpoint_config"]["policy"]["overprovisioning_factor"] == factor

@@ -30,6 +30,7 @@ from fastproxy.upstream.settings import (
     DiscoveryType,
     EndpointTraits,
     HealthFlag,
+    HealthStatus,
     UpstreamProxyProtocolSettings,
 )
 from tests.listener.support import FakeTransport, SteppedLoop
@@ -269,3 +270,31 @@ def test_subsets_are_chosen_by_the_metadata_of_the_route() -> None:
     chosen.set_health(HealthFlag.FAILED_ACTIVE_HC, on=True, now=0.0)
     made.on_health_changed()
     assert made.select_endpoint(None, wanted) is None
+
+
+def test_the_policy_of_a_file_replaces_that_of_the_configuration_and_goes_with_it() -> None:
+    """Half of priority 0 healthy: with 140 % it keeps 70 % of the requests, with 200 % all of them."""
+    made = Cluster(ClusterSettings("c"), Random(1))
+
+    def entry(port: int, priority: int, health: HealthStatus) -> DiscoveredEndpoint:
+        return DiscoveredEndpoint(
+            Address("127.0.0.1", port), EndpointTraits(priority=priority, health=health)
+        )
+
+    endpoints = [
+        entry(1, 0, HealthStatus.HEALTHY),
+        entry(2, 0, HealthStatus.UNHEALTHY),
+        entry(3, 1, HealthStatus.HEALTHY),
+    ]
+
+    def ports() -> set[int]:
+        return {one.address.port for one in (made.select_endpoint() for _ in range(200)) if one is not None}
+
+    made.update_endpoints(endpoints)
+    assert ports() == {1, 3}
+    made.update_policy(200, weighted=False)
+    made.update_endpoints(endpoints)
+    assert ports() == {1}
+    made.update_policy(0, weighted=False)
+    made.update_endpoints(endpoints)
+    assert ports() == {1, 3}

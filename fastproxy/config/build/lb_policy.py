@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fastproxy.config.build.lb_subset import build_subsets
+from fastproxy.config.build.load_assignment import DEFAULT_OVERPROVISIONING, build_assignment_policy
 from fastproxy.config.view import View
 from fastproxy.upstream.balancer.settings import (
     ConsistentHashing,
@@ -29,11 +30,13 @@ def build_load_balancing(cluster: View) -> LoadBalancingSettings:
     common = cluster.child_or_empty("common_lb_config")
     threshold = common.child("healthy_panic_threshold")
     assignment = cluster.child("load_assignment")
-    policy = None if assignment is None else assignment.child("policy")
+    factor, weighted = (
+        (DEFAULT_OVERPROVISIONING, False) if assignment is None else build_assignment_policy(assignment)
+    )
     found = LoadBalancingSettings(
         panic_threshold=50.0 if threshold is None else threshold.number("value"),
-        overprovisioning_factor=140 if policy is None else policy.integer_or("overprovisioning_factor", 140),
-        weighted_priority_health=policy is not None and policy.flag("weighted_priority_health"),
+        overprovisioning_factor=factor,
+        weighted_priority_health=weighted,
     )
     if cluster.has("load_balancing_policy") or cluster.choice("lb_policy") == "LOAD_BALANCING_POLICY_CONFIG":
         return _build_extension(cluster, common, found)

@@ -17,6 +17,8 @@ from fastproxy.upstream.settings import (
 )
 
 _LOGICAL_DNS_SHAPE = "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
+#: Envoy's, in percent.
+DEFAULT_OVERPROVISIONING = 140
 #: What looks no names up.
 _BY_ADDRESS = (DiscoveryType.STATIC, DiscoveryType.EDS)
 # Envoy adds weights in 32 bits.
@@ -47,6 +49,15 @@ def build_assignment(assignment: View, discovery: DiscoveryType) -> tuple[Endpoi
     for locality in assignment.children("endpoints"):
         found += _build_locality(locality, locality.children("lb_endpoints"), discovery)
     return tuple(found)
+
+
+def build_assignment_policy(assignment: View) -> tuple[int, bool]:
+    """`policy`: the overprovisioning factor in percent, and whether weights count in the health of priorities."""
+    policy = assignment.child("policy")
+    if policy is None:
+        return DEFAULT_OVERPROVISIONING, False
+    factor = policy.integer_or("overprovisioning_factor", DEFAULT_OVERPROVISIONING)
+    return factor, policy.flag("weighted_priority_health")
 
 
 def _build_locality(locality: View, entries: list[View], discovery: DiscoveryType) -> list[EndpointSettings]:

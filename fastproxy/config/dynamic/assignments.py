@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from envoy.config.endpoint.v3 import endpoint_pb2
 
-from fastproxy.config.build.load_assignment import build_assignment
+from fastproxy.config.build.load_assignment import build_assignment, build_assignment_policy
 from fastproxy.config.decode import Decoder
 from fastproxy.config.dynamic.response import Resource, UnreadableFile, parse_response, read_resource_file
 from fastproxy.config.locate import locate
@@ -26,6 +26,8 @@ class Assignments:
     """`version_info`."""
     by_name: Mapping[str, tuple[EndpointSettings, ...]] = field(default_factory=dict)
     """Endpoints by `cluster_name`."""
+    policies: Mapping[str, tuple[int, bool]] = field(default_factory=dict)
+    """`overprovisioning_factor` and `weighted_priority_health` by `cluster_name`."""
     problems: tuple[ConfigProblem, ...] = ()
     """Why nothing of it may be used; empty if it may."""
     warnings: tuple[ConfigProblem, ...] = ()
@@ -51,13 +53,14 @@ def read_assignments(path: str, content: bytes) -> Assignments:
     log.raise_if_failed()
     assert response is not None
     found: dict[str, tuple[EndpointSettings, ...]] = {}
+    policies: dict[str, tuple[int, bool]] = {}
     try:
         for resource in response.resources:
-            _add(path, resource, found, log)
+            _add(path, resource, found, policies, log)
         log.raise_if_failed()
     except ConfigError as error:
         return Assignments(response.version, problems=error.problems)
-    return Assignments(response.version, found, warnings=log.warnings)
+    return Assignments(response.version, found, policies, warnings=log.warnings)
 
 
 def check_endpoint_files(clusters: Iterable[ClusterSettings], places: Place, log: ProblemLog) -> None:
@@ -101,7 +104,11 @@ def _try(path: str, log: ProblemLog) -> Assignments | None:
 
 
 def _add(
-    path: str, resource: Resource, found: dict[str, tuple[EndpointSettings, ...]], log: ProblemLog
+    path: str,
+    resource: Resource,
+    found: dict[str, tuple[EndpointSettings, ...]],
+    policies: dict[str, tuple[int, bool]],
+    log: ProblemLog,
 ) -> None:
     where = f"resources[{resource.index}]"
     place = Place(path, resource.node.line)
@@ -123,4 +130,5 @@ def _add(
     if name in found:
         view.error(f"there are two assignments for {quote(name)}", "Join them", field="cluster_name")
     found[name] = build_assignment(view, DiscoveryType.EDS)
+    policies[name] = build_assignment_policy(view)
     view.sweep()

@@ -18,16 +18,17 @@ def endpoints_dump(view: AdminView) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {"static_endpoint_configs": [], "dynamic_endpoint_configs": []}
     for cluster in view.settings.clusters:
         kind = "dynamic_endpoint_configs" if cluster.name in dynamic else "static_endpoint_configs"
-        found[kind].append({"endpoint_config": _assignment(cluster, list(view.endpoints(cluster.name)))})
+        found[kind].append({"endpoint_config": _assignment(view, cluster)})
     return {
         "@type": "type.googleapis.com/envoy.admin.v3.EndpointsConfigDump",
         **{name: entries for name, entries in found.items() if entries},
     }
 
 
-def _assignment(cluster: ClusterSettings, endpoints: list[EndpointAddress]) -> dict[str, Any]:
+def _assignment(view: AdminView, cluster: ClusterSettings) -> dict[str, Any]:
+    factor = view.overprovisioning_factor(cluster.name) or cluster.load_balancing.overprovisioning_factor
     groups: dict[tuple[int, str, str, str, int], list[EndpointAddress]] = {}
-    for one in endpoints:
+    for one in view.endpoints(cluster.name):
         key = (one.priority, one.region, one.zone, one.sub_zone, one.locality_weight)
         groups.setdefault(key, []).append(one)
     shown = []
@@ -45,7 +46,7 @@ def _assignment(cluster: ClusterSettings, endpoints: list[EndpointAddress]) -> d
         "@type": _TYPE,
         "cluster_name": cluster.name if cluster.eds is None else cluster.eds.service_name,
         **({"endpoints": shown} if shown else {}),
-        "policy": {"overprovisioning_factor": cluster.load_balancing.overprovisioning_factor},
+        "policy": {"overprovisioning_factor": factor},
     }
 
 

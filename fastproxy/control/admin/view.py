@@ -119,6 +119,10 @@ class AdminView(Protocol):
         """How reloads went."""
         ...
 
+    def overprovisioning_factor(self, cluster: str) -> int:
+        """What the file that has the endpoints of a cluster says; 0: nothing."""
+        ...
+
     def dynamic_clusters(self) -> Collection[str]:
         """Names of the clusters that come from a file."""
         ...

@@ -93,6 +93,8 @@ class ClusterHealth:
         self.stats = HealthStats()
         self.first_round = asyncio.Event()
         """Set once every endpoint that was there at the start has been checked."""
+        self.policy = (0, False)
+        """What discovery says besides endpoints: `ClusterEndpoints.overprovisioning_factor` and what follows it."""
         self._hosts: dict[str, CheckedHost] = {}
         self._event_logs = {check: EventLog(settings.name, check) for check in settings.health.checks}
         self._previous = previous
@@ -124,7 +126,7 @@ class ClusterHealth:
 
     def message(self) -> ClusterEndpoints:
         """The complete list as workers get it."""
-        return ClusterEndpoints(self.settings.name, list(self.endpoints))
+        return ClusterEndpoints(self.settings.name, list(self.endpoints), *self.policy)
 
     def outlier_status(self) -> OutlierStatus | None:
         """For `/clusters`; None if outlier detection is not on."""

@@ -57,6 +57,7 @@ class HealthService:
     def on_discovered(self, message: ClusterEndpoints) -> None:
         """Discovery has another list for a cluster."""
         cluster = self.clusters[message.cluster]
+        cluster.policy = message.overprovisioning_factor, message.weighted_priority_health
         cluster.on_endpoints(message.endpoints)
         if cluster.is_live:
             self._listener.on_endpoints(cluster.message())
