@@ -207,11 +207,11 @@ class Route:
 
 
 def _build_matcher(settings: RouteSettings) -> PathMatcher:
-    """The path condition; CONNECT has an empty path, and only `connect_matcher` is for it."""
+    """The path condition; for the empty path of CONNECT is only `connect_matcher`, for the `*` of OPTIONS nothing."""
     matches = build_path_matcher(settings.match)
-    if settings.conditions.connect_only or not matches(b""):
+    if settings.conditions.connect_only or not (matches(b"") or matches(b"*")):
         return matches
-    return lambda path: bool(path) and matches(path)
+    return lambda path: path[:1] == b"/" and matches(path)
 
 
 def _build_choice(

@@ -67,7 +67,13 @@ def template(ports: Ports) -> Config:
     ]
     anybody = virtual_host("any", ["*"], _ROUTES)
     tables: dict[str, tuple[list[Config], Config]] = {
-        "plain": ([{**anybody, "rate_limits": [_TEXT_LIMIT]}], {}),
+        "plain": (
+            [
+                virtual_host("star", ["star.test"], [direct({"prefix": ""}, 200, "star")]),
+                {**anybody, "rate_limits": [_TEXT_LIMIT]},
+            ],
+            {},
+        ),
         "named": ([*hosts, anybody], {"vhost_header": "X-Vhost"}),
         "strict": (hosts, {"vhost_header": "x-vhost", "ignore_port_in_host_matching": True}),
         "authority": (hosts, {"vhost_header": ":authority"}),
@@ -133,6 +139,7 @@ PATHS = [
     get("dots-that-are-none", "/inside", ("x-p", "...")),
     get("dots-in-a-name", "/inside", ("x-p", "a..b/.c/d.")),
     get("rate-limits-without-a-filter", "/limited/x"),
+    Case("options-star-has-no-route", (req("OPTIONS", "*", host="star.test"),), (404,)),
     get("redirect-with-request-headers", "/redirect", ("x-b", "old"), status=301),
     get("direct-with-request-headers", "/direct", ("x-b", "old")),
 ]

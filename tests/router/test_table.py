@@ -88,6 +88,17 @@ def test_the_port_can_be_ignored(host: bytes, domain: str) -> None:
     assert chosen(table("a.com", "a.com:8443", "[::1]", ignore_port=True), host) == domain
 
 
+@pytest.mark.parametrize("kind", [PathKind.PREFIX, PathKind.EXACT, PathKind.REGEX])
+def test_the_star_of_options_has_no_route(kind: PathKind) -> None:
+    """Envoy: what does not begin with a slash is no path, whatever would match it."""
+    value = {PathKind.PREFIX: "", PathKind.EXACT: "*", PathKind.REGEX: ".*"}[kind]
+    routes = (RouteSettings(PathMatch(kind, value), ForwardAction("c"), "any"),) * 10
+    made = RouteTable(RouteConfigurationSettings("r", (VirtualHostSettings("v", ("*",), routes),)))
+    assert chosen(made, b"h", b"*") is None
+    assert chosen(made, b"h", b"") is None
+    assert chosen(made, b"h", b"/x") == (None if kind is PathKind.EXACT else "any")
+
+
 def test_no_virtual_host_is_no_route() -> None:
     """404 NR."""
     assert chosen(table("a.com"), b"b.com") is None
