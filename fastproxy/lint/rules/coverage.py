@@ -97,6 +97,24 @@ def _name(survey: Survey, host: VirtualHostSettings, route: RouteSettings) -> st
     return f"the route {describe(route.match)} to {target}{where}"
 
 
+def _check_connect(survey: Survey) -> Iterator[Finding]:
+    for manager in survey.managers:
+        if not manager.filters:
+            continue
+        for _, route in manager.routes():
+            if not route.conditions.connect_only or not forwards(route):
+                continue
+            open_ones = [jwt for jwt in manager.filters if route_says(jwt, route) is None]
+            if len(open_ones) < len(manager.filters):
+                continue
+            # A rule with a path never matches CONNECT, whose target has none.
+            if not any(rule.conditions.connect_only for jwt in open_ones for rule in jwt.rules):
+                yield Finding(
+                    f"{route.config_path}.match",
+                    "no rule of jwt_authn speaks of the CONNECT requests of this route",
+                )
+
+
 def _check_off(survey: Survey) -> Iterator[Finding]:
     for manager, jwt in survey.filters():
         says = [route_says(jwt, route) for _, route in manager.routes() if forwards(route)]
@@ -126,6 +144,24 @@ RULES = (
         "- match: {prefix: /v1}\n"
         "  requires: {provider_name: idp}   # /v2 is open to all",
         check=_check_uncovered,
+    ),
+    Rule(
+        name="uncovered-connect",
+        severity=Severity.HIGH,
+        summary="a route for CONNECT that no jwt_authn rule speaks of",
+        why="Rules with a path, also `prefix: /`, never match CONNECT, so it passes without a token",
+        fix="Add a rule with `match: {connect_matcher: {}}` and what it requires, or settings of the filter to the"
+        " route's typed_per_filter_config",
+        details="A CONNECT request names a host and a port, and no path. Envoy's filter does the same. Silence the"
+        " rule where everybody may open tunnels.",
+        example="routes:\n"
+        "- match: {connect_matcher: {}}\n"
+        "  route: {cluster: tunnels, upgrade_configs: [{upgrade_type: CONNECT}]}\n"
+        "# and in jwt_authn\n"
+        "rules:\n"
+        "- match: {prefix: /}\n"
+        "  requires: {provider_name: idp}",
+        check=_check_connect,
     ),
     Rule(
         name="filter-switched-off",

@@ -18,6 +18,7 @@ from fastproxy.lint.survey import (
     ManagerSurvey,
     Survey,
     clusters_of,
+    forwards,
     is_loopback,
     leaves_machine,
     listed,
@@ -103,6 +104,22 @@ def _providers_at(manager: ManagerSurvey, jwt: JwtAuthnSettings, route: RouteSet
     }
 
 
+def _check_cleartext(survey: Survey) -> Iterator[Finding]:
+    for manager in survey.managers:
+        listener = manager.listener
+        if manager.chain.tls is not None or not manager.filters or not listener.binds:
+            continue
+        if not any(forwards(route) for _, route in manager.routes()):
+            # It redirects to TLS, as a rule.
+            continue
+        exposed = [str(one) for one in listener.addresses() if not is_loopback(one.host)]
+        if exposed:
+            yield Finding(
+                f"{listener.config_path}.address",
+                f"the listener {quote(listener.name)} takes tokens in clear on {listed(exposed)}",
+            )
+
+
 RULES = (
     Rule(
         name="unverified-jwks",
@@ -141,5 +158,19 @@ RULES = (
         " provider do not reach.",
         example="providers:\n  idp:\n    forward: true     # and the route's cluster has no transport_socket",
         check=_check_forward,
+    ),
+    Rule(
+        name="cleartext-listener",
+        severity=Severity.LOW,
+        summary="a listener beyond loopback that verifies tokens, and has no TLS",
+        why="A bearer token is good for whoever reads it on the way",
+        fix="Give the filter chain a transport_socket with TLS, or listen on 127.0.0.1 or a Unix domain socket; behind"
+        " something that ends TLS on a network of its own, silence the rule",
+        details="Clients send the same token with every request, so one that is overheard is enough. Listeners that"
+        " only redirect are left alone.",
+        example="address: {socket_address: {address: 0.0.0.0, port_value: 8080}}\n"
+        "filter_chains:\n"
+        "- filters: [...]      # http_connection_manager with jwt_authn, and no transport_socket",
+        check=_check_cleartext,
     ),
 )

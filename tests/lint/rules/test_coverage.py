@@ -3,7 +3,7 @@
 import pytest
 
 from tests.config.support import JWT, minimal
-from tests.lint.support import CLEAN_PROVIDERS, DISABLED, PER_ROUTE, line, names, only, text
+from tests.lint.support import CLEAN_PROVIDERS, CLOSED, DISABLED, PER_ROUTE, line, names, only, text
 
 ONLY_V1 = "- match: {prefix: /v1}\n  requires: {provider_name: idp}"
 
@@ -179,3 +179,24 @@ def test_filter_switched_off_for_some() -> None:
     routes = f"- match: {{path: /health}}\n  route: {{cluster: backend}}\n  {DISABLED}\n{DEFAULT}"
 
     assert names(text(routes=routes, providers=CLEAN_PROVIDERS)) == []
+
+
+CONNECT = """- match: {connect_matcher: {}}
+  route: {cluster: backend, upgrade_configs: [{upgrade_type: CONNECT}]}
+- match: {prefix: /}
+  route: {cluster: backend}
+"""
+
+
+def test_tunnels_that_anybody_may_open() -> None:
+    """A rule for every path is none for CONNECT, which has no path."""
+    source = text(routes=CONNECT)
+
+    assert "uncovered-connect" in names(source)
+
+
+def test_tunnels_that_need_a_token() -> None:
+    """By a rule of their own."""
+    rules = "- match: {connect_matcher: {}}\n  requires: {provider_name: idp}\n" + CLOSED.strip()
+
+    assert "uncovered-connect" not in names(text(rules, routes=CONNECT))

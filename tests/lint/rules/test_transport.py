@@ -126,3 +126,37 @@ def test_token_that_never_gets_to_the_plain_cluster() -> None:
     )
 
     assert names(text(rules, providers=FORWARDS, routes=routes, clusters=remote_cluster("remote"))) == []
+
+
+def _listening(address: str, source: str = "") -> str:
+    return (source or text()).replace("{socket_address: {address: 127.0.0.1, port_value: 0}}", address, 1)
+
+
+PUBLIC = "{socket_address: {address: 0.0.0.0, port_value: 8080}}"
+
+
+def test_tokens_that_come_in_clear_from_beyond_this_machine() -> None:
+    """A public listener without TLS in front of jwt_authn."""
+    source = _listening(PUBLIC)
+    found = only(source, "cleartext-listener")
+
+    assert "in clear on 0.0.0.0:8080" in found.what
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "{socket_address: {address: 127.0.0.1, port_value: 8080}}",
+        "{socket_address: {address: '::1', port_value: 8080}}",
+        "{pipe: {path: /run/a.sock}}",
+    ],
+)
+def test_a_listener_for_this_machine_needs_no_tls(address: str) -> None:
+    """Whoever ends TLS before it is on the same machine."""
+    assert names(_listening(address)) == []
+
+
+def test_a_listener_that_only_redirects_takes_no_token_anywhere() -> None:
+    """The usual port 80."""
+    source = _listening(PUBLIC, text(routes="- match: {prefix: /}\n  redirect: {https_redirect: true}"))
+    assert "cleartext-listener" not in names(source)
