@@ -121,6 +121,7 @@ TESTED_BY = {
     "config/build/bootstrap.py": "config/test_load.py",
     "config/build/circuit_breakers.py": "config/test_circuit_breakers.py",
     "config/build/retry_policy.py": "config/test_retry_policy.py",
+    "config/build/request_line.py": "config/test_request_line.py",
     "config/build/cluster_reference.py": "config/test_routes.py",
     "config/build/clusters.py": "config/test_clusters.py",
     "config/build/context.py": "config/test_load.py",

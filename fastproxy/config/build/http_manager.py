@@ -8,6 +8,7 @@ from fastproxy.config.build.http_filters import build_http_filters
 from fastproxy.config.build.http_options import add_http_options
 from fastproxy.config.build.local_reply import build_local_replies
 from fastproxy.config.build.per_filter import FilterViews
+from fastproxy.config.build.request_line import take_host
 from fastproxy.config.build.routes import build_route_config
 from fastproxy.config.build.upgrades import build_upgrades
 from fastproxy.config.view import View
@@ -49,7 +50,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         request_timeout_s=manager.duration_s("request_timeout", 0.0),
         request_headers_timeout_s=manager.duration_s("request_headers_timeout", 0.0),
         accept_http_10=http1.flag("accept_http_10"),
-        default_host_for_http_10=http1.text("default_host_for_http_10"),
+        default_host_for_http_10=take_host(http1, "default_host_for_http_10"),
         normalize_path=manager.flag_or("normalize_path", default=False),
         merge_slashes=manager.flag("merge_slashes"),
         forward_client_cert=ForwardClientCert[manager.choice("forward_client_cert_details")],

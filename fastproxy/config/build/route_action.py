@@ -11,6 +11,7 @@ from fastproxy.config.build.header_rules import HeaderLevels, build_header_mutat
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.rate_limits import accept_rate_limits
+from fastproxy.config.build.request_line import take_host, take_path, take_scheme
 from fastproxy.config.build.retry_policy import build_retry_policy
 from fastproxy.config.build.substitution import build_regex_substitution
 from fastproxy.config.build.upgrades import build_route_upgrades
@@ -134,9 +135,11 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
     return ForwardAction(
         cluster=cluster,
         timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S) if duration is None else 0.0,
-        host_rewrite_literal=view.text("host_rewrite_literal") if view.has("host_rewrite_literal") else "",
+        host_rewrite_literal=take_host(view, "host_rewrite_literal")
+        if view.has("host_rewrite_literal")
+        else "",
         auto_host_rewrite=view.flag_or("auto_host_rewrite", default=False),
-        prefix_rewrite=view.text("prefix_rewrite"),
+        prefix_rewrite=take_path(view, "prefix_rewrite"),
         cluster_not_found_status=_NOT_FOUND_STATUS.get(view.choice("cluster_not_found_response_code"), 503),
         cluster_header=cluster_header,
         weighted_clusters=weighted,
@@ -231,7 +234,7 @@ def _build_mirror(view: View, context: BuildContext, *, checks_clusters: bool) -
         cluster_header=header,
         fraction=None if fraction is None else build_fraction(fraction, context),
         keeps_host=view.flag("disable_shadow_host_suffix_append"),
-        host_rewrite_literal=view.text("host_rewrite_literal"),
+        host_rewrite_literal=take_host(view, "host_rewrite_literal"),
         request_headers=tuple(build_header_mutations(view, "request_headers_mutations")),
     )
 
@@ -243,11 +246,11 @@ def build_redirect(view: View, match: View) -> RedirectAction:
     return RedirectAction(
         status=_REDIRECT_STATUS.get(view.choice("response_code"), 301),
         https_redirect=view.flag("https_redirect"),
-        scheme_redirect=view.text("scheme_redirect"),
-        host_redirect=view.text("host_redirect"),
+        scheme_redirect=take_scheme(view, "scheme_redirect"),
+        host_redirect=take_host(view, "host_redirect"),
         port_redirect=view.integer("port_redirect"),
-        path_redirect=view.text("path_redirect"),
-        prefix_rewrite=view.text("prefix_rewrite"),
+        path_redirect=take_path(view, "path_redirect", may_have_fragment=True),
+        prefix_rewrite=take_path(view, "prefix_rewrite"),
         strip_query=view.flag("strip_query"),
         regex_rewrite=_substitution(regex_rewrite),
     )

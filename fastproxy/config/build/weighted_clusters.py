@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.build.per_filter import build_filter_configs
+from fastproxy.config.build.request_line import take_host
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.router.settings import WeightedCluster, WeightedClusters
@@ -46,7 +47,7 @@ def _build_entry(view: View, scope: "ActionScope", prefix: str) -> WeightedClust
         cluster=name,
         weight=weight,
         cluster_header=header,
-        host_rewrite_literal=view.text("host_rewrite_literal"),
+        host_rewrite_literal=take_host(view, "host_rewrite_literal"),
         filter_configs=build_filter_configs(view, scope.filters, scope.context, scope.filter_configs),
         request_headers=headers.request,
         response_headers=headers.response,
