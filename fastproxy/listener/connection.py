@@ -35,6 +35,8 @@ class DownstreamConnection(RequestReader):
             max_headers_count=manager.max_headers_count,
             flush_timeout_s=manager.stream_idle_timeout_s,
         )
+        if manager.allows_chunked_length:
+            self.allow_chunked_length()
         self._manager = manager
         self._stream = Stream(self, manager)
         self._serving = False

@@ -80,6 +80,7 @@ class HttpConnectionManager:
         self.max_connection_duration_s = http.max_connection_duration_s
         self.max_stream_duration_s = http.max_stream_duration_s
         self.announces_connections = http.announces_connections
+        self.allows_chunked_length = http.allow_chunked_length
         self.proxies_continue = http.proxy_100_continue
         self._counts_bytes = http.counts_bytes
         self.has_limits = bool(

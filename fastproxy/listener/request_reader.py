@@ -43,6 +43,7 @@ class RequestReader(DownstreamTransport):
     __slots__ = (
         "_body_left",
         "_doubts_protocol",
+        "_drops_length",
         "_fault",
         "_feed",
         "_headers",
@@ -91,8 +92,14 @@ class RequestReader(DownstreamTransport):
         self._unread = b""
         self._split_head: bytearray | None = None
         """Earlier reads with the begin of the head that is being read; None: it begins in this one."""
+        self._drops_length = False
         self._doubts_protocol = False
         """This read has brought a version that another protocol has, too."""
+
+    def allow_chunked_length(self) -> None:
+        """Take a chunked body that has a length besides; the length goes (RFC 9112 section 6.3)."""
+        self._drops_length = True
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def set_limits(
         self, *, max_head_bytes: int, max_headers_count: int, flush_timeout_s: float, buffer_limit_bytes: int
@@ -325,6 +332,10 @@ class RequestReader(DownstreamTransport):
             self._doubts_protocol = True
         if b"upgrade" in request.headers:
             request.upgrade = requested_upgrade(request)
+        if self._drops_length:
+            coding = request.headers.get(b"transfer-encoding")
+            if isinstance(coding, bytes) and coding.lower() == b"chunked":
+                request.headers.pop(b"content-length", None)
         check_framing(request)
 
 

@@ -243,6 +243,8 @@ class HttpConnectionManagerSettings:
     via: str = ""
     always_set_request_id_in_response: bool = False
     server_header: ServerHeader = ServerHeader.OVERWRITE
+    allow_chunked_length: bool = False
+    """A chunked request may say a length, too; it is dropped. Otherwise such a request is refused."""
     proxy_100_continue: bool = False
     """The upstream says whether it wants the body of a request with `expect: 100-continue`."""
     proper_case_words: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
-from tests.e2e.support.differences import FIRST_INTERIM, REDIRECT_ELSEWHERE, Difference
+from tests.e2e.support.differences import CHUNKED_LENGTH_NUMBER, FIRST_INTERIM, REDIRECT_ELSEWHERE, Difference
 from tests.e2e.support.pairs import managers_template, running_pair
 from tests.e2e.support.proxies import Config
 from tests.e2e.support.templates import direct, forward, redirect, virtual_host
@@ -48,6 +48,7 @@ MANAGERS: dict[str, Config] = {
     "server-pass": {"server_header_transformation": "PASS_THROUGH"},
     "proper-case": {"http_protocol_options": {"header_key_format": {"proper_case_words": {}}}},
     "continue": {"proxy_100_continue": True, "http_protocol_options": {"accept_http_10": True}},
+    "chunked-length": {"http_protocol_options": {"allow_chunked_length": True, "accept_http_10": True}},
     "underscore-reject": {"common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"}},
     "underscore-drop": {"common_http_protocol_options": {"headers_with_underscores_action": "DROP_HEADER"}},
     "strip-any": {"strip_any_host_port": True},
@@ -84,6 +85,38 @@ SERVER = [
     Case(f"{name}-options-star", (req("OPTIONS", "*"), req("GET", "/")), (404, 200), listener=name)
     for name in ("plain", "relative-only", "normalized", "strip-any")
 ]
+
+_POST = b"POST /x HTTP/1.1\r\nHost: h.test\r\n"
+_CHUNK = b"\r\n3\r\nabc\r\n0\r\n\r\n"
+_NEXT = req("GET", "/next")
+LENGTHS = [
+    Case(
+        f"chunked-length-{id_}",
+        (_POST + head + _CHUNK, _NEXT) if status == 200 else (_POST + head + _CHUNK,),
+        (200, 200) if status == 200 else (status,),
+        listener="chunked-length",
+        any_order=True,
+    )
+    for id_, status, head in [
+        ("length-first", 200, b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"),
+        ("length-last", 200, b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"),
+        ("too-long", 200, b"Content-Length: 300\r\nTransfer-Encoding: chunked\r\n"),
+        ("zero", 200, b"Content-Length: 0\r\nTransfer-Encoding: Chunked\r\n"),
+        ("two-lengths", 400, b"Content-Length: 3\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n"),
+        ("gzip", 400, b"Content-Length: 3\r\nTransfer-Encoding: gzip, chunked\r\n"),
+        ("identity", 400, b"Content-Length: 3\r\nTransfer-Encoding: identity\r\n"),
+    ]
+]
+LENGTHS.append(
+    Case(
+        "chunked-length-no-number",
+        (_POST + b"Content-Length: x\r\nTransfer-Encoding: chunked\r\n" + _CHUNK,),
+        (200,),
+        listener="chunked-length",
+        differs=CHUNKED_LENGTH_NUMBER,
+        fastproxy_statuses=(400,),
+    )
+)
 
 _EXPECT = ("Expect", "100-continue")
 
@@ -247,4 +280,10 @@ def test_the_upstream_asks_for_the_body(pair: Pair, case: Case) -> None:
 @parametrize_cases(SERVER)
 def test_what_is_about_the_server_has_no_route(pair: Pair, case: Case) -> None:
     """`OPTIONS *` is 404, also where a route has the path `*`."""
+    pair.check(case)
+
+
+@parametrize_cases(LENGTHS)
+def test_a_length_beside_chunks(pair: Pair, case: Case) -> None:
+    """`allow_chunked_length`: the length is dropped, so that nobody behind the proxy can go by it (S51)."""
     pair.check(case)

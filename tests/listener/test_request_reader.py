@@ -336,3 +336,21 @@ def test_any_split_of_a_request_stream_gives_the_same_requests(cuts: list[int]) 
         assert b"x-t" not in chunks
         assert b"x-last: 1" in third
         proxy.check_nothing_left()
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+@pytest.mark.parametrize("length", [b"0", b"2", b"999"])
+def test_s51_a_length_beside_chunks_goes_where_it_is_allowed(length: bytes, step: int) -> None:
+    """`allow_chunked_length`: the chunks alone say where the body ends, here and at the upstream."""
+    lines = (b"content-length: " + length, b"transfer-encoding: chunked")
+    wire = head(*lines, first=b"POST /1 HTTP/1.1") + b"5\r\nhello\r\n0\r\n\r\n" + GET
+    with Proxy(allow_chunked_length=True) as proxy:
+        proxy.send(wire, step)
+        sent = proxy.upstream.take()
+        assert b"content-length" not in sent
+        assert sent.endswith(b"0\r\n\r\n")
+        proxy.upstream.respond(OK)
+        assert proxy.upstream.take().startswith(b"GET ")
+        proxy.upstream.respond(OK)
+        assert proxy.take().count(b"HTTP/1.1 200 OK") == 2
+        proxy.check_nothing_left()

@@ -38,6 +38,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         via=_build_via(manager),
         always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
         server_header=ServerHeader(manager.choice("server_header_transformation")),
+        allow_chunked_length=http1.flag("allow_chunked_length"),
         proxy_100_continue=manager.flag("proxy_100_continue"),
         proper_case_words=names.proper_case_words,
         kept_case=names.kept,

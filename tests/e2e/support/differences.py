@@ -303,6 +303,12 @@ FIRST_INTERIM = Difference(
     "passes on the first 100, and no other interim response",
     "RFC 9110 section 10.1.1: 100 is what the client waits for, with or without hints before it",
 )
+CHUNKED_LENGTH_NUMBER = Difference(
+    "chunked-length-number",
+    "with `allow_chunked_length`, drops any content-length of a chunked request, also one that is no number",
+    "400 for one that is no number",
+    "RFC 9112 section 6.3: an invalid length is an invalid message, and nobody sends it by mistake (S51)",
+)
 
 
 def all_differences() -> list[Difference]:
