@@ -59,6 +59,9 @@ _CLUSTER_COUNTERS = (
     "lb_subsets_single_host_per_subset_duplicate",
 )
 
+#: What dashboards ask for and cannot happen: HTTP/1.1 has no resets, and there is no maintenance mode.
+_NEVER = ("upstream_rq_tx_reset", "upstream_rq_maintenance_mode")
+
 
 class ClusterStats:
     """Numbers of one cluster in one worker; plain integers, added to in place."""
@@ -155,6 +158,8 @@ class ClusterStats:
         """Write everything under `prefix` ("cluster.NAME.")."""
         for name in _CLUSTER_COUNTERS:
             sink.counter(prefix + name, getattr(self, name))
+        for name in _NEVER:
+            sink.counter(prefix + name, 0)
         begun = self.upstream_rq_total - self.upstream_rq_waiting
         sink.counter(prefix + "upstream_rq_total", begun - self.upstream_rq_unsent)
         _write_statuses(sink, prefix, self.statuses)

@@ -243,6 +243,37 @@ def test_checks_go_where_envoys_go(tmp_path: Path) -> None:
     assert both.servers["c"].check_hosts == set()
 
 
+def test_tcp_checks_and_timeouts_are_envoys(tmp_path: Path) -> None:
+    """Blocks in their order, blocks that never come, and the flag that tells a timeout from an answer."""
+    request = b"GET /hc HTTP/1.1\r\nhost: a\r\n\r\n".hex()
+
+    def tcp(**more: object) -> Config:
+        return {"health_checks": [{**FAST, "timeout": "0.3s", "tcp_health_check": more}]}
+
+    def texts(*blocks: bytes) -> list[Config]:
+        return [{"text": block.hex()} for block in blocks]
+
+    failed = "/failed_active_hc"
+    clusters = {
+        "connect": (tcp(), "healthy"),
+        "found": (tcp(send={"text": request}, receive=texts(b"HTTP/1.1", b" 200 ")), "healthy"),
+        "disorder": (
+            tcp(send={"text": request}, receive=texts(b" 200 ", b"HTTP/1.1")),
+            f"{failed}/active_hc_timeout",
+        ),
+        "missing": (tcp(send={"text": request}, receive=texts(b"nowhere")), f"{failed}/active_hc_timeout"),
+        "silent": (tcp(receive=texts(b"anything")), f"{failed}/active_hc_timeout"),
+    }
+    with world(tmp_path, {name: fields for name, (fields, _) in clusters.items()}, "a") as both:
+        for name, (_, flags) in clusters.items():
+            both.wait_for(name, {"a": flags})
+        for proxy in both.proxies:
+            for name in ("missing", "silent"):
+                prefix = f"cluster.{name}.health_check."
+                assert stat(proxy, prefix + "network_failure") > 0
+                assert stat(proxy, prefix + "success") == stat(proxy, prefix + "healthy") == 0
+
+
 def test_alternative_port_is_checked(tmp_path: Path) -> None:
     """`alt_port`, which Envoy takes and does not look at."""
     clusters = {"alt": one_endpoint(lambda _: {}, alt_port=port_of("b"))}
