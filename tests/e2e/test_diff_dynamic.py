@@ -125,6 +125,25 @@ def test_routes_follow_their_file(tmp_path: Path) -> None:
             assert stat(fastproxy, f"{RDS}.config_reload") == stat(envoy, f"{RDS}.config_reload")
             assert stat(fastproxy, f"{RDS}.version") == stat(envoy, f"{RDS}.version")
             assert text_stat(fastproxy, f"{RDS}.version_text") == '"8"'
+            for prefix in (
+                "envoy_http_rds_update",
+                "envoy_cluster_manager_cds_update_",
+                "envoy_listener_manager_lds",
+            ):
+                wanted, found = (_samples(proxy, prefix) for proxy in proxies)
+                assert wanted
+                assert found == wanted
+
+
+def _samples(proxy: RunningProxy, prefix: str) -> set[str]:
+    """Counters in Prometheus' form, labels in one order."""
+    found = set()
+    for line in proxy.admin("/stats/prometheus")[1].splitlines():
+        if line.startswith(prefix) and not any(word in line for word in ("_time", "_duration", "_bucket")):
+            series, value = line.rsplit(" ", 1)
+            name, _, labels = series.partition("{")
+            found.add(f"{name} {sorted(filter(None, labels.rstrip('}').split(',')))} {float(value):g}")
+    return found
 
 
 def test_clusters_come_change_and_go(tmp_path: Path) -> None:

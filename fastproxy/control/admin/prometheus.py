@@ -28,6 +28,7 @@ _WORKER: Final = re.compile(r"^(listener(?:_manager)?\.)worker_(\d+)\.")
 _CODE: Final = re.compile(r"_rq_(\d{3})$")
 _CODE_CLASS: Final = re.compile(r"_rq_(\d)xx$")
 _TLS: Final = re.compile(r"\.(ciphers|versions|curves|sigalgs)\.(.+)$")
+_RDS: Final = re.compile(r"^http\.rds\.(.+)\.(\w+)$")
 _TLS_LABELS: Final = {
     "ciphers": "envoy_ssl_cipher",
     "versions": "envoy_ssl_version",
@@ -96,6 +97,9 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
             if rest:
                 labels.append((label, scope))
                 name = prefix + rest
+    if match := _RDS.match(name):
+        labels.append(("envoy_rds_route_config", match[1]))
+        name = f"http.rds.{match[2]}"
     return "envoy_" + _UNSAFE.sub("_", name), tuple(labels)
 
 
