@@ -71,6 +71,11 @@ class HttpStats:
         sink.counter(prefix + "downstream_rq_http1_total", self.downstream_rq_total)
         for status_class in range(1, 6):
             sink.counter(f"{prefix}downstream_rq_{status_class}xx", self.classes[status_class])
+            sink.counter(
+                f"{listener_prefix}{prefix}downstream_rq_{status_class}xx", self.classes[status_class]
+            )
+        sink.counter(f"{listener_prefix}{prefix}downstream_rq_completed", self.downstream_rq_completed)
+        sink.gauge(prefix + "downstream_cx_http1_active", self.downstream_cx_active)
         sink.gauge(prefix + "downstream_cx_active", self.downstream_cx_active)
         sink.gauge(prefix + "downstream_rq_active", self.downstream_rq_total - self.downstream_rq_completed)
         sink.histogram(prefix + "downstream_rq_time", self.rq_time)

@@ -1,5 +1,6 @@
 """What the connections of a listener share: counting, draining, stats names."""
 
+from fastproxy.stats import StatsSink
 from tests.listener.support import GET, OK, Proxy
 
 
@@ -49,3 +50,19 @@ def test_numbers_have_envoys_names() -> None:
         assert sink.gauges["http.ingress.downstream_rq_active"] == 0
         assert sink.histograms["http.ingress.downstream_rq_time"][-1] == 1
         assert sink.counters["http.ingress.rq_total"] == 1
+
+
+def test_a_listener_counts_responses_of_each_connection_manager() -> None:
+    """Several managers may share a listener, and several listeners a stat prefix."""
+    with Proxy() as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK)
+        sink = StatsSink()
+        proxy.manager.write_stats(sink)
+        found = {name: value for name, value in sink.counters.items() if ".http.ingress." in name and value}
+        assert {name.rpartition(".")[2]: value for name, value in found.items()} == {
+            "downstream_rq_2xx": 1,
+            "downstream_rq_completed": 1,
+        }
+        assert all(name.startswith("listener.") for name in found)
+        assert sink.gauges["http.ingress.downstream_cx_http1_active"] == 1
