@@ -45,6 +45,7 @@ TESTED_BY = {
     "filters/jwt_authn/build.py": "filters/jwt_authn/test_requirement.py",
     "listener/chain_entry.py": "listener/tls/test_termination.py",
     "listener/addresses/settings.py": "control/test_pipes.py",
+    "config/build/filter_metadata.py": "config/test_filter_metadata.py",
     "config/build/name_case.py": "config/test_name_case.py",
     "control/admin/process_pages.py": "control/test_dump_page.py",
     "config/build/health_check.py": "config/test_health_check.py",

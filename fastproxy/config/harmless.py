@@ -66,7 +66,6 @@ _CLUSTER = {
     "maglev_lb_config": _BALANCING,
     "wait_for_warm_on_init": "every cluster is resolved before listeners accept",
     "cleanup_interval": _NO_RUNTIME,
-    "metadata": _LABEL,
     "track_timeout_budgets": _STATS,
     "track_cluster_stats": _STATS,
 }
@@ -100,9 +99,7 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.route.v3.RouteConfiguration": {
         "metadata": _LABEL,
     },
-    "envoy.config.route.v3.VirtualHost": {"metadata": _LABEL},
     "envoy.config.route.v3.Route": {
-        "metadata": _LABEL,
         "decorator": _TRACING,
         "tracing": _TRACING,
     },

@@ -1,11 +1,21 @@
-"""Operators that read metadata: `DYNAMIC_METADATA`, `METADATA` (spec/http.md section 10)."""
+"""Operators that read metadata, what filters or the configuration say about a request (spec/http.md section 10)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from fastproxy.format.context import FormatContext, Operator
 from fastproxy.format.redaction import redacting
+
+#: What is read, by the kind that `%METADATA(KIND:...)%` names.
+_SOURCES: dict[str, Callable[[FormatContext], object]] = {
+    "DYNAMIC": lambda c: c.request.dynamic_metadata,
+    "ROUTE": lambda c: c.request.route_metadata,
+    "VIRTUAL_HOST": lambda c: c.request.host_metadata,
+    "CLUSTER": lambda c: c.request.cluster_metadata,
+    "UPSTREAM_HOST": lambda c: c.request.upstream_metadata,
+}
 
 
 def build_dynamic_metadata(argument: str, *, redact: bool) -> Operator:
@@ -14,13 +24,48 @@ def build_dynamic_metadata(argument: str, *, redact: bool) -> Operator:
     Raises:
         ValueError: no namespace.
     """
+    return _build("DYNAMIC_METADATA", "DYNAMIC", argument, redact=redact)
+
+
+def build_cluster_metadata(argument: str, *, redact: bool) -> Operator:
+    """`%CLUSTER_METADATA(namespace:key:key)%`: what the configuration says about the cluster.
+
+    Raises:
+        ValueError: no namespace.
+    """
+    return _build("CLUSTER_METADATA", "CLUSTER", argument, redact=redact)
+
+
+def build_upstream_metadata(argument: str, *, redact: bool) -> Operator:
+    """`%UPSTREAM_METADATA(namespace:key:key)%`: what it says about the endpoint.
+
+    Raises:
+        ValueError: no namespace.
+    """
+    return _build("UPSTREAM_METADATA", "UPSTREAM_HOST", argument, redact=redact)
+
+
+def build_metadata(argument: str, *, redact: bool) -> Operator:
+    """`%METADATA(KIND:namespace:key)%`: any of these, of the route or of the virtual host.
+
+    Raises:
+        ValueError: an unknown kind, or no namespace.
+    """
+    kind, _, rest = argument.partition(":")
+    if kind not in _SOURCES:
+        raise ValueError(f"%METADATA({kind}:...)% is not supported; kinds are {', '.join(_SOURCES)}")
+    return _build("METADATA", kind, rest, redact=redact)
+
+
+def _build(name: str, kind: str, argument: str, *, redact: bool) -> Operator:
     path = _path(argument)
     if not path or not all(path):
-        raise ValueError("%DYNAMIC_METADATA% needs a namespace in brackets, then keys, separated by colons")
+        raise ValueError(f"%{name}% needs a namespace in brackets, then keys, separated by colons")
+    read = _SOURCES[kind]
 
     def value(context: FormatContext) -> object:
         # A JSON format takes it as it is, an object too.
-        found: Any = context.request.dynamic_metadata
+        found: Any = read(context)
         for key in path:
             if not isinstance(found, dict):
                 return None
@@ -28,18 +73,6 @@ def build_dynamic_metadata(argument: str, *, redact: bool) -> Operator:
         return found
 
     return redacting(value) if redact else value
-
-
-def build_metadata(argument: str, *, redact: bool) -> Operator:
-    """`%METADATA(DYNAMIC:namespace:key)%`; other kinds of metadata do not exist here.
-
-    Raises:
-        ValueError: another kind than DYNAMIC.
-    """
-    kind, _, rest = argument.partition(":")
-    if kind != "DYNAMIC":
-        raise ValueError(f"%METADATA({kind}:...)% is not supported; there is metadata of kind DYNAMIC alone")
-    return build_dynamic_metadata(rest, redact=redact)
 
 
 def _path(argument: str) -> list[str]:

@@ -16,7 +16,12 @@ from fastproxy.format.message import (
     build_response_header,
     build_trailer,
 )
-from fastproxy.format.metadata import build_dynamic_metadata, build_metadata
+from fastproxy.format.metadata import (
+    build_cluster_metadata,
+    build_dynamic_metadata,
+    build_metadata,
+    build_upstream_metadata,
+)
 from fastproxy.format.times import build_emit_time, build_start_time
 from fastproxy.http.headers import first
 from fastproxy.http.request_id import new_request_id
@@ -115,6 +120,8 @@ _WITH_ARGUMENT: dict[str, Callable[..., Operator]] = {
     "QUERY_PARAM": build_query_parameter,
     "DYNAMIC_METADATA": build_dynamic_metadata,
     "METADATA": build_metadata,
+    "CLUSTER_METADATA": build_cluster_metadata,
+    "UPSTREAM_METADATA": build_upstream_metadata,
 }
 #: Operators with another form for each argument.
 _FORMS: dict[str, Callable[[str | None], Operator]] = {

@@ -52,6 +52,7 @@ class Request:
         "byte_counts",
         "bytes_received",
         "bytes_sent",
+        "cluster_metadata",
         "complete_monotonic",
         "compression",
         "connection",
@@ -65,6 +66,7 @@ class Request:
         "flags",
         "has_body",
         "headers",
+        "host_metadata",
         "is_head",
         "is_plain",
         "keep_alive",
@@ -84,6 +86,7 @@ class Request:
         "retries",
         "route",
         "route_is_stale",
+        "route_metadata",
         "route_name",
         "scheme",
         "sent_monotonic",
@@ -97,6 +100,7 @@ class Request:
         "upstream_host",
         "upstream_host_name",
         "upstream_link",
+        "upstream_metadata",
         "version",
         "waiting_body",
     )
@@ -144,6 +148,14 @@ class Request:
         self.log_target = b""
         """The target without its secrets, if a filter found some in the query (S53)."""
         self.dynamic_metadata: dict[str, dict[str, Any]] | None = None
+        self.route_metadata: Mapping[str, object] | None = None
+        """`metadata` of its route, for formats; None if that has none."""
+        self.host_metadata: Mapping[str, object] | None = None
+        """`metadata` of its virtual host."""
+        self.cluster_metadata: Mapping[str, object] | None = None
+        """`metadata` of its cluster."""
+        self.upstream_metadata: Mapping[str, object] | None = None
+        """`metadata` of the endpoint that it was sent to, the last one if it was tried again."""
         self.filter_configs: Mapping[str, object] | None = None
         """What the route says about filters, by filter name (`typed_per_filter_config`); None if it says nothing."""
         self.filter_notes: dict[str, object] | None = None

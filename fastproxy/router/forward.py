@@ -119,6 +119,7 @@ class Exchange:
         self._endpoint = endpoint
         self.request.upstream_host = endpoint.text
         self.request.upstream_host_name = endpoint.address.hostname
+        self.request.upstream_metadata = endpoint.filter_metadata
         if self._route.auto_host_rewrite and endpoint.address.hostname:
             self._rewrite_host(endpoint.address.hostname.encode())
         cluster.stats.upstream_rq_total += 1

@@ -267,6 +267,9 @@ class _CompiledPolicy:
         copy.scheme = request.scheme
         copy.original_path = request.original_path
         copy.dynamic_metadata = request.dynamic_metadata
+        copy.route_metadata = request.route_metadata
+        copy.host_metadata = request.host_metadata
+        copy.cluster_metadata = request.cluster_metadata
         copy.route_name = request.route_name
         copy.upstream_cluster = request.upstream_cluster
         copy.start_unix = request.start_unix

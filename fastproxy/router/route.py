@@ -1,5 +1,6 @@
 """One compiled route: when it applies, and what it does (Envoy `config.route.v3.Route`)."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -60,6 +61,7 @@ class Route:
         "marks_requests",
         "match",
         "matches",
+        "metadata",
         "name",
         "priority",
         "replay_limit_bytes",
@@ -86,6 +88,10 @@ class Route:
         self.envoy_headers = envoy_headers
         self.name = settings.name
         self.filter_configs = settings.filter_configs or None
+        self.metadata: Mapping[str, object] | None = (
+            json.loads(settings.metadata) if settings.metadata else None
+        )
+        """What the configuration says about it for formats; None if nothing."""
         self.match: PathMatch = settings.match
         self.request_rules = build_header_rules(settings.request_headers)
         response_rules = build_header_rules(settings.response_headers)
@@ -144,7 +150,9 @@ class Route:
             self.reply = build_redirect(action, settings.match)
         else:
             self.reply = _build_direct_response(action)
-        self.marks_requests = bool(self.choose or self.filter_configs or self.response_rules)
+        self.marks_requests = bool(
+            self.choose or self.filter_configs or self.response_rules or self.metadata is not None
+        )
         """Another route stands for it, or something of it has to be known while filters run."""
 
     def change_first(self, edit: Edit) -> None:

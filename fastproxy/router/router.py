@@ -80,12 +80,15 @@ class Router:
             request.route_is_stale = False
             request.filter_configs = None
             request.response_rules = None
+            request.route_metadata = None
+            request.host_metadata = None
         route = self._table.select_route(request)
         if route is not None and route.marks_requests:
             if route.choose is not None:
                 route = route.choose(request)
             request.filter_configs = route.filter_configs
             request.response_rules = route.response_rules
+            request.route_metadata = route.metadata
         request.route = route
 
     def forward(self, request: Request, downstream: UpgradableDownstream) -> LocalReply | Exchange:
@@ -105,6 +108,7 @@ class Router:
             return LocalReply(action.cluster_not_found_status, details="cluster_not_found", flag="NC")
         self.stats.rq_total += 1
         request.upstream_cluster = cluster.name
+        request.cluster_metadata = cluster.filter_metadata
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms
         if route.is_simple and request.is_plain and not (request.has_body and request.method in IDEMPOTENT):

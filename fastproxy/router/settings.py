@@ -306,6 +306,8 @@ class RouteSettings:
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
     stat_prefix: str = ""
     """Statistics of its own have names with this in them; empty: there are none."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, for formats; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +338,8 @@ class VirtualHostSettings:
     require_tls: TlsRequirement = TlsRequirement.NONE
     virtual_clusters: tuple[VirtualClusterSettings, ...] = ()
     """The first whose conditions hold counts a request."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, for formats; empty if there is none."""
     config_path: str = field(default="", compare=False, repr=False)
     """Where it stands in the configuration, for messages: `static_resources.listeners[0]`..."""
 

@@ -1,6 +1,7 @@
 """A virtual host at run time: the routes of some domains (spec/http.md section 8)."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from fastproxy.http.messages import Request
 from fastproxy.match.settings import PathKind, PathMatch
@@ -14,7 +15,15 @@ from fastproxy.router.settings import RedirectAction, RouteSettings, TlsRequirem
 class VirtualHost:
     """The routes of one virtual host, compiled."""
 
-    __slots__ = ("_connect_routes", "_index", "_redirects_external_only", "_routes", "_to_https", "stats")
+    __slots__ = (
+        "_connect_routes",
+        "_index",
+        "_metadata",
+        "_redirects_external_only",
+        "_routes",
+        "_to_https",
+        "stats",
+    )
 
     def __init__(self, settings: VirtualHostSettings, *, envoy_headers: bool = True) -> None:
         routes = [Route(one, envoy_headers=envoy_headers) for one in settings.routes]
@@ -25,12 +34,17 @@ class VirtualHost:
         self._connect_routes = tuple(route for route, only in zip(routes, connect, strict=True) if only)
         self._routes = tuple(route for route, only in zip(routes, connect, strict=True) if not only)
         self._index = _build_index(self._routes)
+        self._metadata: Mapping[str, object] | None = (
+            json.loads(settings.metadata) if settings.metadata else None
+        )
         needs_tls = settings.require_tls is not TlsRequirement.NONE
         self._to_https = _build_tls_redirect() if needs_tls else None
         self._redirects_external_only = settings.require_tls is TlsRequirement.EXTERNAL_ONLY
 
     def select_route(self, request: Request) -> Route | None:
         """The first route whose path and conditions hold. Hot path: once per request."""
+        if self._metadata is not None:
+            request.host_metadata = self._metadata
         if self._to_https is not None and request.scheme != b"https" and self._must_be_tls(request):
             return self._to_https
         routes = self._routes

@@ -1,6 +1,7 @@
 """A cluster at run time: its endpoints, which change, and the choice among them (spec/clusters.md sections 2, 3)."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Protocol
@@ -68,6 +69,10 @@ class Cluster:
         """
         self.settings = settings
         self.name = settings.name
+        self.filter_metadata: Mapping[str, object] | None = (
+            json.loads(settings.metadata) if settings.metadata else None
+        )
+        """All that its metadata says, for formats; None if it has none."""
         self.has_named_pools = (
             settings.proxy_protocol is not None
             or settings.connections.per_downstream

@@ -44,6 +44,7 @@ class Endpoint:
         "_traits",
         "address",
         "available_since",
+        "filter_metadata",
         "health",
         "is_degraded",
         "is_excluded",
@@ -91,7 +92,9 @@ class Endpoint:
         self.available_since = now
         """Monotonic seconds at which it was added, or became healthy again: slow start counts from here."""
         self.weight = traits.weight
-        self.metadata: Mapping[str, object] = _lb_metadata(traits.metadata)
+        self.filter_metadata = _read_metadata(traits.metadata)
+        """All that its metadata says, for formats; None if it has none."""
+        self.metadata: Mapping[str, object] = _lb_metadata(self.filter_metadata)
         """The values below `envoy.lb`."""
         self._traits = traits
         self.is_watched = False
@@ -226,7 +229,8 @@ class Endpoint:
         if traits == self._traits:
             return False
         if traits.metadata != self._traits.metadata:
-            self.metadata = _lb_metadata(traits.metadata)
+            self.filter_metadata = _read_metadata(traits.metadata)
+            self.metadata = _lb_metadata(self.filter_metadata)
             self._settle_watch()
         self._traits = traits
         self.weight = traits.weight
@@ -265,6 +269,11 @@ class Endpoint:
         self.is_excluded = bool(self.health & EXCLUDED_FLAGS)
 
 
-def _lb_metadata(text: str) -> Mapping[str, object]:
-    found: object = json.loads(text).get(_LB_METADATA) if text else None
+def _read_metadata(text: str) -> Mapping[str, object] | None:
+    found: object = json.loads(text) if text else None
+    return found if isinstance(found, dict) else None
+
+
+def _lb_metadata(metadata: Mapping[str, object] | None) -> Mapping[str, object]:
+    found = None if metadata is None else metadata.get(_LB_METADATA)
     return found if isinstance(found, dict) else {}

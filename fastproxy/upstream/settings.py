@@ -411,6 +411,8 @@ class ClusterSettings:
     """Active health checks."""
     outliers: OutlierSettings | None = None
     """`outlier_detection`; None: endpoints are not judged by their answers."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, for formats; empty if there is none."""
     eds: EdsSettings | None = None
     """Where its endpoints are found, if `discovery` is EDS; `endpoints` is empty then."""
     config_path: str = field(default="", compare=False, repr=False)

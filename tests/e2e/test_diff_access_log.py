@@ -15,7 +15,17 @@ import pytest
 from tests.e2e.support.exchange import Script, perform
 from tests.e2e.support.pairs import running_pair
 from tests.e2e.support.proxies import Config, Ports, RunningProxy
-from tests.e2e.support.templates import bootstrap, cluster, direct, forward, listener, virtual_host
+from tests.e2e.support.templates import (
+    METADATA_KINDS,
+    bootstrap,
+    cluster,
+    direct,
+    forward,
+    label_endpoints,
+    labelled,
+    listener,
+    virtual_host,
+)
 from tests.e2e.support.wire import encode_request as req
 
 _FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -82,6 +92,31 @@ _OPERATORS = [
     "RESP(transfer-encoding)",
     "TRAILER(x-trailer)",
     "DYNAMIC_METADATA(a:b)",
+    *(
+        f"METADATA({kind}:n{rest})"
+        for kind in METADATA_KINDS
+        for rest in (
+            "",
+            ":s",
+            ":s:deeper",
+            ":o",
+            ":o:deep:i",
+            ":o:none",
+            ":l",
+            ":l:0",
+            ":b",
+            ":z",
+            ":f",
+            ":i",
+            ":n",
+        )
+    ),
+    "METADATA(ROUTE:none:s)",
+    "METADATA(ROUTE:n:s):3",
+    "CLUSTER_METADATA(n:s)",
+    "CLUSTER_METADATA(n:o)",
+    "UPSTREAM_METADATA(n:s)",
+    "UPSTREAM_METADATA(n:o:deep)",
     "REQUESTED_SERVER_NAME",
     "HOSTNAME",
     "ACCESS_LOG_TYPE",
@@ -172,6 +207,9 @@ REQUESTS: dict[str, bytes] = {
     "grpc": req("POST", "/x", _GRPC),
     "grpc-503": req("POST", "/x", _GRPC, script="503"),
     "named": req("GET", "/named"),
+    "weighted": req("GET", "/weighted"),
+    "bare": req("GET", "/bare"),
+    "to-https": req("GET", "/x", host="tls.test"),
     "named-refused": req("GET", "/none-there"),
 }
 
@@ -194,22 +232,25 @@ def _named(name: str, port: int) -> Config:
 
 def _template(directory: Path) -> Callable[[Ports], Config]:
     hosts = [
-        virtual_host("sparse", ["sparse.test"], [direct({"path": "/only"}, 200)]),
-        virtual_host(
+        labelled(virtual_host("sparse", ["sparse.test"], [direct({"path": "/only"}, 200)]), "sparse"),
+        labelled({**virtual_host("tls", ["tls.test"], [direct({"prefix": "/"}, 200)]), "require_tls": "ALL"}, "tls"),
+        labelled(virtual_host(
             "any",
             ["*"],
             [
-                direct({"prefix": "/direct"}, 200, "made"),
+                labelled(direct({"prefix": "/direct"}, 200, "made"), "direct"),
+                labelled(forward({"prefix": "/weighted"}), "weighted") | {"route": {"weighted_clusters": {"clusters": [{"name": "echo", "weight": 1}]}}},
+                labelled(forward({"prefix": "/bare"}, "bare"), "bare"),
                 direct({"prefix": "/teapot"}, 418, "tea"),
-                forward({"prefix": "/refused"}, "refused"),
+                labelled(forward({"prefix": "/refused"}, "refused"), "refused"),
                 forward({"prefix": "/short"}, timeout="0.2s"),
                 forward({"prefix": "/rewritten/"}, prefix_rewrite="/"),
                 forward({"prefix": "/named"}, "named"),
                 forward({"prefix": "/none-there"}, "named-refused"),
-                {**forward({"prefix": "/"}), "name": "rest"},
+                {**labelled(forward({"prefix": "/"}), "rest"), "name": "rest"},
             ],
-        ),
-    ]
+        ), "any"),
+    ]  # fmt: skip
 
     def fill(ports: Ports) -> Config:
         own = directory / str(ports["admin"])
@@ -219,8 +260,9 @@ def _template(directory: Path) -> Callable[[Ports], Config]:
         one = listener("plain", ports["plain"], hosts, options={"access_log": logs})
         one["filter_chains"][0]["name"] = "the-chain"
         clusters = [
-            cluster("echo", ports["upstream"]),
-            cluster("refused", ports["closed"]),
+            labelled(label_endpoints(cluster("echo", ports["upstream"]), "endpoint"), "echo"),
+            labelled(label_endpoints(cluster("refused", ports["closed"]), "closed"), "refused"),
+            labelled({**cluster("bare"), "load_assignment": {"cluster_name": "bare"}}, "without endpoints"),
             _named("named", ports["upstream"]),
             _named("named-refused", ports["closed"]),
         ]

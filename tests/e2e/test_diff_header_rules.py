@@ -11,11 +11,14 @@ from tests.e2e.support.differences import Difference
 from tests.e2e.support.pairs import running_pair
 from tests.e2e.support.proxies import Config, Ports
 from tests.e2e.support.templates import (
+    METADATA_KINDS,
     bootstrap,
     cluster,
     direct,
     forward,
     jwt_authn,
+    label_endpoints,
+    labelled,
     listener,
     redirect,
     rule,
@@ -95,7 +98,16 @@ _FORMATS = {
         "%ENVIRONMENT(NONE_SUCH)%",
     ),
     "query": ("%QUERY_PARAM(q)%", "%QUERY_PARAM(none)%", "%TRAILER(x-a)%"),
-    "legacy": ('%DYNAMIC_METADATA(["a","b"])%', "%METADATA(DYNAMIC:a:b)%"),
+    "legacy": (
+        '%DYNAMIC_METADATA(["a","b"])%',
+        "%METADATA(DYNAMIC:a:b)%",
+        '<%UPSTREAM_METADATA(["n","s"])%>',
+    ),
+    "metadata": (
+        *(f"<%METADATA({kind}:n:{key})%>" for kind in METADATA_KINDS for key in ("s", "o", "b", "f", "none")),
+        "%CLUSTER_METADATA(n:s)%",
+        "<%UPSTREAM_METADATA(n:s)%>",
+    ),
 }
 
 
@@ -142,10 +154,10 @@ def template(ports: Ports) -> Config:
             add("cache-control", "no-store"), remove=("server", "x-envoy-upstream-service-time", "etag"),
         )},
     ]  # fmt: skip
-    formats = [format_route(name, *texts) for name, texts in _FORMATS.items()]
+    formats = [labelled(format_route(name, *texts), name) for name, texts in _FORMATS.items()]
     hosts = [
         {**virtual_host("levels", ["levels.test"], [{**forward({"prefix": "/"}), **_level("route")}]), **_level("host")},
-        virtual_host("any", ["*"], [*single, {**forward({"prefix": "/denied"}), **responses(add("x-a", "b"), add("www-authenticate", "mine"), add("content-type", "text/x"))}, *formats, forward({"prefix": "/"})]),
+        labelled(virtual_host("any", ["*"], [*single, {**forward({"prefix": "/denied"}), **responses(add("x-a", "b"), add("www-authenticate", "mine"), add("content-type", "text/x"))}, *formats, forward({"prefix": "/"})]), "any"),
     ]  # fmt: skip
     hosts.insert(0, virtual_host("sparse", ["sparse.test"], [forward({"path": "/only"})]))
     provider = {
@@ -168,7 +180,11 @@ def template(ports: Ports) -> Config:
     return bootstrap(
         ports["admin"],
         listeners,
-        [cluster("echo", ports["upstream"]), cluster("refused", ports["closed"]), _proper(ports["upstream"])],
+        [
+            labelled(label_endpoints(cluster("echo", ports["upstream"]), "endpoint"), "echo"),
+            cluster("refused", ports["closed"]),
+            _proper(ports["upstream"]),
+        ],
     )
 
 

@@ -209,7 +209,9 @@ def test_json_keeps_types_and_sorts_keys() -> None:
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%REQ(a", "lone %"),
         ("%DYNAMIC_METADATA%", "needs an argument"),
-        ("%METADATA(ROUTE:a:b)%", "of kind DYNAMIC alone"),
+        ("%METADATA(LISTENER:a:b)%", "kinds are DYNAMIC, ROUTE, VIRTUAL_HOST, CLUSTER, UPSTREAM_HOST"),
+        ("%METADATA(ROUTE)%", "needs a namespace"),
+        ("%CLUSTER_METADATA%", "needs an argument"),
         ("%PATH(XX)%", "takes WQ or NQ"),
         ("%QUERY_PARAMS(RAW)%", "takes ORIG or DECODED"),
         ("%GRPC_STATUS(SHORT)%", "takes CAMEL_STRING, SNAKE_STRING or NUMBER"),
@@ -229,7 +231,16 @@ def test_a_wrong_format_is_an_error_when_it_is_compiled(template: str, message: 
 def test_every_known_operator_works_on_any_request(name: str) -> None:
     """Also on one that could not be read."""
     arguments = {"METADATA": "(DYNAMIC:a)", "PATH": "(NQ)"}
-    takes_one = ("REQ", "RESP", "TRAILER", "QUERY_PARAM", "ENVIRONMENT", "DYNAMIC_METADATA")
+    takes_one = {
+        "REQ",
+        "RESP",
+        "TRAILER",
+        "QUERY_PARAM",
+        "ENVIRONMENT",
+        "DYNAMIC_METADATA",
+        "CLUSTER_METADATA",
+    }
+    takes_one = takes_one | {"UPSTREAM_METADATA"}
     argument = arguments.get(name, "(a)" if name in takes_one else "")
     unreadable = Request(b"", b"", {}, ConnectionInfo(("192.0.2.7", 1), ("192.0.2.7", 1)))
     for request in (finished(), unreadable):
@@ -308,6 +319,28 @@ def test_a_rewritten_path_has_an_original() -> None:
     """`ORIG_OR_PATH` is what `%PATH%` means without a choice."""
     request = finished(original_path=b"/old?q=0")
     assert text("%PATH(WQ)% %PATH(NQ:ORIG)% %PATH(NQ:PATH)%", request) == "/old?q=0 /old /new"
+
+
+@pytest.mark.parametrize(
+    ("slot", "operator"),
+    [
+        ("route_metadata", "METADATA(ROUTE:"),
+        ("host_metadata", "METADATA(VIRTUAL_HOST:"),
+        ("cluster_metadata", "METADATA(CLUSTER:"),
+        ("upstream_metadata", "METADATA(UPSTREAM_HOST:"),
+        ("cluster_metadata", "CLUSTER_METADATA("),
+        ("upstream_metadata", "UPSTREAM_METADATA("),
+    ],
+)
+def test_metadata_of_the_configuration(slot: str, operator: str) -> None:
+    """Each operator reads its own; what is missing is written as for every operator."""
+    request = finished(**{slot: {"n": {"s": "x", "b": True, "i": 3, "o": {"z": 1, "a": [2]}}}})
+    written = text(f"%{operator}n:s)% %{operator}n:b)% %{operator}n:i)% %{operator}n:o)%", request)
+    assert written == 'x true 3 {"a":[2],"z":1}'
+    assert text(f'%{operator}["n","s"])%', request) == "x"
+    assert text(f"%{operator}n:none)%", request) == text(f"%{operator}n:s)%", finished()) == "-"
+    assert header(f"%{operator}n:none)%", request) == b""
+    assert json.loads(compile_json({"x": f"%{operator}none)%"})(context(request))) == {"x": None}
 
 
 def test_metadata_takes_the_older_argument() -> None:

@@ -4,6 +4,7 @@ from fastproxy.config.build.circuit_breakers import build_endpoint_limit, build_
 from fastproxy.config.build.config_source import find_source_file
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_dns, build_family
+from fastproxy.config.build.filter_metadata import build_filter_metadata
 from fastproxy.config.build.health_checks import build_health, find_check_alpn
 from fastproxy.config.build.lb_policy import build_load_balancing
 from fastproxy.config.build.load_assignment import build_endpoints
@@ -83,6 +84,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         health=build_health(cluster),
         outliers=build_outlier_detection(cluster, context.outlier_log),
         eds=_build_eds(cluster) if discovery is DiscoveryType.EDS else None,
+        metadata=build_filter_metadata(cluster),
         config_path=cluster.path,
     )
 

@@ -1,8 +1,7 @@
 """`ClusterLoadAssignment` to endpoints: localities, priorities, weights, health and metadata (endpoint.v3)."""
 
-import json
-
 from fastproxy.config.build.address import build_address
+from fastproxy.config.build.filter_metadata import build_filter_metadata
 from fastproxy.config.build.health_checks import build_check_target
 from fastproxy.config.formats import is_host_name, is_ip
 from fastproxy.config.problems import quote
@@ -77,7 +76,7 @@ def _build_locality(locality: View, entries: list[View], discovery: DiscoveryTyp
             where,
             locality_weight,
             HealthStatus(health) if health in HealthStatus.__members__ else HealthStatus.UNKNOWN,
-            _build_metadata(entry),
+            build_filter_metadata(entry),
         )
         endpoint = _build_endpoint(entry, discovery, traits)
         if endpoint is not None:
@@ -87,15 +86,6 @@ def _build_locality(locality: View, entries: list[View], discovery: DiscoveryTyp
             f"the sum of the endpoints' load_balancing_weight is above {_MAX_WEIGHTS}", field="lb_endpoints"
         )
     return found
-
-
-def _build_metadata(entry: View) -> str:
-    metadata = entry.child("metadata")
-    if metadata is None:
-        return ""
-    metadata.without_effect("typed_filter_metadata", "nothing reads it")
-    values = {name: struct.plain_struct() for name, struct in metadata.entries("filter_metadata").items()}
-    return json.dumps(values, sort_keys=True) if values else ""
 
 
 def _build_endpoint(entry: View, discovery: DiscoveryType, traits: EndpointTraits) -> EndpointSettings | None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.cors import build_old_policy, without_policies
 from fastproxy.config.build.data_source import read_data_source
+from fastproxy.config.build.filter_metadata import build_filter_metadata
 from fastproxy.config.build.format_string import build_format_string
 from fastproxy.config.build.header_rules import HeaderLevels
 from fastproxy.config.build.matchers import build_header_matches
@@ -89,6 +90,7 @@ class _RouteBuilder:
             tuple(route for route in routes if route is not None),
             require_tls,
             tuple(_build_virtual_cluster(one) for one in view.children("virtual_clusters")),
+            metadata=build_filter_metadata(view),
             config_path=view.path,
         )
 
@@ -138,6 +140,7 @@ class _RouteBuilder:
         )
         action = self._action(view, scope)
         name = view.text("name")
+        metadata = build_filter_metadata(view)
         if match is None or action is None:
             return None
         path, conditions = match
@@ -151,6 +154,7 @@ class _RouteBuilder:
             request_headers=headers.request,
             response_headers=headers.response,
             stat_prefix=view.text("stat_prefix"),
+            metadata=metadata,
         )
 
     def _action(self, view: View, scope: ActionScope) -> RouteActionSettings | None:

@@ -199,6 +199,8 @@ def _as_request(session: TcpSession) -> Request:
     request.flags = session.flags
     request.upstream_cluster = session.upstream_cluster
     request.upstream_host = session.upstream_host
+    request.cluster_metadata = session.cluster_metadata
+    request.upstream_metadata = session.upstream_metadata
     request.transport_failure = session.failure
     if relay is not None:
         request.bytes_received = relay.received_bytes

@@ -16,6 +16,7 @@ proxy's list until it is CLOSED, and is logged and counted exactly once on the w
 import asyncio
 import random
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fastproxy import clock
@@ -51,6 +52,7 @@ class TcpSession:
         "_relay",
         "_socket",
         "attempts",
+        "cluster_metadata",
         "failure",
         "flags",
         "info",
@@ -58,6 +60,7 @@ class TcpSession:
         "started_unix",
         "upstream_cluster",
         "upstream_host",
+        "upstream_metadata",
     )
 
     def __init__(self, proxy: "TcpProxy", info: ConnectionInfo) -> None:
@@ -72,6 +75,8 @@ class TcpSession:
         self.attempts = 0
         self.upstream_cluster = ""
         self.upstream_host = ""
+        self.cluster_metadata: Mapping[str, object] | None = None
+        self.upstream_metadata: Mapping[str, object] | None = None
         self._cluster: Cluster | None = None
         self._endpoint: Endpoint | None = None
         """Set while a connection to it counts."""
@@ -123,6 +128,7 @@ class TcpSession:
             self._refuse("NC")
             return
         self.upstream_cluster = target.name
+        self.cluster_metadata = cluster.filter_metadata
         hash_value = proxy.hash_of(self.info) if cluster.uses_hash else None
         for attempt in range(1, proxy.settings.max_connect_attempts + 1):
             endpoint = cluster.select_endpoint(hash_value, target.subset)
@@ -135,6 +141,7 @@ class TcpSession:
                 return
             self.attempts = attempt
             self.upstream_host = endpoint.text
+            self.upstream_metadata = endpoint.filter_metadata
             try:
                 await self._try(cluster, endpoint)
                 return

@@ -102,5 +102,30 @@ def file_log(path: str) -> Config:
     return {"name": "file", "typed_config": {"@type": _FILE_LOG, "path": path}}
 
 
+#: Kinds of metadata that the configuration itself has, as `%METADATA(KIND:...)%` calls them.
+METADATA_KINDS = ("ROUTE", "VIRTUAL_HOST", "CLUSTER", "UPSTREAM_HOST")
+
+
+def labelled(owner: Config, text: str) -> Config:
+    """A route, virtual host, cluster or endpoint with metadata: values of every type below `n`, `text` as `s`."""
+    members = {
+        "s": text,
+        "o": {"deep": {"z": 1, "i": 7}, "a": [1, "b", None]},
+        "l": ["x", 1],
+        "b": True,
+        "z": None,
+    }
+    return {**owner, "metadata": {"filter_metadata": {"n": {**members, "f": 1.5, "i": 3}}}}
+
+
+def label_endpoints(one: Config, text: str) -> Config:
+    """A cluster whose endpoints have such metadata."""
+    localities = [
+        {**locality, "lb_endpoints": [labelled(endpoint, text) for endpoint in locality["lb_endpoints"]]}
+        for locality in one["load_assignment"]["endpoints"]
+    ]
+    return {**one, "load_assignment": {**one["load_assignment"], "endpoints": localities}}
+
+
 #: What every listener needs at least: everything goes to the cluster `echo`.
 EVERYTHING_TO_ECHO = [virtual_host("all", ["*"], [forward({"prefix": "/"})])]
