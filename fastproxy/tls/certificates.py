@@ -40,7 +40,7 @@ def read_own_certificate(chain: bytes) -> OwnCertificate:
         uri_sans=tuple(value for kind, value in sans if kind == "URI"),
         key_kind="ecdsa" if isinstance(key, ec.EllipticCurvePublicKey) else kind,
         subject=distinguished_name(certificate.subject),
-        serial=f"{certificate.serial_number:x}",
+        serial=serial_text(certificate.serial_number),
         not_before_unix=certificate.not_valid_before_utc.timestamp(),
         not_after_unix=certificate.not_valid_after_utc.timestamp(),
         sans=sans,
@@ -75,7 +75,7 @@ def read_peer_certificate(der: bytes) -> PeerCertificate:
         sha256=hashlib.sha256(der).hexdigest(),
         subject=distinguished_name(certificate.subject),
         issuer=distinguished_name(certificate.issuer),
-        serial=f"{certificate.serial_number:x}",
+        serial=serial_text(certificate.serial_number),
         uri_sans=of("URI"),
         dns_sans=of("DNS"),
         email_sans=of("EMAIL"),
@@ -90,6 +90,12 @@ def spki_hash(der: bytes) -> str:
     key = x509.load_der_x509_certificate(der).public_key()
     info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return b64encode(hashlib.sha256(info).digest()).decode()
+
+
+def serial_text(number: int) -> str:
+    """Write a serial number as OpenSSL does: hexadecimal, whole bytes, so a leading zero where one is missing."""
+    digits = f"{number:x}"
+    return digits if len(digits) % 2 == 0 or number == 0 else f"0{digits}"
 
 
 def distinguished_name(name: x509.Name) -> str:

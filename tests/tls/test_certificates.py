@@ -9,6 +9,7 @@ from fastproxy.tls.certificates import (
     read_authorities,
     read_own_certificate,
     read_peer_certificate,
+    serial_text,
     spki_hash,
 )
 from tests.tls.pki import Authority
@@ -41,6 +42,14 @@ def test_a_peers_certificate_is_read_whole() -> None:
     assert peer.sha256 == issued.sha256
     assert int(peer.serial, 16) == issued.certificate.serial_number
     assert peer.not_before_unix < peer.not_after_unix
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (1, "01"), (0xAB, "ab"), (0xABC, "0abc"), (0x1000, "1000")]
+)
+def test_serial_numbers_are_written_in_whole_bytes(number: int, text: str) -> None:
+    """As Envoy writes them: who compares them with a list of revoked ones compares text."""
+    assert serial_text(number) == text
 
 
 def test_names_are_written_as_openssl_writes_them() -> None:
