@@ -17,8 +17,9 @@ COMPILED_RUNTIME := $(COMPILED_VENV)/.installed-runtime
 COMPILED := $(COMPILED_VENV)/.installed-wheel
 NPM_PEERS := tests/providers/node_modules/.package-lock.json
 ARGS ?=
-# The tests of one file stay together: they share the servers that they start.
-PARALLEL ?= --numprocesses=auto --dist=loadfile
+# The tests of one file stay together: they share the servers that they start. Half of the time they wait for one, so that
+# two processes share a core.
+PARALLEL ?= --numprocesses=$(shell $(PY) -c 'import os; print(2 * os.cpu_count())' 2>/dev/null || echo 2) --dist=loadfile
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
