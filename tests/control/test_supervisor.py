@@ -152,7 +152,9 @@ async def test_worker_that_talks_nonsense_is_replaced(
     caplog.set_level(logging.INFO, logger="fastproxy")
     script = tmp_path / "babble.py"
     script.write_text(
-        "import os, sys\nos.write(int(sys.argv[1]), b'\\x00\\x00\\x00\\x02{}')\nos.read(0, 1)\n"
+        "import os, sys\nos.write(int(sys.argv[1]), b'\\x00\\x00\\x00\\x02{}')\n"
+        # It goes only when nobody listens to it any more.
+        "while os.read(int(sys.argv[1]), 65536): pass\n"
     )
     supervisor = start(Host(), worker_argv=(sys.executable, str(script)))
 
