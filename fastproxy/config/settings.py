@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, LocalJwksSettings, ProviderSettings
-from fastproxy.listener.addresses.settings import ListenAddress, SocketOption
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenAddress, ListenerSettings, SocketOption
 from fastproxy.match.settings import StringMatch
 from fastproxy.upstream.settings import ClusterSettings
 

@@ -8,7 +8,7 @@ from fastproxy.addresses import address_of, format_address
 from fastproxy.config.settings import AdminSettings, ProxySettings
 from fastproxy.control.pipes import PipeFile
 from fastproxy.control.sockets import PassedOn
-from fastproxy.listener.addresses.settings import Place
+from fastproxy.listener.settings import Place
 
 _log = logging.getLogger("fastproxy.control")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fastproxy.errors import FastProxyError
-from fastproxy.listener.addresses.settings import ListenAddress
+from fastproxy.listener.settings import ListenAddress
 
 _PROBE_TIMEOUT_S: Final = 1.0
 

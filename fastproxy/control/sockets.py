@@ -21,8 +21,7 @@ from typing import Final
 from fastproxy.addresses import format_address
 from fastproxy.control.pipes import PipeFile, PipeTaken, bind_pipe
 from fastproxy.errors import FastProxyError
-from fastproxy.listener.addresses.settings import ListenAddress, Place, SocketState
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenAddress, ListenerSettings, Place, SocketState
 
 _log = logging.getLogger("fastproxy.control")
 

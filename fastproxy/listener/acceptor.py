@@ -21,9 +21,8 @@ from fastproxy.listener.chain_entry import ChainEntry
 from fastproxy.listener.connection_limit import Admission, ConnectionLimit
 from fastproxy.listener.entrance import Entrance, ListeningSockets, Refusal
 from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
-from fastproxy.listener.settings import MATCHES_ALL, FilterChainSettings, ListenerSettings
+from fastproxy.listener.settings import MATCHES_ALL, FilterChainSettings, ListenerSettings, TcpProxySettings
 from fastproxy.listener.stats import ListenerStats
-from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.stats import StatsSink
 

@@ -19,10 +19,10 @@ from fastproxy.listener.settings import (
     HttpFilterSettings,
     ListenerSettings,
     NetworkFilterSettings,
+    TcpProxySettings,
 )
 from fastproxy.listener.tcp_proxy.proxy import TcpProxy
 from fastproxy.listener.tcp_proxy.pump import PumpTools
-from fastproxy.listener.tcp_proxy.settings import TcpProxySettings
 from fastproxy.router.router import Router
 from fastproxy.runtime.log_files import AccessLogFiles
 from fastproxy.upstream.cluster import Cluster

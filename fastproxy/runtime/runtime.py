@@ -27,10 +27,9 @@ from fastproxy.ipc.messages import (
     TlsFilesUpdate,
 )
 from fastproxy.listener.acceptor import Listener
-from fastproxy.listener.addresses.settings import Place, place_of
 from fastproxy.listener.connection_limit import ConnectionLimit, raise_file_limit, share_of
 from fastproxy.listener.network_filter import NetworkFilter
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenerSettings, Place, place_of
 from fastproxy.listener.tcp_proxy.pipes import PipePool
 from fastproxy.listener.tcp_proxy.pump import PumpTools
 from fastproxy.runtime.clusters import CountShares, TellOfEndpoint, build_cluster, read_endpoint

@@ -4,8 +4,13 @@ import json
 
 import pytest
 
-from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
-from fastproxy.listener.settings import AccessLogSettings, ListenerSettings
+from fastproxy.listener.settings import (
+    AccessLogSettings,
+    ListenAddress,
+    ListenerSettings,
+    SocketOption,
+    SocketState,
+)
 from tests.config.support import HCM, ROUTER, load, minimal, problem, problems, warnings
 
 FILE_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"

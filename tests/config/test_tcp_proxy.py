@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastproxy.listener.tcp_proxy.settings import TcpBackoff, TcpCluster, TcpProxySettings
+from fastproxy.listener.settings import TcpBackoff, TcpCluster, TcpProxySettings
 from fastproxy.upstream.balancer.settings import subset_match
 from fastproxy.upstream.settings import ClusterSettings, UpstreamProxyProtocolSettings
 from tests.config.support import load, problems

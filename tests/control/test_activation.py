@@ -12,8 +12,7 @@ from fastproxy.config.settings import AdminSettings
 from fastproxy.control.activation import take_activated_sockets
 from fastproxy.control.inheritance import from_service_manager
 from fastproxy.control.sockets import PassedOn, open_listener_sockets
-from fastproxy.listener.addresses.settings import Place, place_of
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenerSettings, Place, place_of
 from tests.control.support import listener, proxy_settings
 
 

@@ -22,7 +22,7 @@ from fastproxy.control.sockets import bind_admin_socket
 from fastproxy.control.tls_watcher import TlsState
 from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
-from fastproxy.listener.addresses.settings import ListenAddress
+from fastproxy.listener.settings import ListenAddress
 from fastproxy.match.settings import StringKind, StringMatch
 from fastproxy.stats import Histogram
 from tests.control.support import cluster, jwk, jwks, listener, local_provider, provider, proxy_settings

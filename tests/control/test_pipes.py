@@ -18,8 +18,7 @@ from fastproxy.control.sockets import (
     bind_admin_socket,
     open_listener_sockets,
 )
-from fastproxy.listener.addresses.settings import ListenAddress
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenAddress, ListenerSettings
 from tests.control.support import listener, proxy_settings
 
 

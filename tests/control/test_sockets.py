@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fastproxy.control.sockets import StartupError, bind_admin_socket, open_listener_sockets
-from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenAddress, ListenerSettings, SocketOption, SocketState
 from tests.control.support import listener
 
 

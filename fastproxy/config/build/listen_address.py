@@ -9,7 +9,7 @@ from fastproxy.addresses import is_pipe
 from fastproxy.config.build.address import build_address, check_ip
 from fastproxy.config.problems import quote
 from fastproxy.config.view import MAX_SYSTEM_INTEGER, View
-from fastproxy.listener.addresses.settings import ListenAddress, SocketOption, SocketState
+from fastproxy.listener.settings import ListenAddress, SocketOption, SocketState
 
 #: `sockaddr_un.sun_path` of Linux holds 108 bytes, a NUL at the end (or, for abstract names, at the begin) included.
 _MAX_PATH_BYTES: Final = 107

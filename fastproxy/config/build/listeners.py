@@ -11,8 +11,7 @@ from fastproxy.config.build.listen_address import (
 )
 from fastproxy.config.build.listener_filters import build_listener_filters
 from fastproxy.config.view import View
-from fastproxy.listener.addresses.settings import ListenAddress
-from fastproxy.listener.settings import ListenerSettings, TlsInspectorSettings
+from fastproxy.listener.settings import ListenAddress, ListenerSettings, TlsInspectorSettings
 
 _DEFAULT_BUFFER_BYTES = 1024 * 1024
 #: Envoy leaves it to the kernel (net.core.somaxconn), whose own default this is.

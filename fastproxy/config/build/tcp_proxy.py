@@ -5,7 +5,7 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.lb_subset import build_subset_match
 from fastproxy.config.problems import quote
 from fastproxy.config.view import View
-from fastproxy.listener.tcp_proxy.settings import TcpBackoff, TcpCluster, TcpProxySettings
+from fastproxy.listener.settings import TcpBackoff, TcpCluster, TcpProxySettings
 from fastproxy.upstream.balancer.settings import SubsetMatch
 
 TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"

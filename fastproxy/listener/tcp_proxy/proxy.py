@@ -12,10 +12,9 @@ from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
 from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenerSettings, TcpCluster, TcpProxySettings
 from fastproxy.listener.tcp_proxy.pump import PumpTools
 from fastproxy.listener.tcp_proxy.session import LOG_END, TcpSession
-from fastproxy.listener.tcp_proxy.settings import TcpCluster, TcpProxySettings
 from fastproxy.listener.tcp_proxy.stats import TcpStats
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.cluster import Cluster

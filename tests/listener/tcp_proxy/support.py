@@ -11,11 +11,16 @@ from typing import Any
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.listener.acceptor import Listener
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
-from fastproxy.listener.settings import AccessLogSettings, FilterChainSettings, ListenerSettings
+from fastproxy.listener.settings import (
+    AccessLogSettings,
+    FilterChainSettings,
+    ListenerSettings,
+    TcpCluster,
+    TcpProxySettings,
+)
 from fastproxy.listener.tcp_proxy.pipes import PipePool
 from fastproxy.listener.tcp_proxy.proxy import TcpProxy
 from fastproxy.listener.tcp_proxy.pump import PumpTools
-from fastproxy.listener.tcp_proxy.settings import TcpCluster, TcpProxySettings
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.settings import Address, ClusterSettings

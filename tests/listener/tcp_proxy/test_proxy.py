@@ -5,9 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 from fastproxy.listener.network_filter import NetworkFilter
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import ListenerSettings, TcpBackoff, TcpCluster, TcpProxySettings
 from fastproxy.listener.tcp_proxy.proxy import TcpProxy
-from fastproxy.listener.tcp_proxy.settings import TcpBackoff, TcpCluster, TcpProxySettings
 from fastproxy.upstream.balancer.settings import LoadBalancingSettings, RingHashSettings
 from fastproxy.upstream.settings import Address
 from tests.listener.tcp_proxy.support import bound, info, running, tools

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastproxy import clock
-from fastproxy.listener.tcp_proxy.settings import TcpBackoff, TcpCluster
+from fastproxy.listener.settings import TcpBackoff, TcpCluster
 from fastproxy.upstream.settings import Address, ThresholdSettings
 from tests.listener.tcp_proxy.support import closed_port, running
 

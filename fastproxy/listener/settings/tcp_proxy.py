@@ -1,12 +1,9 @@
 """A TCP proxy as the configuration fixes it (Envoy `TcpProxy`). Durations are seconds."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from fastproxy.listener.settings.access_log import AccessLogSettings
 from fastproxy.upstream.balancer.settings import SubsetMatch
-
-if TYPE_CHECKING:
-    from fastproxy.listener.settings import AccessLogSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class TcpProxySettings:
     """The share of the duration that chance may add to it."""
     hashes_source_ip: bool = False
     """Clusters that choose by a hash get that of the downstream's address."""
-    access_logs: "tuple[AccessLogSettings, ...]" = ()
+    access_logs: tuple[AccessLogSettings, ...] = ()
     access_log_interval_s: float = 0.0
     """A line every so often while the connection is open; 0 = only at its end."""
     logs_connected: bool = False
