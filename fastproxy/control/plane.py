@@ -1,12 +1,12 @@
 """The control plane as a whole: what starts in which order, what reacts to what, and how it ends.
 
-Start: bind listening sockets and the admin address -> admin answers (`PRE_INITIALIZING`) -> worker
-interpreters start
+Start: bind listening sockets and the admin address -> admin answers (`PRE_INITIALIZING`) -> worker interpreters start
 -> first DNS answers and the keys that must be there first (both bounded) -> workers build their runtime and
 accept (`INITIALIZING`) -> `LIVE`.
 End: SIGTERM, SIGINT or /quitquitquit -> `DRAINING` -> workers finish or time is up -> exit. A second signal
 ends it at once.
 SIGHUP reloads (`control/reload.py`): what belongs to one configuration is in `generation`, the rest stays.
+What the admin interface shows and does is `overview`.
 """
 
 import asyncio
@@ -15,49 +15,36 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from fastproxy import clock, logs
-from fastproxy.addresses import address_of, format_address
 from fastproxy.config import LoadedConfig
 from fastproxy.config.settings import ProxySettings
-from fastproxy.control.admin import AdminServer, ServerState
-from fastproxy.control.admin.server import warn_if_exposed
-from fastproxy.control.admin.view import JwksStatus, ListenerStatus, OutlierStatus
+from fastproxy.control.admin import ServerState
+from fastproxy.control.admin_door import AdminDoor
 from fastproxy.control.departure import Departure
 from fastproxy.control.eds import EndpointFiles
 from fastproxy.control.file_watch import FileWatcher
 from fastproxy.control.generation import Configuration, ControlServices, Generation
+from fastproxy.control.life import Life
 from fastproxy.control.lookup import FamilyLookup, system_lookup
 from fastproxy.control.notify import notify, reloading
 from fastproxy.control.options import ControlOptions
+from fastproxy.control.overview import Overview, Parts
 from fastproxy.control.own_stats import ServerFacts, write_server_stats
-from fastproxy.control.pipes import PipeFile
 from fastproxy.control.reload import LoadConfiguration, Reloader, ReloadRefused, UpdateConfiguration
-from fastproxy.control.reload_status import ReloadStatus
-from fastproxy.control.resources import ResourceStatus
 from fastproxy.control.shared_memory import SharedMemory
-from fastproxy.control.sockets import (
-    StartupError,
-    bind_admin_socket,
-    open_listener_sockets,
-)
+from fastproxy.control.sockets import StartupError, open_listener_sockets
 from fastproxy.control.stats_collector import StatsCollector
 from fastproxy.control.succession import Succession
 from fastproxy.control.supervisor import Supervisor
-from fastproxy.control.tls_watcher import TlsState
-from fastproxy.control.totals import MergedStats
 from fastproxy.control.watch import ConfigWatcher
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     ClusterUsed,
-    EndpointAddress,
     EndpointOutlier,
     ImmediateFailure,
     JwksRefreshRequest,
     OutlierTally,
-    ReopenAccessLogs,
     SetLogLevel,
     StatsSnapshot,
     ToMain,
@@ -102,13 +89,10 @@ class ControlPlane:
         lookup: FamilyLookup = system_lookup,
     ) -> None:
         self._options = options
-        self._started_at = clock.monotonic()
-        self._initialization_ms: float | None = None
-        self._state = ServerState.PRE_INITIALIZING
+        self._life = Life()
         self._log_levels: dict[str, str] = {"": options.log_level, **options.component_log_levels}
         self._stop_requested = asyncio.Event()
         self._killed = asyncio.Event()
-        self._admin: AdminServer | None = None
         memory = SharedMemory(options.concurrency, settings.clusters)
         self._supervisor = Supervisor(self, options, memory)
         self._stats = StatsCollector(self._supervisor)
@@ -135,12 +119,24 @@ class ControlPlane:
             if options.watch_path is None
             else ConfigWatcher(options.watch_path, lambda: self._reloader.request("the file has changed"))
         )
-        self._admin_socket: socket.socket | None = None
-        self._admin_file: PipeFile | None = None
+        self.overview = Overview(
+            self,
+            Parts(
+                options,
+                self._life,
+                self._supervisor,
+                self._stats,
+                self._reloader,
+                self._departure,
+                self._log_levels,
+            ),
+        )
+        """What the admin interface shows and does."""
+        self._admin = AdminDoor(self.overview, options.admin_address_path)
         self._succession = Succession(
             options,
             listeners=lambda: self.generation.sockets,
-            admin=self._admin_for_successor,
+            admin=self._admin.for_successor,
             on_replaced=self._on_replaced,
         )
 
@@ -190,23 +186,22 @@ class ControlPlane:
         for sockets in self.generation.sockets:
             _log.info("listener '%s' on %s", sockets.settings.name, sockets.address)
         if not self._succession.has_predecessor:
-            await self._start_admin()
+            await self._admin.open(self.settings.admin, self._succession.inheritance)
         self._supervisor.start()
         if await self._unless_stopped(self.generation.warm_up()) is None:
             return False
         self.generation.tls.start()
-        self._state = ServerState.INITIALIZING
+        self._life.state = ServerState.INITIALIZING
         _log.info("all dependencies initialized. starting %d workers", self._options.concurrency)
         failure = await self._unless_stopped(self._supervisor.release())
         if failure is None:
             return False
         if failure:
             raise StartupError(f"no worker could start: {failure}")
-        self._state = ServerState.LIVE
-        self._initialization_ms = (clock.monotonic() - self._started_at) * 1000
+        self._life.begin_to_serve()
         if self._succession.has_predecessor:
             # Not before: /ready of the two would contradict each other, on one address.
-            await self._start_admin()
+            await self._admin.open(self.settings.admin, self._succession.inheritance)
         await self._succession.begin()
         self._reloader.start()
         if self._watcher is not None:
@@ -214,12 +209,6 @@ class ControlPlane:
         notify("READY=1", f"MAINPID={os.getpid()}", "STATUS=serving")
         _log.info("starting main dispatch loop")
         return True
-
-    def _admin_for_successor(self) -> tuple[tuple[str, int], socket.socket, PipeFile | None] | None:
-        admin = self.settings.admin
-        if admin is None or self._admin_socket is None:
-            return None
-        return (admin.host, admin.port), self._admin_socket, self._admin_file
 
     def _on_replaced(self, pid: int) -> None:
         notify(f"MAINPID={pid}")
@@ -234,30 +223,12 @@ class ControlPlane:
         await cancel_and_wait(work, stop)
         return None if stopped else work.result()
 
-    async def _start_admin(self) -> None:
-        admin = self.settings.admin
-        if admin is None:
-            return
-        warn_if_exposed(admin.host)
-        sock, self._admin_file = self._succession.inheritance.take_admin(admin) or bind_admin_socket(
-            admin.address
-        )
-        # The server closes what it gets; a successor may want it later.
-        self._admin_socket = sock.dup()
-        self._admin = AdminServer(self)
-        await self._admin.start(sock)
-        address = format_address(*address_of(sock.getsockname()))
-        _log.info("admin address: %s", address)
-        if self._options.admin_address_path:
-            _write_admin_address(self._options.admin_address_path, address)
-
     async def _drain(self) -> None:
-        self._state = ServerState.DRAINING
+        self._life.state = ServerState.DRAINING
         await self._stop_changing()
         if self._succession.is_replaced:
-            if self._admin is not None:
-                # The successor answers on the same address.
-                await self._admin.stop()
+            # The successor answers on the same address.
+            await self._admin.stop()
         else:
             notify("STOPPING=1")
         self.generation.close_sockets(keeps_files=self._succession.is_replaced)
@@ -278,8 +249,7 @@ class ControlPlane:
         await self._reloader.stop()
         self._departure.stop()
         await self._succession.stop()
-        if self._admin_socket is not None:
-            self._admin_socket.close()
+        self._admin.keep_no_socket()
 
     async def _shut_down(self) -> None:
         await self._stop_changing()
@@ -288,10 +258,9 @@ class ControlPlane:
         self.services.memory.close()
         await self.generation.stop()
         await self._files.stop()
-        if self._admin is not None:
-            await self._admin.stop()
-        if self._admin_file is not None and not self._succession.is_replaced:
-            self._admin_file.remove()
+        await self._admin.stop()
+        if not self._succession.is_replaced:
+            self._admin.remove_file()
         for number in _HANDLED_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
 
@@ -299,7 +268,7 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_shutdown, number.name)
-        loop.add_signal_handler(signal.SIGUSR1, self.reopen_logs)
+        loop.add_signal_handler(signal.SIGUSR1, self.overview.reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.request, signal.SIGHUP.name)
         loop.add_signal_handler(signal.SIGUSR2, self._succession.start_successor)
 
@@ -347,25 +316,13 @@ class ControlPlane:
         self._supervisor.broadcast(message)
         self.generation.keys.on_endpoints_changed(message.cluster)
 
-    # ---- what the admin interface asks (AdminView)
-    # ---------------------------------------------------------------
+    def _stop_listening(self, inbound_only: bool) -> None:
+        message = self.generation.stop_listening(inbound_only=inbound_only)
+        _log.info("%d listeners are closed; the proxy goes on with what is open", len(message.listeners))
+        self._supervisor.broadcast(message)
 
-    @property
-    def state(self) -> ServerState:
-        """Where in its life the proxy is."""
-        if self._state is ServerState.LIVE and self._departure.health_failed:
-            return ServerState.DRAINING
-        return self._state
-
-    def uptime_s(self) -> float:
-        """Seconds since the start."""
-        return clock.monotonic() - self._started_at
-
-    async def collect_stats(self) -> MergedStats:
-        """Ask all workers and sum up; bounded in time."""
-        return await self._stats.collect(self._write_stats)
-
-    def _write_stats(self, sink: StatsSink) -> None:
+    def write_stats(self, sink: StatsSink) -> None:
+        """Add all that the control plane counts itself (Overviewed)."""
         sink.add_past(self.past_stats, active=False)
         self._reloader.status.write_stats(sink)
         self._reloader.resources.write_stats(sink)
@@ -375,141 +332,27 @@ class ControlPlane:
             cluster.write_stats(sink)
         self.generation.keys.write_stats(sink)
         self.generation.tls.write_stats(sink)
-        if self._admin is not None:
-            self._admin.write_stats(sink)
+        self._admin.write_stats(sink)
         write_server_stats(
             sink,
             ServerFacts(
-                live=self.state is ServerState.LIVE,
-                state=self.state.value,
-                uptime_s=self.uptime_s(),
+                live=self.overview.state is ServerState.LIVE,
+                state=self.overview.state.value,
+                uptime_s=self._life.uptime_s(),
                 concurrency=self._options.concurrency,
                 worker_restarts=self._supervisor.restarts,
                 workers_ready=self._supervisor.ready_count,
                 worker_starts=self._supervisor.starts,
-                initialization_ms=self._initialization_ms,
+                initialization_ms=self._life.initialization_ms,
                 worker_pids=self._supervisor.pids(),
                 listeners=len(self.settings.listeners),
                 draining_listeners=len(self.settings.listeners)
-                if self._state is ServerState.DRAINING
+                if self._life.state is ServerState.DRAINING
                 else len({one.spot.listener_index for one in self.generation.stopped}),
                 clusters=len(self.settings.clusters),
                 changes=self._reloader.changes,
             ),
         )
-
-    def endpoints(self, cluster: str) -> Iterable[EndpointAddress]:
-        """Current addresses of a cluster."""
-        return self.generation.health.endpoints(cluster)
-
-    def outliers(self, cluster: str) -> OutlierStatus | None:
-        """What outlier detection found in a cluster; None if it is not on."""
-        found = self.generation.health.clusters.get(cluster)
-        return None if found is None else found.outlier_status()
-
-    def listeners(self) -> Iterable[ListenerStatus]:
-        """The listeners as bound."""
-        found = []
-        for index, settings in enumerate(self.settings.listeners):
-            known = (*self.generation.sockets, *self.generation.stopped)
-            bound = [one for one in known if one.spot.listener_index == index]
-            # Without sockets, one that does not bind: as it is configured.
-            addresses = [(one.spot.address.host, one.port) for one in bound] or [
-                (one.host, one.port) for one in settings.addresses()
-            ]
-            found.append(ListenerStatus(settings.name, tuple(addresses)))
-        return tuple(found)
-
-    def jwks(self) -> Iterable[JwksStatus]:
-        """The keys of every provider."""
-        return self.generation.keys.report(clock.monotonic())
-
-    def reload_status(self) -> ReloadStatus:
-        """How reloads went."""
-        return self._reloader.status
-
-    def overprovisioning_factor(self, cluster: str) -> int:
-        """What the file that has the endpoints of a cluster says; 0: nothing."""
-        found = self.generation.health.clusters.get(cluster)
-        return 0 if found is None else found.policy[0]
-
-    def dynamic_clusters(self) -> frozenset[str]:
-        """Names of the clusters that come from a file."""
-        return self.generation.configuration.resources.cluster_names()
-
-    def resources(self) -> tuple[ResourceStatus, ...]:
-        """The files with clusters, listeners, routes and endpoints."""
-        return (*self._reloader.resources.status(), *self.generation.discovery.file_status())
-
-    def tls(self) -> TlsState:
-        """The certificates of every listener."""
-        return self.generation.tls.state()
-
-    def config_dump(self) -> dict[str, Any]:
-        """The configuration in Envoy's `ConfigDump` shape, secrets redacted."""
-        # Imports protobuf and the whole schema: only when somebody asks.
-        from fastproxy.config import config_dump  # noqa: PLC0415
-
-        configuration = self.generation.configuration
-        return config_dump(configuration.bootstrap, configuration.resources)
-
-    def command_line_options(self) -> dict[str, Any]:
-        """What /server_info shows of the command line."""
-        return {
-            "concurrency": self._options.concurrency,
-            "config_path": self._options.config_path,
-            "log_level": self._log_levels[""],
-            "log_path": self._options.log_path,
-            "admin_address_path": self._options.admin_address_path,
-            "drain_time": f"{self._options.drain_time_s:g}s",
-            "mode": "Serve",
-            **self._options.command_line,
-        }
-
-    def set_log_level(self, level: str, component: str) -> None:
-        """Change the log level here and in the workers.
-
-        Raises:
-            ValueError: no such level.
-        """
-        logs.set_level(level, component)
-        if not component:
-            self._log_levels.clear()
-        self._log_levels[component] = level
-        self._supervisor.broadcast(SetLogLevel(level, component))
-
-    def process_ids(self) -> tuple[int, ...]:
-        """This process's, then the workers'."""
-        return (os.getpid(), *self._supervisor.pids())
-
-    async def reset_counters(self) -> None:
-        """Let every counter begin at 0 again."""
-        await self._stats.reset(self._write_stats)
-
-    def set_health(self, *, failed: bool) -> None:
-        """Fail the health checks of others, or let them pass again."""
-        self._departure.set_health(failed=failed)
-
-    def drain_listeners(self, *, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
-        """Stop listening, at once or when the drain time is over."""
-        self._departure.drain_listeners(graceful=graceful, inbound_only=inbound_only, skip_exit=skip_exit)
-
-    def _stop_listening(self, inbound_only: bool) -> None:
-        message = self.generation.stop_listening(inbound_only=inbound_only)
-        _log.info("%d listeners are closed; the proxy goes on with what is open", len(message.listeners))
-        self._supervisor.broadcast(message)
-
-    def reopen_logs(self) -> None:
-        """Make the workers reopen their access logs (SIGUSR1)."""
-        _log.info("reopening access logs")
-        self._supervisor.broadcast(ReopenAccessLogs())
-
-
-def _write_admin_address(path: str, address: str) -> None:
-    try:
-        Path(path).write_text(address, encoding="ascii")
-    except OSError as error:
-        raise StartupError(f"cannot write the admin address to {path}: {error.strerror}") from error
 
 
 def _nothing_to_load() -> Configuration:

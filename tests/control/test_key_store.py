@@ -188,6 +188,6 @@ async def test_async_fetch_holds_the_listeners_until_the_first_fetch_has_ended(t
         async with serving(settings, tmp_path, bootstrap=behaviour(), wait=False) as running:
             await server.requested.wait()
             assert (await running.get("/ready"))[0] == 503
-            await until(lambda: running.plane.state.name == "LIVE")
+            await until(lambda: running.plane.overview.state.name == "LIVE")
             (source,) = running.plane.generation.keys.fetcher.sources.values()
             assert source.fetches_failed >= 1

@@ -44,7 +44,7 @@ class Running:
 
     @property
     def port(self) -> int:
-        return next(iter(self.plane.listeners())).addresses[0][1]
+        return next(iter(self.plane.overview.listeners())).addresses[0][1]
 
     async def get(self, path: str, method: str = "GET", **more: Any) -> tuple[int, str]:
         async with (
@@ -63,7 +63,9 @@ async def serving(
     task = spawn(plane.run(), name="plane")
     try:
         await until(
-            lambda: task.done() or (address.exists() and (not wait or plane.state is ServerState.LIVE))
+            lambda: (
+                task.done() or (address.exists() and (not wait or plane.overview.state is ServerState.LIVE))
+            )
         )
         if task.done():
             await task
@@ -156,7 +158,7 @@ async def test_sigterm_lets_requests_in_flight_finish(
         writer.write(b"hold\n")
         assert await reader.readline() == b"held\n"
         os.kill(os.getpid(), signal.SIGTERM)
-        await until(lambda: running.plane.state is ServerState.DRAINING)
+        await until(lambda: running.plane.overview.state is ServerState.DRAINING)
         assert await running.get("/ready") == (503, "DRAINING\n")
 
         async def refused() -> bool:
@@ -197,7 +199,7 @@ async def test_second_signal_ends_at_once(tmp_path: Path) -> None:
         writer.write(b"hold\n")
         await reader.readline()
         os.kill(os.getpid(), signal.SIGINT)
-        await until(lambda: running.plane.state is ServerState.DRAINING)
+        await until(lambda: running.plane.overview.state is ServerState.DRAINING)
         os.kill(os.getpid(), signal.SIGINT)
         await running.task
         writer.close()
@@ -272,7 +274,7 @@ async def test_dns_that_does_not_answer_delays_the_start_only_for_a_while(
         lookup=never,
     )
     task = spawn(plane.run(), name="plane")
-    await until(lambda: plane.state is ServerState.LIVE)
+    await until(lambda: plane.overview.state is ServerState.LIVE)
     plane.request_shutdown("test")
     await task
 
@@ -325,7 +327,7 @@ async def test_s64_admin_on_a_public_address_is_warned_about(caplog: pytest.LogC
     """Whoever reaches it can stop the proxy."""
     plane = ControlPlane(ProxySettings(admin=AdminSettings("0.0.0.0", 0)), behaviour(), options())
     task = spawn(plane.run(), name="plane")
-    await until(lambda: plane.state is ServerState.LIVE)
+    await until(lambda: plane.overview.state is ServerState.LIVE)
     plane.request_shutdown("test")
     await task
 

@@ -56,14 +56,14 @@ class Proxy:
         return await self.reload_again()
 
     async def reload_again(self) -> bool:
-        status = self.plane.reload_status()
+        status = self.plane.overview.reload_status()
         before = (status.succeeded, status.failed)
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: (status.succeeded, status.failed) != before)
         return status.succeeded > before[0]
 
     def port(self, position: int = 0) -> int:
-        return list(self.plane.listeners())[position].addresses[0][1]
+        return list(self.plane.overview.listeners())[position].addresses[0][1]
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ async def proxy(settings: ProxySettings, **more: Any) -> AsyncIterator[Proxy]:
     made = Proxy(settings, **more)
     task = spawn(made.plane.run(), name="plane")
     try:
-        await until(lambda: task.done() or made.plane.state is ServerState.LIVE)
+        await until(lambda: task.done() or made.plane.overview.state is ServerState.LIVE)
         if task.done():
             await task
         yield made
@@ -108,7 +108,7 @@ async def test_s58_all_workers_switch_and_unchanged_listeners_keep_their_sockets
         assert {json.dumps(one["endpoints"]) for one in found.values()} == {
             '{"new": [["127.0.0.1", 80, ""]]}'
         }
-        assert running.plane.reload_status().generation == 2
+        assert running.plane.overview.reload_status().generation == 2
         assert len({one["pid"] for one in found.values()}) == 2
 
 
@@ -133,7 +133,7 @@ async def test_s58_a_bad_file_changes_nothing_and_every_problem_is_shown(
         problems = tuple(ConfigProblem("f.yaml", line, "a.b", f"problem {line}") for line in (3, 9))
         running.next = ConfigError(problems)
         assert not await running.reload_again()
-        status = running.plane.reload_status()
+        status = running.plane.overview.reload_status()
 
         assert (await ask(running.port()))["generation"] == 1
         assert (status.generation, status.failed, status.succeeded) == (1, 1, 0)
@@ -155,8 +155,8 @@ async def test_s58_one_worker_that_cannot_keeps_all_from_switching(mode: str, re
         found = await everybody(running.port(), 2)
 
         assert {one["generation"] for one in found.values()} == {1}
-        assert running.plane.reload_status().last_error == (reason,)
-        assert len(list(running.plane.listeners())) == 1
+        assert running.plane.overview.reload_status().last_error == (reason,)
+        assert len(list(running.plane.overview.listeners())) == 1
         assert await running.reload(proxy_settings(listener()))
         assert (await ask(running.port()))["generation"] == 2
 
@@ -187,7 +187,7 @@ async def test_an_address_in_use_refuses_the_reload() -> None:
         taken = other.getsockname()[1]
         async with proxy(proxy_settings(listener("a"))) as running:
             assert not await running.reload(proxy_settings(listener("a"), listener("b", taken)))
-            (error,) = running.plane.reload_status().last_error
+            (error,) = running.plane.overview.reload_status().last_error
             assert f"cannot bind 127.0.0.1:{taken}" in error
             assert (await ask(running.port()))["generation"] == 1
 
@@ -225,7 +225,7 @@ async def test_unchanged_key_sources_keep_their_keys_and_changed_ones_go_on_from
             gone = proxy_settings(listener(), clusters=clusters)
             assert await running.reload(gone)
             assert (await ask(running.port()))["jwks"] == {}
-            stats = await running.plane.collect_stats()
+            stats = await running.plane.overview.collect_stats()
             assert stats.counters["jwks.p.fetch_success"] == 2, "counters of what is gone stay"
 
 
@@ -274,7 +274,7 @@ async def test_requests_that_come_during_a_reload_are_one_more_reload(
     """An editor that writes a file ten times must not cause ten reloads, and the last content must count."""
     caplog.set_level(logging.INFO)
     async with proxy(proxy_settings(listener())) as running:
-        status = running.plane.reload_status()
+        status = running.plane.overview.reload_status()
         for _ in range(10):
             os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: status.succeeded >= 1 and not status.in_progress)
@@ -287,7 +287,7 @@ async def test_a_shutdown_during_a_reload_is_not_held_up() -> None:
     async with proxy(proxy_settings(listener())) as running:
         running.next = Configuration(proxy_settings(listener(), listener("b")), behaviour("mute"))
         os.kill(os.getpid(), signal.SIGHUP)
-        await until(lambda: running.plane.reload_status().in_progress)
+        await until(lambda: running.plane.overview.reload_status().in_progress)
 
 
 def test_the_admin_address_cannot_be_reloaded() -> None:
