@@ -23,6 +23,7 @@ TESTED_BY = {
     "serve.py": "test_cli.py",
     # What a configuration becomes in a worker is tested by what it does there.
     "runtime/clusters.py": "test_worker.py",
+    "runtime/generations.py": "test_worker.py",
     "runtime/log_files.py": "test_runtime.py",
     "runtime/networks.py": "test_runtime.py",
     "runtime/runtime.py": "test_runtime.py",
