@@ -193,7 +193,12 @@ def _check_referer(headers: HeaderMap) -> None:
 
 
 def _plain_address(text: bytes) -> str:
-    """An IP address as text, or an empty string if `text` is none."""
+    """An IP address as text, or an empty string if `text` is none.
+
+    One with a zone is none: `ip_address` takes any text for the name of a zone, and nobody else knows our interfaces.
+    """
+    if b"%" in text:
+        return ""
     try:
         return str(ip_address(text.decode("ascii")))
     except ValueError:

@@ -96,6 +96,9 @@ def _find_v1(data: bytes) -> ProxyHeader | ProxyStart:
         return ProxyHeader(1, size)
     if len(fields) != 6 or fields[1] not in (b"TCP4", b"TCP6"):
         return ProxyStart.MALFORMED
+    if b"%" in fields[2] or b"%" in fields[3]:
+        # Python takes an address with a zone, and any text for the name of the zone: line ends, too.
+        return ProxyStart.MALFORMED
     ports = [_port(text) for text in fields[4:]]
     try:
         kind = IPv4Address if fields[1] == b"TCP4" else IPv6Address

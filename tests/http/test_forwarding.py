@@ -72,6 +72,7 @@ XFF = b"203.0.113.1, 203.0.113.2,203.0.113.3"
         (False, 0, b"203.0.113.1:80", PEER),
         (False, 0, b"2001:DB8::1", "2001:db8::1"),
         (False, 0, b"", PEER),
+        (False, 0, b'fe80::1%a b"c', PEER),
     ],
 )
 @pytest.mark.parametrize("skip", [False, True])
