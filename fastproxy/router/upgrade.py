@@ -137,15 +137,21 @@ class TcpTunnel(UpgradeExchange):
     __slots__ = ()
 
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
-        pool = self._pool
-        if connection.served and pool is not None:
+        pool, endpoint = self._pool, self._endpoint
+        if connection.served and pool is not None and endpoint is not None:
             # HTTP was spoken on it: whoever is at its other end expects more of that. Not given back, for the limits
             # of the cluster may allow no other one beside it.
             self._requests.release()
             connection.close()
+            # The try waits (again), until `_end_waiting`.
+            self._cluster.stats.upstream_rq_waiting += 1
+            endpoint.stats.rq_waiting += 1
             pool.connect(self, self._breaker)
             return
         self._connection = connection
+        self.request.upstream_link = connection.link
+        if self.request.counting is not None:
+            self.request.counting.on_sent()
         connection.start_raw(self)
         if self._blocked_response:
             connection.pause_reading()

@@ -4,24 +4,37 @@
 
 The steps are those of the real world: pieces of requests, of good, bad and retriable responses; peers that leave,
 reset, stop reading and read again; connections that are made or refused; time. The routes retry, mirror, compress,
-buffer, switch protocols and limit times. A walk that fails says its seed, and is the same again with it.
+buffer, switch protocols and limit times; some walks have CORS, health checks, rewritten replies, and upstream
+connections that wear out. A walk that fails says its seed, and is the same again with it.
 """
 
 import asyncio
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
+from fastproxy.farewell import Farewell
 from fastproxy.filters.base import HttpFilter
 from fastproxy.filters.buffer.filter import BufferFilter
 from fastproxy.filters.buffer.settings import BufferSettings
+from fastproxy.filters.cors.filter import CorsFilter
+from fastproxy.filters.cors.settings import CorsPolicy, CorsRouteSettings, CorsSettings
+from fastproxy.filters.health_check.filter import HealthCheckFilter
+from fastproxy.filters.health_check.settings import HealthCheckSettings
+from fastproxy.format.settings import BodyFormatSettings, HeaderValueSettings
+from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.connection import DownstreamConnection
-from fastproxy.listener.settings import UpgradeSettings
-from fastproxy.match.settings import RequestConditions
+from fastproxy.listener.settings import (
+    CombinedFilter,
+    LocalReplySettings,
+    ReplyMapperSettings,
+    UpgradeSettings,
+)
+from fastproxy.match.settings import HeaderMatch, RequestConditions, StringKind, StringMatch
 from fastproxy.router.settings import (
     DirectResponseAction,
     MirrorPolicy,
@@ -30,13 +43,46 @@ from fastproxy.router.settings import (
     RouteSettings,
     RouteUpgrade,
 )
+from fastproxy.stats import StatsSink
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout
-from fastproxy.upstream.settings import ClusterSettings, ThresholdSettings
+from fastproxy.upstream.settings import ClusterSettings, ConnectionSettings, ThresholdSettings
 from tests.filters.compressor.support import compressor
 from tests.listener.support import CLUSTER, FakeTransport, FakeUpstream, Proxy, route, to_service
 
 _T = TypeVar("_T")
+
+_CORS = CorsRouteSettings(CorsPolicy((StringMatch(StringKind.EXACT, "http://a"),), allow_methods="GET"))
+_LOCAL_REPLIES = LocalReplySettings(
+    (ReplyMapperSettings(CombinedFilter(()), 410, None, (HeaderValueSettings("x-a", "%RESPONSE_CODE%"),)),),
+    BodyFormatSettings("%LOCAL_REPLY_BODY% %REQ(host)%"),
+)
+_CHECK = HealthCheckSettings((HeaderMatch("x-check"),), is_pass_through=True, cache_time_s=1.0)
+
+
+class _Slow:
+    """A filter that waits for something, as for keys, and now and then refuses."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def on_request(self, request: Request) -> Awaitable[LocalReply | None] | LocalReply | None:
+        del request
+        return self._wait() if self._chance.random() < 0.5 else None
+
+    async def _wait(self) -> LocalReply | None:
+        waited = asyncio.get_running_loop().create_future()
+        self.waiting.append(waited)
+        try:
+            await waited
+        finally:
+            self.waiting.remove(waited)
+        return LocalReply(503, details="slow") if self._chance.random() < 0.2 else None
+
+    def write_stats(self, sink: StatsSink, prefix: str) -> None:
+        """It counts nothing."""
+
 
 _RETRY = RetrySettings(
     RetryOn.SERVER_ERROR | RetryOn.RESET | RetryOn.CONNECT_FAILURE,
@@ -53,13 +99,16 @@ def _routes() -> list[RouteSettings]:
         route("/direct", DirectResponseAction(200, b"made here")),
         to_service("/retry", retry=_RETRY, replay_limit_bytes=200, tells_downstream_attempts=True),
         to_service("/mirror", mirrors=(MirrorPolicy(CLUSTER), MirrorPolicy(CLUSTER)), timeout_s=5.0),
-        to_service("/both", mirrors=(MirrorPolicy(CLUSTER),), retry=_RETRY),
+        to_service(
+            "/both", mirrors=(MirrorPolicy(CLUSTER),), retry=_RETRY, timeout_s=2.0, replay_limit_bytes=200
+        ),
+        replace(to_service("/cors"), filter_configs={"cors": _CORS}),
         to_service("/brief", timeout_s=1.0, idle_timeout_s=3.0, max_stream_duration_s=4.0),
         to_service("/"),
     ]
 
 
-_PATHS = (b"/direct", b"/retry", b"/mirror", b"/both", b"/brief", b"/", b"/retry/x", b"/none%2f")
+_PATHS = (b"/direct", b"/retry", b"/mirror", b"/both", b"/brief", b"/", b"/retry/x", b"/none%2f", b"/cors")
 _HEADS = (
     b"GET %b HTTP/1.1\r\nhost: a\r\naccept-encoding: gzip\r\n\r\n",
     b"GET %b HTTP/1.1\r\nhost: a\r\n\r\n" * 3,
@@ -70,10 +119,16 @@ _HEADS = (
     b"POST %b HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
     b"GET %b HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
     b"GET %b HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+    b"GET %b HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nearly bytes",
+    b"GET %b HTTP/1.1\r\nhost: a\r\nx-check: 1\r\n\r\n",
+    b"POST %b HTTP/1.1\r\nhost: a\r\nx-check: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+    b"GET %b HTTP/1.1\r\nhost: a\r\norigin: http://a\r\n\r\n",
+    b"POST %b HTTP/1.1\r\nhost: a\r\norigin: http://a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-t: 1\r\n\r\n",
     b"GET %b HT",
 )
 _SENT = (
     b"CONNECT db:1 HTTP/1.1\r\nhost: db:1\r\n\r\n",
+    b"CONNECT db:1 HTTP/1.1\r\nhost: db:1\r\n\r\nearly bytes",
     b"5\r\nhello\r\n",
     b"0\r\n\r\n",
     b"0\r\nx-t: 1\r\n\r\n",
@@ -97,6 +152,11 @@ _ANSWERS = (
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 199 Odd\r\ncontent-length: 3\r\n\r\nabc",
     b"HTTP/1.1 304 Same\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/css\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-t: 1\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno",
+    b"HTTP/1.1 204 None\r\ncontent-length: 2\r\n\r\nok",
+    b"0\r\nx-t: 1\r\n\r\n",
     b"5\r\nhello\r\n",
     b"0\r\n\r\n",
     b"ok",
@@ -172,13 +232,31 @@ class _Walk:
             compressor(min_content_length=1),
             BufferFilter("b", BufferSettings(2000)),
         ]
+        filters = filters[: self.random.choice((0, 1, 2))]
+        self.slow = _Slow(self.random)
+        more: list[HttpFilter] = [
+            CorsFilter("cors", CorsSettings()),
+            HealthCheckFilter("check", _CHECK, Farewell(), lambda _cluster: (1, 1)),
+            self.slow,
+        ]
+        for one in more:
+            if self.random.random() < 0.5:
+                filters.insert(self.random.randint(0, len(filters)), one)
         self.proxy = Proxy(
             routes=_routes(),
-            filters=filters[: self.random.choice((0, 1, 2))],
+            filters=filters,
             cluster=ClusterSettings(
                 CLUSTER,
                 thresholds=(ThresholdSettings(self.random.choice((3, 100)), 5, 6, 2), ThresholdSettings()),
+                connections=ConnectionSettings(
+                    max_requests=self.random.choice((0, 1, 3)),
+                    max_duration_s=self.random.choice((0.0, 5.0)),
+                    max_stream_s=self.random.choice((0.0, 3.0)),
+                ),
             ),
+            local_replies=self.random.choice((None, _LOCAL_REPLIES)),
+            proxy_100_continue=self.random.random() < 0.3,
+            accept_http_10=True,
             warm=False,
             buffer_limit_bytes=1000,
             upgrades=(UpgradeSettings("websocket"),),
@@ -236,6 +314,10 @@ class _Walk:
         for upstream in self._some(self._open_upstreams()):
             upstream.close(self.random.choice((None, ConnectionResetError())))
 
+    def end_wait(self) -> None:
+        for waited in self._some([one for one in self.slow.waiting if not one.done()]):
+            waited.set_result(None)
+
     def block_upstream(self) -> None:
         for upstream in self._some(self._open_upstreams()):
             self._toggle(upstream.connection, upstream.transport)
@@ -282,7 +364,8 @@ class _Walk:
             self.block_downstream,
         ]
         kinds += [self.answer, self.end, self.block_upstream, self.connect, self.wait]
-        weights = [4, 9, 5, 1, 2, 9, 1, 2, 8, 3]
+        kinds.append(self.end_wait)
+        weights = [4, 9, 5, 1, 2, 9, 1, 2, 8, 3, 4]
         self._listen()
         for kind in self.random.choices(kinds, weights, k=steps):
             found = kind()
@@ -335,7 +418,9 @@ class _Walk:
 
 
 @pytest.mark.parametrize("first", range(0, 200, 20))
-async def test_nothing_is_left_after_any_order_of_faults(first: int) -> None:
+async def test_nothing_is_left_after_any_order_of_faults(
+    first: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """A slot, a timer or a task that each hundredth fault leaves behind stops a proxy after a week."""
     for seed in range(first, first + 20):
         walk = _Walk(seed)
@@ -348,3 +433,4 @@ async def test_nothing_is_left_after_any_order_of_faults(first: int) -> None:
             except Exception as error:
                 error.add_note(f"seed {seed}")
                 raise
+            assert caplog.records == [], f"seed {seed}"

@@ -513,6 +513,13 @@ async def test_a_tunnel_never_uses_a_connection_that_has_spoken_http() -> None:
         assert head_of(proxy.take())[0] == b"HTTP/1.1 200 OK"
         assert fresh.take() == b"early"
         assert used.take() == b""
+        proxy.leave()
+        fresh.close()
+        stats = proxy.stats()
+        # A request that waits twice for its connection is one request, and is over when it is.
+        assert stats.gauges["cluster.service.upstream_rq_active"] == 0
+        assert stats.gauges["cluster.service.upstream_rq_pending_active"] == 0
+        assert stats.counters["cluster.service.upstream_rq_total"] == 2
 
 
 async def test_a_tunnel_takes_only_connections_for_its_own_host() -> None:
