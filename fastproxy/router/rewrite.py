@@ -80,7 +80,12 @@ def build_path_rewrite(
 
 def _build_path_edit(rewrite: PathRewrite, *, envoy_headers: bool) -> Edit:
     def edit(request: Request) -> None:
-        _replace_path(request, rewrite(request.target.partition(b"?")[0]), envoy_headers=envoy_headers)
+        old = request.target.partition(b"?")[0]
+        new = rewrite(old)
+        # `/api../x` with `/api` replaced by `/` is `/../x`. What had such segments before has been judged with them.
+        if has_dot_segments(new) and not has_dot_segments(old):
+            raise PathRefused
+        _replace_path(request, new, envoy_headers=envoy_headers)
 
     return edit
 

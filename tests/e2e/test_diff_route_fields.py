@@ -42,6 +42,8 @@ _ROUTES = [
     _rewrite("/with-query", "/q%PATH(WQ)%"),
     _rewrite("/host", "/%REQ(:authority)%", host_rewrite_literal="new.test"),
     _rewrite("/cut", "/%REQ(x-p):3%"),
+    forward({"prefix": "/off"}, prefix_rewrite="/"),
+    forward({"prefix": "/by-regex"}, regex_rewrite={"pattern": {"regex": "^/by-regex"}, "substitution": "/"}),
     _rewrite("/limited", "/limited", rate_limits=[_TEXT_LIMIT], include_vh_rate_limits=True, flush_timeout="1s"),
     {**redirect({"prefix": "/redirect"}, path_redirect="/x"), "request_headers_to_add": _add("x-a", "1"), "request_headers_to_remove": ["x-b"], "response_headers_to_add": _add("x-echo", "%REQ(x-a)%-%REQ(x-b)%")},
     {**direct({"prefix": "/direct"}, 200, "made"), "request_headers_to_add": _add("x-a", "1"), "request_headers_to_remove": ["x-b"], "response_headers_to_add": _add("x-echo", "%REQ(x-a)%-%REQ(x-b)%")},
@@ -136,6 +138,13 @@ PATHS = [
             ["..", ".", "x/../y", "%2e%2E", ".%2e", "x%2f..%2Fy", "..%5c", "..;a=b", "..\\", "x\\..\\y"]
         )
     ),
+    *(
+        get(f"s49-dots-{route}-{number}", f"/{route}{rest}", differs=PATH_REWRITE_DOTS, instead=400)
+        for route in ("off", "by-regex")
+        for number, rest in enumerate(["../x", "..", "./x", "..%2fx"])
+    ),
+    get("dots-of-before", "/off/../x"),
+    get("no-dots-of-a-rewrite", "/off..x/y"),
     get("dots-that-are-none", "/inside", ("x-p", "...")),
     get("dots-in-a-name", "/inside", ("x-p", "a..b/.c/d.")),
     get("rate-limits-without-a-filter", "/limited/x"),

@@ -41,6 +41,27 @@ def test_prefix_rewrite(kind: PathKind, value: str, rewrite: str, target: bytes,
     assert request.original_path == request.headers[b"x-envoy-original-path"] == target
 
 
+@pytest.mark.parametrize(
+    "rest", [b"../admin", b"..%2fadmin", b"%2e%2e/admin", b"..", b"..;x/admin", b"..\\admin", b"./x"]
+)
+def test_s49_a_prefix_that_is_cut_off_leaves_no_dot_segments(rest: bytes) -> None:
+    """`/api` matches `/api../admin`, too: rules for `/admin` have not been asked (the alias traversal of nginx)."""
+    with pytest.raises(PathRefused):
+        edited(b"/api" + rest, match=PathMatch(PathKind.PREFIX, "/api"), prefix_rewrite="/")
+    with pytest.raises(PathRefused):
+        edited(b"/api" + rest, regex_rewrite=RegexSubstitution("^/api", "/"))
+
+
+def test_dot_segments_that_were_there_before_stay() -> None:
+    """Without `normalize_path` rules and routes have seen them, and so does the upstream (Envoy)."""
+    request = edited(b"/api/../b.c/%2e", match=PathMatch(PathKind.PREFIX, "/api"), prefix_rewrite="/v1")
+    assert request.target == b"/v1/../b.c/%2e"
+    assert (
+        edited(b"/api/a..b", match=PathMatch(PathKind.PREFIX, "/api"), prefix_rewrite="/v1").path
+        == b"/v1/a..b"
+    )
+
+
 def test_a_prefix_that_matched_in_another_case_is_cut_by_length() -> None:
     """`case_sensitive: false` with a rewrite."""
     match = PathMatch(PathKind.PREFIX, "/Api", case_sensitive=False)

@@ -372,7 +372,7 @@ PATH_REWRITE_ENCODED = Difference(
 )
 PATH_REWRITE_DOTS = Difference(
     "path-rewrite-dots",
-    "sends a path with dot segments that `path_rewrite` has formatted",
+    "sends a path with dot segments that a rewrite has made out of one without",
     "400, where any reader might find one, encoded or not",
     "S49: rules and routes have judged another path than the upstream would serve",
 )
