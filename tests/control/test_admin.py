@@ -414,6 +414,53 @@ async def test_pages_of_other_sites_cannot_post(admin: Admin) -> None:
     assert admin.view.done == ["/quitquitquit"]
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("evil.test:9901", 403),
+        ("evil.test", 403),
+        ("localhost.evil.test", 403),
+        ("127.0.0.1.evil.test", 403),
+        ("[::1", 403),
+        ("a@evil.test", 403),
+        ("localhost", 200),
+        ("LOCALHOST:9901", 200),
+        ("admin.localhost", 200),
+        ("127.0.0.1:1", 200),
+        ("192.0.2.1", 200),
+        ("[::1]:9901", 200),
+        ("", 200),
+    ],
+)
+async def test_s64_another_sites_name_for_this_machine_is_not_answered(
+    admin: Admin, host: str, status: int
+) -> None:
+    """DNS rebinding: the page of a site whose name now means 127.0.0.1 reads and posts as if it were ours."""
+    admin.view.settings = replace(admin.view.settings, admin=AdminSettings("127.0.0.1", 0))
+    response, body = await admin.fetch("/config_dump", headers={"host": host})
+    assert response.status == status
+    assert ("BootstrapConfigDump" in body) == (status == 200)
+    origin = {"host": host, "origin": f"http://{host}"}
+    response, _ = await admin.fetch("/quitquitquit", "POST", headers=origin)
+    assert response.status == status
+
+    admin.view.settings = replace(admin.view.settings, admin=AdminSettings("0.0.0.0", 0))
+    response, _ = await admin.fetch("/ready", headers={"host": "proxy-1.example.test"})
+    assert response.status == 200, "who listens everywhere has a name"
+
+
+async def test_pages_cannot_be_framed(admin: Admin) -> None:
+    """A click that was meant for a game must not stop the proxy."""
+    response, _ = await admin.fetch("/")
+    assert response.headers["x-frame-options"] == "DENY"
+
+
+async def test_an_origin_that_is_no_url_is_refused(admin: Admin) -> None:
+    """Not answered with 500."""
+    response, _ = await admin.fetch("/quitquitquit", "POST", headers={"origin": "http://[::1"})
+    assert response.status == 403
+
+
 async def test_logging_lists_and_changes_levels(admin: Admin) -> None:
     """Debug output for one component, without a restart."""
     _, body = await admin.text("/logging", "POST")

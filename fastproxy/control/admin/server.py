@@ -31,6 +31,8 @@ _HEADERS = {
     "cache-control": "no-cache, max-age=0",
     "x-content-type-options": "nosniff",
     "server": "fastproxy",
+    # The home page has buttons: no other page is to lie over it.
+    "x-frame-options": "DENY",
 }
 _LOGGING_USAGE = (
     "usage: /logging?<name>=<level> (change single level)\n"
@@ -128,6 +130,12 @@ class AdminServer:
             and not self._is_allowed(admin.allow_paths, request.raw_path)
         ):
             return text_reply(f"request to path {request.path} not allowed\n", 403)
+        if admin is not None and _is_rebound(request, admin.host):
+            return text_reply(
+                "The admin interface listens on a loopback address, and is asked for under another name"
+                " (DNS rebinding?). Ask for localhost, or for its address.\n",
+                403,
+            )
         command = self._commands.get(request.path)
         if command is None:
             return text_reply(f"invalid path. admin commands are:\n{self._help_text()}", 404)
@@ -339,7 +347,32 @@ def _wants_json(request: web.Request) -> bool:
     return request.query.get("format") == "json"
 
 
+def _is_rebound(request: web.Request, listens_on: str) -> bool:
+    """Tell a browser that was made to believe that the name of some site is this machine.
+
+    To the browser its page and our answers then are one site. What it cannot do is lie about the name: a loopback
+    address is asked for under its own name, `localhost`, or as an IP address.
+    """
+    if is_pipe(listens_on) or not ipaddress.ip_address(listens_on).is_loopback:
+        return False
+    host = request.headers.get("host", "")
+    if not host:
+        return False
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name != "localhost" and not name.endswith(".localhost"):
+            ipaddress.ip_address(name)
+    except ValueError:
+        return True
+    return False
+
+
 def _is_cross_origin(request: web.Request) -> bool:
     """Tell a browser that acts for another site: a form on any page can POST to 127.0.0.1."""
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.host
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != request.host
+    except ValueError:
+        return True
