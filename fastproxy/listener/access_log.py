@@ -43,6 +43,8 @@ class AccessLogFile:
         self._lines: list[str] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._lost = 0
+        """Lines since the file last took one."""
         self._fd = self._open()
 
     def _open(self) -> int:
@@ -63,18 +65,27 @@ class AccessLogFile:
             self._timer = self._loop.call_later(self._flush_s, self.flush)
 
     def flush(self) -> None:
-        """Write what is queued. A full disk must not stop the proxy: the lines are dropped, once said."""
+        """Write what is queued. A full disk must not stop the proxy: the lines are dropped, and that is said once."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         data = "".join(self._lines).encode("utf-8", "backslashreplace")
+        lines = len(self._lines)
+        if not lines:
+            return
         self._lines.clear()
         self._size = 0
         try:
             while data:
                 data = data[os.write(self._fd, data) :]
         except OSError as error:
-            _log.error("access log %s: %s; lines are lost", self._path, error.strerror)
+            if not self._lost:
+                _log.error("access log %s: %s; lines are lost", self._path, error.strerror)
+            self._lost += lines
+            return
+        if self._lost:
+            _log.warning("access log %s is written again; %d lines or more were lost", self._path, self._lost)
+            self._lost = 0
 
     def reopen(self) -> None:
         """Flush, then open the path again: after a rotation it names a new file."""

@@ -114,3 +114,21 @@ def test_an_entry_has_a_text_a_json_or_the_default_format() -> None:
         AccessLog(settings, lines).write(request, 0.0)
     assert lines.lines[:3] == ["200", "", '{"code":200}\n']
     assert lines.lines[3].startswith('[1970-01-01T00:00:00.000Z] "GET / HTTP/1.1" 200 - ')
+
+
+def test_a_disk_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A message for every batch would fill the other disk."""
+    link = tmp_path / "access.log"
+    link.symlink_to("/dev/full")
+    file = AccessLogFile(str(link), SteppedLoop().as_loop())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(5):
+            file.append("x\n")
+            file.flush()
+        assert caplog.text.count("lines are lost") == 1
+        link.unlink()
+        file.reopen()
+        file.append("y\n")
+        file.close()
+    assert "written again; 5 lines" in caplog.text
+    assert link.read_text() == "y\n"
