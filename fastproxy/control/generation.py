@@ -15,8 +15,8 @@ from fastproxy.config import LoadedConfig, Resources, TlsUpdate
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.eds import EndpointFiles
-from fastproxy.control.health.cluster import HealthListener
 from fastproxy.control.health.service import HealthService
+from fastproxy.control.health.tools import HealthListener
 from fastproxy.control.jwks_http import JwksHttpClient
 from fastproxy.control.key_store import KeyStore
 from fastproxy.control.lookup import FamilyLookup

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from fastproxy.control.dns import DiscoveryService
 from fastproxy.control.eds import EndpointFiles
 from fastproxy.control.file_watch import FileWatcher
-from fastproxy.control.health.cluster import HealthListener
 from fastproxy.control.health.service import HealthService
+from fastproxy.control.health.tools import HealthListener
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.cluster import Cluster

@@ -6,19 +6,17 @@ server that answers nonsense must not take away endpoints that work. One that co
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from random import Random
+from collections.abc import Sequence
+from dataclasses import replace
 
-from fastproxy import clock
 from fastproxy.control.admin.view import OutlierStatus
-from fastproxy.control.health.checkers import Checker, CheckerFactory, make_checker
+from fastproxy.control.health.check_loop import CheckLoop
 from fastproxy.control.health.event_log import EventLog
 from fastproxy.control.health.host import CheckedHost, HostCheck
-from fastproxy.control.health.outlier import OutlierDetector, OutlierEvent
-from fastproxy.control.health.outlier_log import OutlierLog
+from fastproxy.control.health.outlier_watch import OutlierWatch
 from fastproxy.control.health.state import Change, CheckResult, FailureKind, pause_s
 from fastproxy.control.health.stats import HealthStats
+from fastproxy.control.health.tools import HealthListener, HealthTools
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     EndpointAddress,
@@ -28,7 +26,6 @@ from fastproxy.ipc.messages import (
     TallyRequest,
 )
 from fastproxy.stats import StatsSink
-from fastproxy.tasks import cancel_and_wait, spawn
 from fastproxy.upstream.health.settings import OutlierKind
 from fastproxy.upstream.settings import (
     DEGRADED_FLAGS,
@@ -42,28 +39,6 @@ from fastproxy.upstream.settings import (
 )
 
 _log = logging.getLogger("fastproxy.control.health")
-#: How long workers have to answer a TallyRequest.
-_ANSWERS_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class HealthTools:
-    """What health checks need of the world; tests bring their own."""
-
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    random: Random = field(default_factory=Random)
-    make_checker: CheckerFactory = make_checker
-    now: Callable[[], float] = clock.monotonic
-
-
-@dataclass(frozen=True, slots=True)
-class HealthListener:
-    """Who is told, as long as the cluster is part of the configuration in force."""
-
-    on_endpoints: Callable[[ClusterEndpoints], None]
-    """Other endpoints."""
-    tell: Callable[[EndpointHealth | TallyRequest], None]
-    """Tells all workers the flags of an endpoint, or asks them how requests ended."""
 
 
 class ClusterHealth:
@@ -98,15 +73,21 @@ class ClusterHealth:
         self._hosts: dict[str, CheckedHost] = {}
         self._event_logs = {check: EventLog(settings.name, check) for check in settings.health.checks}
         self._previous = previous
+        outliers = settings.outliers
         self.outliers = (
             None
-            if settings.outliers is None
-            else OutlierDetector(settings.outliers, tools.random, self._on_outlier_event)
+            if outliers is None
+            else OutlierWatch(
+                settings.name,
+                outliers,
+                tools,
+                hosts=lambda: self.hosts,
+                tell=self.tell,
+                ask=self._ask_for_tally,
+            )
         )
-        path = "" if settings.outliers is None else settings.outliers.event_log_path
-        self._outlier_log = OutlierLog(settings.name, path) if path else None
-        self._watching: asyncio.Task[None] | None = None
-        self._stopping: set[asyncio.Task[None]] = set()
+        """None: outlier detection is not on."""
+        self._checks = CheckLoop(settings.name, tools, on_attempt=self._on_attempt, on_result=self._on_result)
 
     # -- what others ask -----------------------------------------------------------------------------------
 
@@ -130,19 +111,7 @@ class ClusterHealth:
 
     def outlier_status(self) -> OutlierStatus | None:
         """For `/clusters`; None if outlier detection is not on."""
-        if self.outliers is None:
-            return None
-        rates, local = self.outliers.rates, self.outliers.local_rates
-        return OutlierStatus(
-            rates.average,
-            rates.threshold,
-            local.average,
-            local.threshold,
-            {
-                host.address: (host.ejection.success_rate, host.ejection.local_success_rate)
-                for host in self.hosts
-            },
-        )
+        return None if self.outliers is None else self.outliers.status()
 
     def write_stats(self, sink: StatsSink) -> None:
         """Add `membership_*` and `health_check.*`."""
@@ -157,8 +126,7 @@ class ClusterHealth:
         if self.settings.health.checks:
             self.stats.write(sink, prefix + "health_check.", flags)
         if self.outliers is not None:
-            ejections = [host.ejection for host in self.hosts]
-            self.outliers.write_stats(sink, prefix + "outlier_detection.", ejections)
+            self.outliers.write_stats(sink, prefix + "outlier_detection.")
 
     # -- what happens to it --------------------------------------------------------------------------------
 
@@ -177,34 +145,21 @@ class ClusterHealth:
                 host.is_leaving = True
                 self._hosts[key] = host
             else:
-                self._end(host)
+                self._checks.end(host)
         self._look_for_first_round()
-        if self.outliers is not None and self._watching is None:
-            self._watching = spawn(self._watch(self.outliers), name=f"outliers {self.settings.name}")
+        if self.outliers is not None:
+            self.outliers.start()
 
     def on_outlier(self, message: EndpointOutlier) -> None:
         """A worker saw an endpoint fail too often in a row."""
         host = self._by_address(message.address)
-        if host is None or self.outliers is None:
-            return
-        everybody = [one.ejection for one in self.hosts]
-        kind, now = OutlierKind(message.kind), self._tools.now()
-        if self.outliers.on_detection(host.ejection, everybody, kind, enforced=message.enforced, now=now):
-            _log.warning("cluster '%s': %s is ejected: %s", self.settings.name, host.address, kind.value)
-        # Also if it is not: the worker has ejected it by itself, and must not be alone with that.
-        if message.enforced:
-            self.tell(host)
+        if host is not None and self.outliers is not None:
+            self.outliers.on_detection(host, OutlierKind(message.kind), enforced=message.enforced)
 
     def on_tally(self, message: OutlierTally) -> None:
         """A worker says how requests ended."""
-        for host in self.hosts:
-            counts = message.hosts.get(host.address, [])
-            if len(counts) == 4:
-                ejection = host.ejection
-                ejection.successes += counts[0]
-                ejection.failures += counts[1]
-                ejection.local_successes += counts[2]
-                ejection.local_failures += counts[3]
+        if self.outliers is not None:
+            self.outliers.on_tally(message)
 
     def forget_previous(self) -> None:
         """The configuration is in force; what was to be taken from the one before has been taken."""
@@ -228,9 +183,9 @@ class ClusterHealth:
 
     async def stop(self) -> None:
         """Check no longer."""
-        await cancel_and_wait(self._watching)
-        await asyncio.gather(*(host.stop() for host in self.hosts))
-        await cancel_and_wait(*self._stopping)
+        if self.outliers is not None:
+            await self.outliers.stop()
+        await self._checks.stop(self.hosts)
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -239,31 +194,9 @@ class ClusterHealth:
             return next(iter(self.hosts), None)
         return next((host for host in self.hosts if host.address == address), None)
 
-    async def _watch(self, outliers: OutlierDetector) -> None:
-        """Judge every interval."""
-        interval_s = outliers.settings.interval_s
-        # For the answers of the workers; one that is late is counted in the next interval.
-        answers_s = min(_ANSWERS_S, interval_s / 2)
-        while True:
-            await self._tools.sleep(interval_s - answers_s)
-            if self.is_live and len(self._hosts) >= outliers.settings.fewest_rated_hosts:
-                self._listener.tell(TallyRequest(self.settings.name))
-            await self._tools.sleep(answers_s)
-            for ejection in outliers.on_interval([host.ejection for host in self.hosts], self._tools.now()):
-                self._tell_ejection(next(host for host in self.hosts if host.ejection is ejection))
-
-    def _on_outlier_event(self, event: OutlierEvent) -> None:
-        if self._outlier_log is not None:
-            host = next((host for host in self.hosts if host.ejection is event.one), None)
-            if host is not None:
-                self._outlier_log.write(event, host.address)
-
-    def _tell_ejection(self, host: CheckedHost) -> None:
-        if host.ejection.is_ejected:
-            _log.warning("cluster '%s': %s is ejected for its rate", self.settings.name, host.address)
-        else:
-            _log.info("cluster '%s': %s is no longer ejected", self.settings.name, host.address)
-        self.tell(host)
+    def _ask_for_tally(self) -> None:
+        if self.is_live:
+            self._listener.tell(TallyRequest(self.settings.name))
 
     def _key(self, endpoint: EndpointAddress) -> str:
         """A logical endpoint is one, whatever its address."""
@@ -276,7 +209,7 @@ class ClusterHealth:
         previous = None if self._previous is None else self._previous.host(key)
         if previous is not None and self.outliers is not None:
             host.ejection = replace(previous.ejection)
-        self._start(host)
+        self._checks.start(host)
         return host
 
     def _known(self, key: str) -> tuple[HealthFlag, ...] | None:
@@ -291,9 +224,8 @@ class ClusterHealth:
         moved = (endpoint.host, endpoint.port) != (host.endpoint.host, host.endpoint.port)
         host.endpoint = endpoint
         if moved:
-            for check in host.checks:
-                self._give_up(check)
-            self._start(host)
+            self._checks.end(host)
+            self._checks.start(host)
         return host
 
     def _outlives_discovery(self, host: CheckedHost) -> bool:
@@ -301,38 +233,18 @@ class ClusterHealth:
             return False
         return HealthFlag.FAILED_ACTIVE_HC not in host.flags
 
-    def _start(self, host: CheckedHost) -> None:
-        for check in host.checks:
-            check.task = spawn(self._check(host, check), name=f"health {self.settings.name} {host.address}")
+    def _on_attempt(self) -> None:
+        self.stats.attempt += 1
 
-    def _end(self, host: CheckedHost) -> None:
-        for check in host.checks:
-            self._give_up(check)
-
-    def _give_up(self, check: HostCheck) -> None:
-        task, check.task = check.task, None
-        if task is None:
-            return
-        task.cancel()
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
-
-    async def _check(self, host: CheckedHost, check: HostCheck) -> None:
-        """Check again and again."""
-        tools, intervals = self._tools, check.settings.intervals
-        checker = host.make_checker(check, tools.make_checker)
-        try:
-            if intervals.initial_jitter_s:
-                await tools.sleep(tools.random.random() * intervals.initial_jitter_s)
-            while True:
-                self.stats.attempt += 1
-                result = await _bounded(checker, check.settings.timeout_s)
-                change = self._take(host, check, result)
-                await tools.sleep(
-                    pause_s(intervals, result, change, had_traffic=self.had_traffic, random=tools.random)
-                )
-        finally:
-            await checker.close()
+    def _on_result(self, host: CheckedHost, check: HostCheck, result: CheckResult) -> float:
+        change = self._take(host, check, result)
+        return pause_s(
+            check.settings.intervals,
+            result,
+            change,
+            had_traffic=self.had_traffic,
+            random=self._tools.random,
+        )
 
     def _take(self, host: CheckedHost, check: HostCheck, result: CheckResult) -> Change:
         """Take in a result, and tell whom it concerns."""
@@ -349,23 +261,20 @@ class ClusterHealth:
         if host.is_leaving and state.is_failed:
             self._remove(host)
         else:
-            self._uneject_after_success(host, result)
+            if (
+                self.outliers is not None
+                and result.failure is None
+                and HealthFlag.FAILED_ACTIVE_HC not in host.flags
+            ):
+                self.outliers.on_check_passed(host)
             if host.flags != before:
                 self.tell(host)
         return change
 
-    def _uneject_after_success(self, host: CheckedHost, result: CheckResult) -> None:
-        """An endpoint that passes its checks gets another chance (`successful_active_health_check_uneject_host`)."""
-        outliers = self.outliers
-        if outliers is None or result.failure is not None or not outliers.settings.uneject_on_active_success:
-            return
-        if HealthFlag.FAILED_ACTIVE_HC not in host.flags:
-            outliers.uneject(host.ejection, self._tools.now())
-
     def _remove(self, host: CheckedHost) -> None:
         """An endpoint that discovery dropped before fails now, too."""
         self._hosts.pop(self._key(host.endpoint), None)
-        self._end(host)
+        self._checks.end(host)
         if self.is_live:
             self._listener.on_endpoints(self.message())
 
@@ -385,16 +294,3 @@ class ClusterHealth:
     def _look_for_first_round(self) -> None:
         if all(host.is_checked for host in self._hosts.values()):
             self.first_round.set()
-
-
-async def _bounded(checker: Checker, timeout_s: float) -> CheckResult:
-    """One check; whatever happens, there is a result within `timeout_s`."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await checker.check()
-    except TimeoutError:
-        return CheckResult(FailureKind.NETWORK_TIMEOUT, reason=f"no answer within {timeout_s:g} s")
-    except Exception as error:
-        # Unforeseen, so a bug; but the next check must come all the same.
-        _log.exception("a health check failed unexpectedly")
-        return CheckResult(FailureKind.NETWORK, reason=f"internal error ({type(error).__name__})")

@@ -6,7 +6,8 @@ It stands between discovery and the workers: what discovery finds comes in here,
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from fastproxy.control.health.cluster import ClusterHealth, HealthListener, HealthTools
+from fastproxy.control.health.cluster import ClusterHealth
+from fastproxy.control.health.tools import HealthListener, HealthTools
 from fastproxy.ipc.messages import (
     ClusterEndpoints,
     ClusterUsed,

@@ -5,9 +5,10 @@ from collections import deque
 from random import Random
 from typing import Any
 
-from fastproxy.control.health.cluster import ClusterHealth, HealthListener, HealthTools
+from fastproxy.control.health.cluster import ClusterHealth
 from fastproxy.control.health.state import CheckResult, FailureKind
 from fastproxy.control.health.target import Target
+from fastproxy.control.health.tools import HealthListener, HealthTools
 from fastproxy.ipc.messages import ClusterEndpoints, EndpointAddress, EndpointHealth, TallyRequest
 from fastproxy.upstream.health.settings import (
     CheckIntervals,
