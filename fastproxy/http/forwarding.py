@@ -3,10 +3,11 @@
 `HeaderTrust` is built once per connection manager; `apply` runs once per request, before the filters.
 """
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from fastproxy.addresses import is_pipe
+from fastproxy.addresses import is_pipe, read_ip
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
@@ -18,10 +19,14 @@ EXTERNAL_REMOVED = frozenset(
     x-envoy-upstream-rq-timeout-alt-response x-envoy-max-retries x-envoy-retry-on x-envoy-retry-grpc-on
     x-envoy-retriable-status-codes x-envoy-retriable-header-names x-envoy-hedge-on-per-try-timeout
     x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-ip-tags x-envoy-upstream-alt-stat-name
-    x-envoy-original-url x-envoy-internal x-forwarded-client-cert""".split()
+    x-envoy-original-url x-envoy-upstream-stream-duration-ms x-envoy-internal x-forwarded-client-cert""".split()
 )
-# Not even from internal callers.
-_NEVER_TRUSTED = frozenset((b"x-forwarded-client-cert",))
+# Not even from internal callers: who showed which certificate is not theirs to say. The other two are orders to a
+# router (Envoy's takes them off), which this one does not follow: with the first any client could set a cluster's
+# `max_stream_duration` aside.
+_NEVER_TRUSTED = frozenset(
+    (b"x-envoy-upstream-stream-duration-ms", b"x-envoy-upstream-alt-stat-name", b"x-forwarded-client-cert")
+)
 #: Removed as well where this proxy is the first one that a request meets.
 EDGE_REMOVED = frozenset(
     b"""x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node
@@ -39,6 +44,8 @@ class HeaderTrust:
         "_hops",
         "_internal",
         "_keep_request_id",
+        "_knows_inside",
+        "_pipes_inside",
         "_removed",
         "_removed_inside",
         "_trusted",
@@ -56,6 +63,7 @@ class HeaderTrust:
         preserve_external_request_id: bool,
         append_x_forwarded_port: bool = False,
         internal_networks: Sequence[str] = (),
+        internal_pipes: bool = False,
         trusted_networks: Sequence[str] = (),
         via: str = "",
         detects_by_extension: bool = False,
@@ -65,6 +73,7 @@ class HeaderTrust:
         """`detects_by_extension`: an extension says how to read `x-forwarded-for`, and may append to it.
 
         `internal_networks`: `internal_address_config`; `trusted_networks`: `xff_trusted_cidrs`; both CIDR ranges.
+        `internal_pipes`: peers on Unix domain sockets are internal, too (`internal_address_config.unix_sockets`).
         `internal_only`: names that are removed from external requests beside Envoy's own (`internal_only_headers`).
         `keeps_client_cert`: somebody else decides about `x-forwarded-client-cert`; else it is always removed.
         """
@@ -73,15 +82,16 @@ class HeaderTrust:
         self._append_xff = (use_remote_address or detects_by_extension) and not skip_xff_append
         self._append_port = append_x_forwarded_port
         self._internal = tuple(ip_network(text, strict=False) for text in internal_networks)
+        self._pipes_inside = internal_pipes
+        self._knows_inside = bool(self._internal) or internal_pipes
         self._trusted = tuple(ip_network(text, strict=False) for text in trusted_networks)
         self._via = via.encode()
         self._generate_request_id = generate_request_id
         self._keep_request_id = preserve_external_request_id or not use_remote_address
         removed = EXTERNAL_REMOVED | EDGE_REMOVED if use_remote_address else EXTERNAL_REMOVED
-        removed = removed - _NEVER_TRUSTED if keeps_client_cert else removed
-        self._removed = removed | {name.encode() for name in internal_only}
-        # A caller inside may send control headers; who showed which certificate is not its to say.
-        self._removed_inside: frozenset[bytes] = frozenset() if keeps_client_cert else _NEVER_TRUSTED
+        kept = frozenset((b"x-forwarded-client-cert",)) if keeps_client_cert else frozenset()
+        self._removed = (removed | {name.encode() for name in internal_only}) - kept
+        self._removed_inside = _NEVER_TRUSTED - kept
 
     def apply(self, request: Request) -> None:
         """Rewrite the forwarding headers of one request. Hot path: once per request."""
@@ -90,7 +100,7 @@ class HeaderTrust:
         # Over a Unix domain socket, which has no port, nobody knows an address.
         has_address = peer_port != 0 or not is_pipe(peer)
         was_alone = self._find_client(request)
-        is_internal = bool(self._internal) and was_alone and _is_in(request.remote_address[0], self._internal)
+        is_internal = self._knows_inside and was_alone and self._is_inside(request.remote_address[0])
         removed = self._removed_inside if is_internal else self._removed
         if not removed.isdisjoint(headers):
             for name in removed.intersection(headers):
@@ -107,7 +117,7 @@ class HeaderTrust:
         elif self._use_remote_address and has_address:
             headers[b"x-envoy-external-address"] = request.remote_address[0].encode()
         keeps_id = self._keep_request_id or is_internal
-        if self._generate_request_id and (b"x-request-id" not in headers or not keeps_id):
+        if self._generate_request_id and not (keeps_id and headers.get(b"x-request-id")):
             headers.pop(b"x-request-id", None)
             headers[b"x-request-id"] = new_request_id()
         if self._via:
@@ -120,24 +130,28 @@ class HeaderTrust:
             Whether the address is all that is known about the way here: only then may it be an internal one.
         """
         forwarded = request.headers.get(b"x-forwarded-for")
-        if not isinstance(forwarded, bytes) or not forwarded:
+        if not isinstance(forwarded, bytes):
             return self._use_remote_address
         entries = forwarded.split(b",")
         if self._trusted:
             client = self._first_untrusted(request.remote_address[0], entries)
         else:
             at = self._hops if self._use_remote_address else self._hops + 1
-            client = _plain_address(entries[-at].strip()) if 0 < at <= len(entries) else ""
-        if client and client != request.remote_address[0]:
+            client = _plain_address(entries[-at]) if 0 < at <= len(entries) else ""
+        if client:
             request.remote_address = (client, 0)
         return bool(client) and not self._use_remote_address and len(entries) == 1
+
+    def _is_inside(self, address: str) -> bool:
+        """Whether `internal_address_config` has an address."""
+        return self._pipes_inside if is_pipe(address) else _is_in(address, self._internal)
 
     def _first_untrusted(self, peer: str, entries: list[bytes]) -> str:
         """Go back from one trusted proxy to the next; whoever the last of them names is the client."""
         if not _is_in(peer, self._trusted):
             return ""
         for entry in reversed(entries):
-            address = _plain_address(entry.strip())
+            address = _plain_address(entry)
             if not address or not _is_in(address, self._trusted):
                 return address
         return ""
@@ -149,7 +163,7 @@ class HeaderTrust:
     def _settle_scheme(self, request: Request) -> None:
         headers = request.headers
         known = headers.get(b"x-forwarded-proto")
-        if known is None:
+        if not known:
             headers[b"x-forwarded-proto"] = request.scheme
         elif self._use_remote_address and (self._hops == 0 or known not in (b"http", b"https")):
             del headers[b"x-forwarded-proto"]
@@ -185,23 +199,32 @@ def _forwarded_scheme(headers: HeaderMap, default: bytes) -> bytes:
     return value if isinstance(value, bytes) and value in (b"http", b"https") else default
 
 
+# No user before the host, and nothing after a `#` (RFC 9110 section 10.1.3): an absolute URL.
+_REFERER_URL = re.compile(
+    rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?"
+    rb"(?:[/?][^#\x00-\x20\x7f-\xff]*)?"
+)
+# Its first segment has no colon (RFC 3986 section 4.2): a path.
+_REFERER_PATH = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=@%?-]*(?:/[A-Za-z0-9._~!$&'()*+,;=@%?:/-]*)?")
+
+
 def _check_referer(headers: HeaderMap) -> None:
-    """Drop a `referer` that is no plain URL, as Envoy does: it may carry credentials."""
+    """Drop a `referer` that is neither a plain URL nor a path, as Envoy does: it may carry credentials."""
     value = headers[b"referer"]
-    if not isinstance(value, bytes) or b"#" in value or b"@" in value.partition(b"?")[0]:
-        del headers[b"referer"]
+    if isinstance(value, bytes):
+        found = _REFERER_URL.fullmatch(value)
+        if found is not None and int(found.group(1) or 0) < 1 << 16:
+            return
+        if _REFERER_PATH.fullmatch(value) is not None:
+            return
+    del headers[b"referer"]
 
 
 def _plain_address(text: bytes) -> str:
-    """An IP address as text, or an empty string if `text` is none.
-
-    One with a zone is none: `ip_address` takes any text for the name of a zone, and nobody else knows our interfaces.
-    """
-    if b"%" in text:
-        return ""
+    """An entry of `x-forwarded-for` as an IP address, or an empty string if it is none."""
     try:
-        return str(ip_address(text.decode("ascii")))
-    except ValueError:
+        return read_ip(text.strip().decode("ascii"))
+    except UnicodeDecodeError:
         return ""
 
 

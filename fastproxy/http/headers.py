@@ -19,7 +19,8 @@ SINGLE_SLOT_REQUEST_NAMES = frozenset(
     transfer-encoding upgrade user-agent via x-client-trace-id x-envoy-attempt-count
     x-envoy-decorator-operation x-envoy-downstream-service-cluster x-envoy-downstream-service-node
     x-envoy-expected-rq-timeout-ms x-envoy-external-address x-envoy-force-trace x-envoy-hedge-on-per-try-timeout
-    x-envoy-internal x-envoy-ip-tags x-envoy-max-retries x-envoy-original-host x-envoy-original-path
+    x-envoy-internal x-envoy-ip-tags x-envoy-is-timeout-retry x-envoy-max-retries x-envoy-original-host
+    x-envoy-original-path
     x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on
     x-envoy-retry-on x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms
     x-envoy-upstream-rq-timeout-alt-response x-envoy-upstream-rq-timeout-ms x-envoy-upstream-stream-duration-ms
@@ -44,6 +45,9 @@ FRAMING_NAMES = frozenset(
     b"connection content-length keep-alive proxy-connection te transfer-encoding upgrade".split()
 )
 
+# An empty line of one of these is a second line all the same, and may be what another parser goes by (S51).
+_COUNTED_NAMES = FRAMING_NAMES | {b"host"}
+
 _pair = b": ".join
 
 
@@ -53,7 +57,11 @@ def add_repeated(headers: HeaderMap, name: bytes, value: bytes, single_slot: fro
     if isinstance(known, list):
         known.append(value)
     elif name in single_slot:
-        headers[name] = known + b"," + value
+        if (known and value) or name in _COUNTED_NAMES:
+            headers[name] = known + b"," + value
+        else:
+            # As in Envoy: a comma for nothing would be one entry more in a list such as `x-forwarded-for`.
+            headers[name] = known or value
     else:
         headers[name] = [known, value]
 

@@ -7,6 +7,12 @@ from fastproxy.http.errors import ProtocolError
 
 _SLASHES = re.compile(rb"//+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_STRAY_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_COMPLETED = re.compile(rb"\0(?=[0-9A-Fa-f]{2})")
+# RFC 3986 section 3.3 has none of these in a path; the same ones as in Envoy.
+_NOT_IN_PATH = re.compile(rb"[\"<>^`{|}]")
+# Without one of these a path is as it should be: the usual case.
+_NOT_NORMAL = re.compile(rb"[%\\\"<>^`{|}]|/\.")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
@@ -50,31 +56,33 @@ def _merge(target: bytes) -> bytes:
 
 
 def _normalize(target: bytes) -> bytes:
-    """Decode unreserved escapes, turn backslashes into `/`, resolve dot segments; the query stays as it is.
+    """Resolve dot segments, decode unreserved escapes, encode what no path may hold, turn backslashes into `/`.
+
+    The query stays as it is. A dot segment is one whatever parameters it has: many a server takes `..;x` for `..`.
 
     Raises:
-        ProtocolError: `%00` in the path, or an escape that decoding another one completes.
+        ProtocolError: `%00` in the path.
     """
     path, mark, query = target.partition(b"?")
-    if not path.startswith(b"/"):
+    if not path.startswith(b"/") or _NOT_NORMAL.search(path) is None:
         return target
-    decoded = _ESCAPE.sub(_decode_unreserved, path)
-    if decoded != path and _ESCAPE.sub(_decode_unreserved, decoded) != decoded:
-        # `%2%65` has become `%2e`: whoever decodes next sees another path than we do (S49).
-        raise ProtocolError("path_normalization_failed", body=b"", flag="")
-    path = decoded.replace(b"\\", b"/")
+    # NUL, which no target holds, stands for a `%` that begins no escape. Where decoding another escape would make it
+    # begin one (`%2%65` is no `%2e`), it is encoded: whoever decodes next must not see another path (S49).
+    path = _ESCAPE.sub(_decode_unreserved, _STRAY_PERCENT.sub(b"\0", path))
+    path = _COMPLETED.sub(b"%25", path).replace(b"\0", b"%").replace(b"\\", b"/")
+    path = _NOT_IN_PATH.sub(_encode, path)
     kept: list[bytes] = []
-    segments = path.split(b"/")[1:]
-    for segment in segments:
-        if segment == b"..":
+    name = b""
+    for segment in path.split(b"/")[1:]:
+        name = segment.partition(b";")[0]
+        if name == b"..":
             if kept:
                 kept.pop()
-        elif segment != b".":
+        elif name != b".":
             kept.append(segment)
-    normalized = b"/" + b"/".join(kept)
-    if segments[-1] in (b".", b"..") and not normalized.endswith(b"/"):
-        normalized += b"/"
-    return normalized + mark + query
+    if name in (b".", b".."):
+        kept.append(b"")
+    return b"/" + b"/".join(kept) + mark + query
 
 
 def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
@@ -82,3 +90,7 @@ def _decode_unreserved(escape: re.Match[bytes]) -> bytes:
     if value == 0:
         raise ProtocolError("path_normalization_failed", body=b"", flag="")
     return bytes((value,)) if value in _UNRESERVED else escape.group(0)
+
+
+def _encode(found: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % ord(found.group(0))

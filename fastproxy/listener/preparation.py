@@ -221,6 +221,7 @@ def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
         preserve_external_request_id=settings.preserve_external_request_id,
         append_x_forwarded_port=settings.append_x_forwarded_port,
         internal_networks=settings.internal_networks,
+        internal_pipes=settings.internal_pipes,
         trusted_networks=() if detection is None else detection.trusted_networks,
         via=settings.via,
         detects_by_extension=detection is not None,

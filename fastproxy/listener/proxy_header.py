@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
+from fastproxy.addresses import ip_text
+
 #: "PROXY UNKNOWN" with two longest IPv6 addresses and ports, and its line end.
 MAX_V1_BYTES = 107
 V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
@@ -75,7 +77,7 @@ def parse_v2(header: bytes) -> ProxyHeader | ProxyStart:
     elif header[13] == _V2_TCP6:
         if len(body) < 36:
             return ProxyStart.MALFORMED
-        ends = [str(IPv6Address(body[:16])), str(IPv6Address(body[16:32]))]
+        ends = [ip_text(IPv6Address(body[:16])), ip_text(IPv6Address(body[16:32]))]
         ports = body[32:36]
     elif header[13] == 0:
         # UNSPEC: to be accepted, and the addresses ignored.
@@ -102,7 +104,7 @@ def _find_v1(data: bytes) -> ProxyHeader | ProxyStart:
     ports = [_port(text) for text in fields[4:]]
     try:
         kind = IPv4Address if fields[1] == b"TCP4" else IPv6Address
-        ends = [str(kind(text.decode("ascii"))) for text in fields[2:4]]
+        ends = [ip_text(kind(text.decode("ascii"))) for text in fields[2:4]]
     except ValueError:
         return ProxyStart.MALFORMED
     if ports[0] is None or ports[1] is None:

@@ -17,7 +17,16 @@ _HOP_BY_HOP_RESPONSE = frozenset(
 class ResponseEncoder:
     """Completes and encodes heads; one for all connections of a listener."""
 
-    __slots__ = ("_date", "_has_options", "_name_case", "_request_id", "_server", "_server_name", "_via")
+    __slots__ = (
+        "_date",
+        "_has_inside",
+        "_has_options",
+        "_name_case",
+        "_request_id",
+        "_server",
+        "_server_name",
+        "_via",
+    )
 
     def __init__(self, settings: HttpConnectionManagerSettings) -> None:
         self._date = HttpDate()
@@ -26,8 +35,11 @@ class ResponseEncoder:
         self._via = settings.via.encode()
         self._request_id = settings.always_set_request_id_in_response
         self._name_case = ProperCase() if settings.proper_case_words else None
+        # Only who is inside can ask for a trace: of all others the header was removed.
+        self._has_inside = bool(settings.internal_networks) or settings.internal_pipes
         self._has_options = bool(
             self._via
+            or self._has_inside
             or self._request_id
             or self._name_case is not None
             or self._server is not ServerHeader.OVERWRITE
@@ -92,7 +104,7 @@ class ResponseEncoder:
             headers[b"server"] = self._server_name
         elif self._server is ServerHeader.APPEND_IF_ABSENT:
             headers.setdefault(b"server", self._server_name)
-        if self._request_id:
+        if self._request_id or (self._has_inside and b"x-envoy-force-trace" in request.headers):
             request_id = request.headers.get(b"x-request-id")
             if request_id is not None:
                 headers[b"x-request-id"] = request_id

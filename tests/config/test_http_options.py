@@ -12,7 +12,7 @@ from fastproxy.listener.settings import (
     Underscores,
     XffDetectionSettings,
 )
-from tests.config.support import load, minimal, problem, warnings
+from tests.config.support import load, minimal, problem
 
 XFF = "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 EARLY = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
@@ -113,10 +113,21 @@ def test_options_that_cannot_be_are_errors(text: str, words: str) -> None:
     assert words in problem(minimal(manager=text)).problem
 
 
-def test_unix_sockets_are_nobody() -> None:
-    """There is no way to connect through one."""
-    said = warnings(minimal(manager="internal_address_config: {unix_sockets: true}"))
-    assert any("nobody connects" in one for one in said)
+def test_no_ranges_are_the_private_ones() -> None:
+    """As in Envoy: with the field, and only with it, private networks are inside."""
+    assert manager("").internal_networks == ()
+    private = manager("internal_address_config: {}").internal_networks
+    assert "10.0.0.0/8" in private
+    assert manager("internal_address_config: {unix_sockets: true}").internal_networks == private
+    own = "internal_address_config: {cidr_ranges: [{address_prefix: 192.0.2.0, prefix_len: 24}]}"
+    assert manager(own).internal_networks == ("192.0.2.0/24",)
+
+
+def test_unix_sockets_can_be_inside() -> None:
+    """`internal_address_config.unix_sockets`."""
+    assert manager("internal_address_config: {unix_sockets: true}").internal_pipes
+    assert not manager("internal_address_config: {unix_sockets: false}").internal_pipes
+    assert not manager("").internal_pipes
 
 
 def test_a_number_that_no_value_of_an_enum_has_is_refused() -> None:

@@ -52,6 +52,8 @@ MANAGERS: dict[str, Config] = {
     "inside": {
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]},
     },
+    "trusted": {"use_remote_address": True, "internal_address_config": {"unix_sockets": True}},
+    "told": {"internal_address_config": {"unix_sockets": True}},
 }
 
 

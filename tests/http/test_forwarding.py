@@ -16,6 +16,7 @@ PEER = "192.0.2.7"
 def trust(
     *,
     internal: tuple[str, ...] = (),
+    internal_pipes: bool = False,
     trusted: tuple[str, ...] = (),
     append_port: bool = False,
     via: str = "",
@@ -34,6 +35,7 @@ def trust(
         preserve_external_request_id=preserve_external_request_id,
         append_x_forwarded_port=append_port,
         internal_networks=internal,
+        internal_pipes=internal_pipes,
         trusted_networks=trusted,
         via=via,
         detects_by_extension=bool(trusted),
@@ -146,6 +148,53 @@ def test_request_id_is_kept_or_replaced(edge: bool, preserve: bool, kept: bool) 
     assert kept or re.fullmatch(rb"[0-9a-f-]{36}", value)
 
 
+def test_an_empty_header_says_nothing() -> None:
+    """An upstream that reads it as `unknown` would trust what nobody has said."""
+    headers = applied(trust(), x_request_id=b"", x_forwarded_proto=b"")
+    assert isinstance(headers[b"x-request-id"], bytes)
+    assert re.fullmatch(rb"[0-9a-f-]{36}", headers[b"x-request-id"])
+    assert headers[b"x-forwarded-proto"] == b"http"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_nobody_gives_orders_that_are_not_followed(inside: bool) -> None:
+    """Envoy lets any client set a cluster's `max_stream_duration` aside with the first of them."""
+    sent = {"x_envoy_upstream_stream_duration_ms": b"1", "x_envoy_upstream_alt_stat_name": b"a"}
+    headers = applied(trust(use_remote_address=True, internal=("192.0.2.0/24",) if inside else ()), **sent)
+    assert (b"x-envoy-internal" in headers) is inside
+    assert not {name.replace("_", "-").encode() for name in sent} & set(headers)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        (b"::ffff:192.0.2.9", "::ffff:192.0.2.9"),
+        (b"::FFFF:C000:0209", "::ffff:192.0.2.9"),
+        (b"2001:DB8:0::1", "2001:db8::1"),
+        (b"fe80::1%eth0", PEER),
+        (b'fe80::1%" onload="', PEER),
+        (b"[2001:db8::1]", PEER),
+        (b"192.0.2.9:80", PEER),
+        (b"192.0.2.09", PEER),
+        (b"192.0.2.9\xe9", PEER),
+        (b"/run/a.sock", PEER),
+        (b"192.0.2.9,", PEER),
+    ],
+)
+def test_only_an_address_is_an_address(forwarded: bytes, client: str) -> None:
+    """It goes into logs, limits and headers: one spelling for each, and no text of the client's beside it."""
+    made = request(x_forwarded_for=forwarded)
+    trust().apply(made)
+    assert made.remote_address == ((client, 4711) if client == PEER else (client, 0))
+
+
+def test_a_peer_that_names_itself_has_no_port() -> None:
+    """An address out of `x-forwarded-for` never has one, even if it is the peer's."""
+    made = request(x_forwarded_for=PEER.encode())
+    trust().apply(made)
+    assert made.remote_address == (PEER, 0)
+
+
 def test_request_id_generation_can_be_switched_off() -> None:
     """`generate_request_id: false`."""
     assert b"x-request-id" not in applied(trust(generate_request_id=False))
@@ -160,6 +209,14 @@ def test_request_id_generation_can_be_switched_off() -> None:
         (b"http://a/b#c", False),
         (b"/relative", True),
         (b"http://a/?mail=x@y", True),
+        (b"https://a/@", True),
+        (b"http://[::1]:80/", True),
+        (b"http://a:65536/", False),
+        (b"javascript:x", False),
+        (b"http:///x", False),
+        (b"http://a/b c", False),
+        (b"a/b:c", True),
+        (b"a:b/c", False),
     ],
 )
 def test_a_referer_with_credentials_or_fragment_is_dropped(referer: bytes, kept: bool) -> None:
@@ -198,6 +255,7 @@ INTERNAL = ("192.0.2.0/24", "203.0.113.0/24")
     [
         (True, None, True),
         (True, b"203.0.113.1", False),
+        (True, b"", False),
         (False, b"203.0.113.1", True),
         (False, b"203.0.113.1,203.0.113.2", False),
         (False, b"198.51.100.1", False),
@@ -216,6 +274,16 @@ def test_internal_requests(edge: bool, forwarded: bytes | None, internal: bool) 
     assert (b"x-envoy-upstream-rq-timeout-ms" in headers) is internal
     assert (headers[b"x-request-id"] == b"mine") is (internal or not edge)
     assert (b"x-envoy-external-address" in headers) is (edge and not internal)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_unix_socket_can_be_inside(allowed: bool) -> None:
+    """`internal_address_config.unix_sockets`; ranges say nothing about it."""
+    made = request(x_envoy_max_retries=b"3")
+    made.remote_address = ("/run/a.sock", 0)
+    trust(use_remote_address=True, internal=("0.0.0.0/0", "::/0"), internal_pipes=allowed).apply(made)
+    assert (made.headers.get(b"x-envoy-internal") == b"true") is allowed
+    assert (b"x-envoy-max-retries" in made.headers) is allowed
 
 
 @pytest.mark.parametrize("edge", [True, False])

@@ -46,6 +46,19 @@ def test_set_cookie_is_never_joined() -> None:
     assert b"cookie" not in SINGLE_SLOT_REQUEST_NAMES
 
 
+def test_nothing_is_no_value_of_a_list() -> None:
+    """As in Envoy: an empty entry of `x-forwarded-for` would be counted as a hop."""
+    for pair in ((b"a", b""), (b"", b"a")):
+        assert build(*((b"x-forwarded-for", value) for value in pair)) == {b"x-forwarded-for": b"a"}
+    assert build((b"via", b""), (b"via", b"")) == {b"via": b""}
+
+
+@pytest.mark.parametrize("name", [b"host", b"transfer-encoding", b"content-length", b"connection"])
+def test_s51_an_empty_line_that_frames_is_a_second_line(name: bytes) -> None:
+    """Another parser may go by the empty one."""
+    assert build((name, b"a"), (name, b"")) == {name: b"a,"}
+
+
 def test_response_names_have_their_own_list() -> None:
     """`vary` is joined in a response and unknown in a request."""
     headers: HeaderMap = {b"vary": b"a"}
@@ -75,4 +88,6 @@ def test_no_value_is_lost(pairs: list[tuple[bytes, bytes]]) -> None:
     """Whatever is joined or listed, every value that came in goes out, in order."""
     headers = build(*pairs)
     for name in {name for name, _ in pairs}:
-        assert b",".join(values(headers, name)) == b",".join(value for known, value in pairs if known == name)
+        joined = name in SINGLE_SLOT_REQUEST_NAMES
+        sent = (value for known, value in pairs if known == name and (value or not joined))
+        assert b",".join(values(headers, name)) == b",".join(sent)

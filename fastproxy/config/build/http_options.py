@@ -19,6 +19,8 @@ from fastproxy.listener.settings import (
 
 _XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 _EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+#: What `internal_address_config` means without ranges of its own; without the field nothing is internal (Envoy).
+_PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
 
 
 def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> HttpConnectionManagerSettings:
@@ -33,6 +35,7 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         settings,
         append_x_forwarded_port=manager.flag("append_x_forwarded_port"),
         internal_networks=_build_internal_networks(manager),
+        internal_pipes=manager.child_or_empty("internal_address_config").flag("unix_sockets"),
         xff_detection=_build_detection(manager),
         early_rules=_build_early_rules(manager),
         via=_build_via(manager),
@@ -77,8 +80,7 @@ def _build_internal_networks(manager: View) -> tuple[str, ...]:
     config = manager.child("internal_address_config")
     if config is None:
         return ()
-    config.without_effect("unix_sockets", "nobody connects through a Unix domain socket")
-    return build_cidr_ranges(config, "cidr_ranges")
+    return build_cidr_ranges(config, "cidr_ranges") or _PRIVATE_NETWORKS
 
 
 def _build_detection(manager: View) -> XffDetectionSettings | None:

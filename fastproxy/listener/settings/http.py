@@ -118,6 +118,8 @@ class HttpConnectionManagerSettings:
     append_x_forwarded_port: bool = False
     internal_networks: tuple[str, ...] = ()
     """`internal_address_config.cidr_ranges`."""
+    internal_pipes: bool = False
+    """`internal_address_config.unix_sockets`: who comes over a Unix domain socket is internal."""
     xff_detection: XffDetectionSettings | None = None
     """`original_ip_detection_extensions`."""
     early_rules: tuple[HeaderRuleSettings, ...] = ()

@@ -382,3 +382,33 @@ WHOLE_UPDATES = Difference(
     "uses all of it or nothing",
     "half of an update is a state that nobody asked for, and nobody tested (S58)",
 )
+ONLY_SLASHES = Difference(
+    "only-slashes",
+    "`merge_slashes` leaves `//` of a path that is nothing but slashes",
+    "makes it `/`",
+    "a path of two slashes is what the option is there to prevent (S49)",
+)
+DOT_PARAMETERS = Difference(
+    "dot-parameters",
+    "`normalize_path` resolves `..;x`, but neither `%2e.;x` nor a backslash behind the semicolon",
+    "resolves dot segments with parameters in every spelling",
+    "S49: servers that take `..;x` for `..` would climb out of the path that was judged",
+)
+ZONE_IDS = Difference(
+    "zone-ids",
+    "takes an address with a zone in `x-forwarded-for`, `fe80::1%eth0`, if the machine has the interface",
+    "such an entry is no address",
+    "a zone of another machine means nothing here, and may be any text",
+)
+EMPTY_PROTO = Difference(
+    "empty-proto",
+    "an empty `x-forwarded-proto` that may be kept is passed on, and the request has no route: 404",
+    "counts as absent, and says whether the connection has TLS",
+    "nothing was said, so nothing is believed",
+)
+TRACE_BITS = Difference(
+    "trace-bits",
+    "clears the bits of a kept external `x-request-id` that ask for a trace",
+    "`preserve_external_request_id` keeps it as it is",
+    "there is no tracing that they could ask for",
+)
