@@ -46,9 +46,11 @@ class Histogram:
 class StatsSink:
     """Collects one snapshot: every part of the runtime writes its numbers into it under Envoy's names."""
 
-    __slots__ = ("counters", "gauges", "histograms", "hosts", "texts")
+    __slots__ = ("counters", "gauges", "histograms", "hosts", "texts", "worker_id")
 
-    def __init__(self) -> None:
+    def __init__(self, worker_id: int = 0) -> None:
+        """Begin with nothing; `worker_id` is who writes, for what is told of each worker by itself."""
+        self.worker_id = worker_id
         self.counters: dict[str, int] = {}
         self.gauges: dict[str, int] = {}
         self.histograms: dict[str, list[float]] = {}

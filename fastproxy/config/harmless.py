@@ -52,8 +52,6 @@ _CONNECTION_MANAGER = {
     "tracing": _TRACING,
     "http2_protocol_options": _NO_HTTP2,
     "http3_protocol_options": "HTTP/3 is not served",
-    "drain_timeout": "the drain time of the whole proxy applies (--drain-time-s)",
-    "delayed_close_timeout": "the closing delay is fixed",
     "access_log_flush_interval": "a request is logged once, at its end",
     "flush_access_log_on_new_request": "a request is logged once, at its end",
     "access_log_options": "a request is logged once, at its end",

@@ -21,7 +21,13 @@ from fastproxy.listener.chain_entry import ChainEntry
 from fastproxy.listener.connection_limit import Admission, ConnectionLimit
 from fastproxy.listener.entrance import Entrance, ListeningSockets, Refusal
 from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
-from fastproxy.listener.settings import MATCHES_ALL, FilterChainSettings, ListenerSettings, TcpProxySettings
+from fastproxy.listener.settings import (
+    MATCHES_ALL,
+    FilterChainSettings,
+    ListenerSettings,
+    ProxyProtocolSettings,
+    TcpProxySettings,
+)
 from fastproxy.listener.stats import ListenerStats
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.stats import StatsSink
@@ -53,7 +59,11 @@ class Listener:
     ) -> None:
         self.settings = settings
         self.chains = tuple(chains)
-        self.stats = ListenerStats()
+        self.stats = ListenerStats(
+            takes_proxy_headers=any(
+                isinstance(one, ProxyProtocolSettings) for one in settings.listener_filters
+            )
+        )
         self._entry = ChainEntry(settings, chains, self.stats, loop)
         self._admission = Admission(settings.name, max_connections, lambda: self.open_connections, self.stats)
         self._sockets = ListeningSockets(settings.name, settings.tcp_backlog, loop, self._on_accepted)

@@ -14,6 +14,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
+from fastproxy import clock
 from fastproxy.addresses import ends_of
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.listener.chain_match import FilterChainMatcher
@@ -149,6 +150,7 @@ class ChainEntry:
     async def _hand_over(self, index: int, sock: socket.socket, info: ConnectionInfo) -> None:
         """Let the event loop serve a socket, after the handshake if the chain ends TLS."""
         tls = self._tls[index]
+        began = clock.monotonic()
         try:
             if tls is None:
                 await self._loop.connect_accepted_socket(lambda: self._serving[index](info), sock)  # type: ignore[type-var]  # by shape
@@ -169,6 +171,8 @@ class ChainEntry:
             if tls is not None:
                 tls.on_failure(error)
             sock.close()
+        if tls is not None and info.tls is None:
+            self._serving[index].on_handshake_failed((clock.monotonic() - began) * 1000)
 
     # -- what changes --------------------------------------------------------------------------------------
 

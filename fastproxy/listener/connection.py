@@ -18,14 +18,11 @@ from fastproxy.listener.transport import PAUSED_BY_PIPELINE
 if TYPE_CHECKING:
     from fastproxy.listener.manager import HttpConnectionManager
 
-# How soon to look again at a connection that is too old in the middle of a head.
-_AGE_STEP_S = 0.05
-
 
 class DownstreamConnection(RequestReader):
     """An `asyncio.Protocol` by shape only: uvloop wants the methods, not the base class."""
 
-    __slots__ = ("_age_timer", "_manager", "_serving", "_stream")
+    __slots__ = ("_end_timer", "_is_draining", "_made_at", "_manager", "_serving", "_stream")
 
     def __init__(self, manager: "HttpConnectionManager", info: ConnectionInfo | None = None) -> None:
         super().__init__(
@@ -34,26 +31,31 @@ class DownstreamConnection(RequestReader):
             max_head_bytes=manager.max_request_headers_bytes,
             max_headers_count=manager.max_headers_count,
             flush_timeout_s=manager.stream_idle_timeout_s,
+            linger_s=manager.delayed_close_timeout_s,
         )
         if manager.allows_chunked_length:
             self.allow_chunked_length()
         self._manager = manager
         self._stream = Stream(self, manager)
         self._serving = False
-        self._age_timer: asyncio.TimerHandle | None = None
-        """`max_connection_duration`."""
+        self._made_at = 0.0
+        self._end_timer: asyncio.TimerHandle | None = None
+        """`max_connection_duration`, then `drain_timeout`."""
+        self._is_draining = False
+        """Its time is over: the next request, if one comes within `drain_timeout`, is its last."""
 
     # -- asyncio -------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Called by the event loop."""
         self.attach(transport, buffer_limit_bytes=self._manager.buffer_limit_bytes)
-        self._stream.deadlines.on_end(clock.monotonic())
+        self._made_at = clock.monotonic()
+        self._stream.deadlines.on_end(self._made_at)
         self.info.filter_chain_name = self._manager.filter_chain_name
         self.info.is_announced = self._manager.announces_connections
         max_age_s = self._manager.max_connection_duration_s
         if max_age_s:
-            self._age_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)
+            self._end_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)
         self._manager.on_connection(self)
 
     def data_received(self, data: bytes) -> None:
@@ -81,16 +83,23 @@ class DownstreamConnection(RequestReader):
 
     def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
         """Called by the event loop."""
+        stream = self._stream
+        stats = self._manager.stats
+        local = self.closing
+        if self.in_head and stream.request is None:
+            stats.count_broken_head()
+        in_request = self.in_head or stream.request is not None
         self.detach()
         self.info.is_closed = True
         self.stop_parsing()
-        stream = self._stream
         stream.deadlines.close()
-        if self._age_timer is not None:
-            self._age_timer.cancel()
-            self._age_timer = None
+        if self._end_timer is not None:
+            self._end_timer.cancel()
+            self._end_timer = None
         if stream.request is not None:
             stream.abandon(stream.request)
+        length_ms = (clock.monotonic() - self._made_at) * 1000
+        stats.count_closed(length_ms, local=local, in_request=in_request, has_spoken=self.has_spoken)
         self._manager.on_connection_closed(self)
 
     def pause_writing(self) -> None:
@@ -185,6 +194,7 @@ class DownstreamConnection(RequestReader):
             max_head_bytes=new.max_request_headers_bytes,
             max_headers_count=new.max_headers_count,
             flush_timeout_s=new.stream_idle_timeout_s,
+            linger_s=new.delayed_close_timeout_s,
             buffer_limit_bytes=new.buffer_limit_bytes,
         )
         return new
@@ -196,6 +206,10 @@ class DownstreamConnection(RequestReader):
         self.stop_parsing()
         self._stream.deadlines.close()
         self.close_after_flush()
+
+    def on_close_timeout(self) -> None:
+        """The downstream did not close, and is cut off."""
+        self._manager.stats.downstream_cx_delayed_close_timeout += 1
 
     def check_idle(self, now: float) -> None:
         """End the stream, or the connection between two, if nothing moved for too long. Called every second."""
@@ -209,11 +223,11 @@ class DownstreamConnection(RequestReader):
             deadlines.on_idle(request)
             return
         self._manager.stats.downstream_cx_idle_timeout += 1
-        self.end()
+        self._end_soon()
 
     def drain(self, now: float, idle_grace_s: float) -> None:
         """Close when idle for `idle_grace_s`; a request is answered with `connection: close` (`ResponseWriter`)."""
-        if self._stream.request is None and not self._queue and not self.in_head and not self.closing:
+        if self._is_idle and not self.closing:
             deadlines = self._stream.deadlines
             idle_since = deadlines.idle_at - self._manager.idle_timeout_s
             if now - idle_since >= idle_grace_s:
@@ -223,14 +237,39 @@ class DownstreamConnection(RequestReader):
 
     def _on_max_age(self) -> None:
         """`max_connection_duration` has passed: what is being served is the last of this connection."""
-        self._age_timer = None
-        request = self._stream.request
-        if request is None and (self.in_head or self._queue):
-            # It has begun: its request is to be the last.
-            self._age_timer = self._manager.loop.call_later(_AGE_STEP_S, self._on_max_age)
-            return
+        self._end_timer = None
         self._manager.stats.downstream_cx_max_duration_reached += 1
-        if request is not None:
-            request.keep_alive = False
-        elif not self.closing:
+        if not self.closing and not self._is_draining:
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        """End the connection with its next answer, or when `drain_timeout` has passed without a request.
+
+        A request may be on its way already: closed at once, the connection would lose it.
+        """
+        self._is_draining = True
+        drain_s = self._manager.drain_timeout_s
+        if not self._is_idle or (drain_s and self.has_spoken):
+            self.serve_last()
+            request = self._stream.request
+            if request is not None:
+                request.keep_alive = False
+            for waiting in self._queue:
+                waiting.keep_alive = False
+            if self._end_timer is not None:
+                self._end_timer.cancel()
+            self._end_timer = self._manager.loop.call_later(drain_s, self._on_drained)
+            self._stream.deadlines.idle_at += self._manager.idle_timeout_s
+        else:
             self.end()
+
+    def _on_drained(self) -> None:
+        """`drain_timeout` has passed. What has begun by now is answered, and its answer ends the connection."""
+        self._end_timer = None
+        if self._is_idle and not self.closing:
+            self.end()
+
+    @property
+    def _is_idle(self) -> bool:
+        """No request is being served, waits, or has begun to arrive."""
+        return self._stream.request is None and not self._queue and not self.in_head

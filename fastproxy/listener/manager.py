@@ -16,7 +16,7 @@ from fastproxy.listener.observed_connection import ObservedConnection
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
 from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
-from fastproxy.listener.stats import HttpStats
+from fastproxy.listener.stats import HttpStats, LiveConnections
 from fastproxy.listener.stream_deadlines import NEVER_S
 from fastproxy.listener.upgrades import Upgrades
 from fastproxy.router.router import Router
@@ -79,6 +79,8 @@ class HttpConnectionManager:
         self.max_requests_per_connection = http.max_requests_per_connection
         self.max_connection_duration_s = http.max_connection_duration_s
         self.max_stream_duration_s = http.max_stream_duration_s
+        self.drain_timeout_s = http.drain_timeout_s
+        self.delayed_close_timeout_s = http.delayed_close_timeout_s
         self.announces_connections = http.announces_connections
         self.allows_chunked_length = http.allow_chunked_length
         self.proxies_continue = http.proxy_100_continue
@@ -94,7 +96,7 @@ class HttpConnectionManager:
         self.successor: HttpConnectionManager | None = None
         """Set by `hand_over`: serves what is begun from then on."""
         self._kept_case = http.kept_case
-        self.prepare = RequestPreparation(http).prepare
+        self.prepare = RequestPreparation(http, self.stats).prepare
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
         self.filter_chain_name = next((one.name for one in settings.chains() if one.network is http), "")
@@ -111,15 +113,22 @@ class HttpConnectionManager:
         """A connection was accepted."""
         self.stats.downstream_cx_total += 1
         self.stats.downstream_cx_active += 1
+        self.stats.downstream_cx_ssl_total += connection.info.tls is not None
         self._connections.add(connection)
 
     def on_connection_closed(self, connection: DownstreamConnection) -> None:
         """A connection is gone."""
-        self.stats.downstream_cx_destroy += 1
-        self.stats.downstream_cx_active -= 1
         self._connections.discard(connection)
         if self.draining and not self._connections:
             self._empty.set()
+
+    def on_handshake_failed(self, length_ms: float) -> None:
+        """A connection ended before its TLS handshake did."""
+        stats = self.stats
+        stats.downstream_cx_total += 1
+        stats.downstream_cx_active += 1
+        stats.downstream_cx_ssl_total += 1
+        stats.count_closed(length_ms, local=False, in_request=False, has_spoken=False)
 
     def end_keep_alive(self, request: Request) -> None:
         """While the listener drains: the request is the last one of its connection, or may be."""
@@ -211,10 +220,13 @@ class HttpConnectionManager:
     def write_stats(self, sink: StatsSink) -> None:
         """Add the listener's numbers to a snapshot."""
         listener_prefix = f"listener.{self._settings.stat_address}."
-        self.stats.write(sink, self._stat_prefix, listener_prefix)
+        live = LiveConnections()
+        for connection in self._connections:
+            live.count(
+                connection.waiting_bytes, connection.info, connection.has_spoken, connection.is_upgraded
+            )
+        self.stats.write(sink, self._stat_prefix, listener_prefix, live)
         self.router.write_stats(sink, self._stat_prefix)
         self.filters.write_stats(sink, self._stat_prefix)
         for own in self._own_filters:
             own.write_stats(sink, self._stat_prefix)
-        upgraded = sum(connection.is_upgraded for connection in self._connections)
-        sink.gauge(f"{self._stat_prefix}downstream_cx_upgrades_active", upgraded)

@@ -52,6 +52,10 @@ class NetworkFilter(Protocol):
         """No connection is open, and nothing goes on behind one that has ended: the filter may be forgotten."""
         ...
 
+    def on_handshake_failed(self, length_ms: float) -> None:
+        """A connection that was to be served here ended before its TLS handshake did, after so long: count it."""
+        ...
+
     def check_idle(self, now: float) -> None:
         """End what did not move for too long; called about once a second."""
         ...

@@ -14,6 +14,7 @@ from fastproxy.listener.client_hello import ClientHello, FirstBytes, inspect_fir
 from fastproxy.listener.proxy_header import (
     MAX_V1_BYTES,
     V2_HEAD_BYTES,
+    V2_SIGNATURE,
     ProxyHeader,
     ProxyStart,
     find_proxy_header,
@@ -165,6 +166,7 @@ class Opening:
         data = self.sock.recv(size, socket.MSG_PEEK)
         if len(data) <= self._peeked:
             # Woken up without more than the last time: what follows is the end.
+            self._stats.downstream_listener_filter_remote_close += 1
             return None
         self._peeked = len(data)
         return data
@@ -178,6 +180,7 @@ class Opening:
         if found is FirstBytes.INCOMPLETE:
             if len(data) <= inspector.max_client_hello_bytes:
                 return Outcome.WAIT
+            stats.client_hello_too_large += 1
             found = FirstBytes.MALFORMED
         if isinstance(found, ClientHello):
             info.transport_protocol = "tls"
@@ -202,7 +205,7 @@ class Opening:
             return self._take_rest()
         data = self._peek(max(MAX_V1_BYTES, V2_HEAD_BYTES))
         if data is None:
-            return self._refuse_header()
+            return Outcome.REFUSED
         found = find_proxy_header(data)
         if found is ProxyStart.INCOMPLETE:
             return Outcome.WAIT
@@ -218,7 +221,13 @@ class Opening:
         if isinstance(found, ProxyHeader) and settings.optional:
             # A version that is disallowed counts as no header, as in Envoy.
             return Outcome.DONE
-        return self._refuse_header()
+        if isinstance(found, ProxyHeader):
+            self._stats.count_proxy_protocol(f"versions.v{found.version}.found")
+            self._stats.count_proxy_protocol(f"versions.v{found.version}.disallowed")
+            return Outcome.REFUSED
+        if found is ProxyStart.ABSENT:
+            return self._refuse_header("not_found_disallowed")
+        return self._refuse_header(f"versions.v{2 if data.startswith(V2_SIGNATURE) else 1}.error")
 
     def _take_rest(self) -> Outcome:
         """Take the rest of a version 2 header, in as many pieces as it comes in, and not a byte more."""
@@ -227,11 +236,14 @@ class Opening:
         while len(self._header) < size:
             data = self.sock.recv(size - len(self._header))
             if not data:
-                return self._refuse_header()
+                self._stats.downstream_listener_filter_remote_close += 1
+                return Outcome.REFUSED
             self._header += data
         found = parse_v2(self._header)
         self._header = b""
-        return self._accept_header(found) if isinstance(found, ProxyHeader) else self._refuse_header()
+        if isinstance(found, ProxyHeader):
+            return self._accept_header(found)
+        return self._refuse_header("versions.v2.error")
 
     def _accept_header(self, header: ProxyHeader) -> Outcome:
         self._stats.count_proxy_protocol(f"versions.v{header.version}.found")
@@ -240,6 +252,7 @@ class Opening:
             self.info.local_address = header.destination
         return Outcome.DONE
 
-    def _refuse_header(self) -> Outcome:
-        self._stats.downstream_listener_filter_error += 1
+    def _refuse_header(self, why: str) -> Outcome:
+        self._stats.count_proxy_protocol(why)
+        self._stats.proxy_protocol_errors += 1
         return Outcome.REFUSED

@@ -24,6 +24,7 @@ from fastproxy.listener.settings import (
     StripPort,
     Underscores,
 )
+from fastproxy.listener.stats import HttpStats
 from fastproxy.listener.upgrades import UPGRADE_REFUSED
 from fastproxy.router.redirect import own_location
 
@@ -48,13 +49,15 @@ class RequestPreparation:
         "_known_hosts",
         "_normalize",
         "_plain_trust",
+        "_stats",
         "_strip_dot",
         "_strip_port",
         "_trust",
         "_underscores",
     )
 
-    def __init__(self, settings: HttpConnectionManagerSettings) -> None:
+    def __init__(self, settings: HttpConnectionManagerSettings, stats: HttpStats) -> None:
+        self._stats = stats
         self._accept_http_10 = settings.accept_http_10
         self._default_host = settings.default_host_for_http_10.encode()
         self._normalize = build_path_normalization(
@@ -124,7 +127,7 @@ class RequestPreparation:
         if request.version != "1.1":
             self._check_version(request)
         if self._underscores is not Underscores.ALLOW:
-            _check_underscores(headers, self._underscores)
+            self._check_underscores(headers)
         if request.upgrade:
             # Whatever the answer: what follows may be another protocol's bytes, so no request is read from them (S51).
             request.keep_alive = False
@@ -199,6 +202,16 @@ class RequestPreparation:
         request.set_target(target if self._normalize is None else self._normalize(target))
         return redirects
 
+    def _check_underscores(self, headers: HeaderMap) -> None:
+        """`x_user` and `x-user` are one name to many an upstream (S46)."""
+        found = [name for name in headers if b"_" in name]
+        if found and self._underscores is Underscores.REJECT:
+            self._stats.requests_rejected_with_underscores_in_headers += 1
+            raise ProtocolError("http1.unexpected_underscore")
+        self._stats.dropped_headers_with_underscores += len(found)
+        for name in found:
+            del headers[name]
+
     def _check_version(self, request: Request) -> None:
         if request.version != "1.0" or not self._accept_http_10:
             raise ProtocolError("low_version", status=426, flag="")
@@ -228,15 +241,6 @@ def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
         keeps_client_cert=settings.forward_client_cert is not ForwardClientCert.SANITIZE,
         internal_only=settings.route_config.internal_only_headers,
     )
-
-
-def _check_underscores(headers: HeaderMap, action: Underscores) -> None:
-    """`x_user` and `x-user` are one name to many an upstream (S46)."""
-    found = [name for name in headers if b"_" in name]
-    if found and action is Underscores.REJECT:
-        raise ProtocolError("http1.unexpected_underscore")
-    for name in found:
-        del headers[name]
 
 
 def _has_no_path(request: Request, authority: bytes | None) -> bool:

@@ -68,8 +68,9 @@ class RequestReader(DownstreamTransport):
         max_head_bytes: int,
         max_headers_count: int,
         flush_timeout_s: float,
+        linger_s: float = 1.0,
     ) -> None:
-        super().__init__(loop, info, flush_timeout_s=flush_timeout_s)
+        super().__init__(loop, info, flush_timeout_s=flush_timeout_s, linger_s=linger_s)
         self._max_head_bytes = max_head_bytes
         self._max_headers_count = max_headers_count
         self._parser = httptools.HttpRequestParser(self)
@@ -102,18 +103,48 @@ class RequestReader(DownstreamTransport):
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def set_limits(
-        self, *, max_head_bytes: int, max_headers_count: int, flush_timeout_s: float, buffer_limit_bytes: int
+        self,
+        *,
+        max_head_bytes: int,
+        max_headers_count: int,
+        flush_timeout_s: float,
+        linger_s: float,
+        buffer_limit_bytes: int,
     ) -> None:
         """Replace the limits of an open connection."""
         self._max_head_bytes = max_head_bytes
         self._max_headers_count = max_headers_count
         self._flush_timeout_s = flush_timeout_s
+        self._linger_s = linger_s
         if self._transport is not None:
             self._transport.set_write_buffer_limits(high=buffer_limit_bytes)
 
     def serve(self) -> None:
         """Look at what the last read brought."""
         raise NotImplementedError
+
+    @property
+    def waiting_bytes(self) -> tuple[int, int]:
+        """How much waits here to be parsed, and to be sent."""
+        transport = self._transport
+        return len(self._unread), 0 if transport is None else transport.get_write_buffer_size()
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the downstream has sent anything at all."""
+        return bool(self._target) or self._unproductive_bytes > 0
+
+    def serve_last(self) -> None:
+        """Let no request that is read from now on keep the connection."""
+        if self._feed == self._parser.feed_data:
+            self._feed = self._feed_last
+
+    def _feed_last(self, data: bytes | memoryview) -> None:
+        try:
+            self._parser.feed_data(data)
+        finally:
+            for request in self._queue:
+                request.keep_alive = False
 
     def on_begin(self, request: Request) -> None:
         """A request is about to be served; asked only where every request is looked at."""

@@ -104,6 +104,9 @@ class ResponseWriter:
         request = stream.request
         if request is not None:
             request.details, request.flags = details, flag
+            stream.manager.stats.downstream_rq_tx_reset += 1
+            # Of others `end` counts it.
+            stream.manager.stats.downstream_rq_rx_reset += request.body_complete
             stream.end(request)
         stream.connection.abort()
 
@@ -143,6 +146,7 @@ class ResponseWriter:
         headers.pop(b"proxy-connection", None)
         stream.deadlines.stop_timeout()
         stream.deadlines.on_movement()
+        manager.stats.downstream_rq_response_before_rq_complete += 1
         self.started = True
         self._chunked = False
         # Its `connection` is the new protocol's. The connection ends with it, but that is not said here.
@@ -160,6 +164,8 @@ class ResponseWriter:
         request = stream.request
         if request is not None:
             request.details, request.flags = details, flag
+            # It has no end of its own (and so Envoy counts it).
+            stream.manager.stats.downstream_rq_tx_reset += 1
             stream.end(request)
         stream.connection.end()
 
@@ -181,6 +187,7 @@ class ResponseWriter:
         request.details, request.flags = reply.details, "" if reply.flag == "DPE" else reply.flag
         if reply.close or not request.body_complete:
             request.keep_alive = False
+            manager.stats.downstream_rq_response_before_rq_complete += not request.body_complete
         draft = begin_reply(reply, request)
         if manager.local_replies is not None:
             manager.local_replies.apply(draft, request, clock.monotonic())

@@ -95,6 +95,7 @@ class Stream:
             return
         if reply is not None:
             manager.stats.downstream_rq_non_relative_path += reply is NO_PATH
+            manager.stats.downstream_rq_redirected_with_normalized_path += reply.status == _PATH_REDIRECT
             _hide_query(request)
             self.response.reply(reply)
             return
@@ -128,6 +129,8 @@ class Stream:
     def _refuse_upgrade(self, request: Request, reply: LocalReply) -> None:
         """No filter sees a request that asks for a protocol which is not allowed."""
         self.manager.stats.downstream_rq_ws_on_non_ws_route += 1
+        # What it asked for would have gone on after its head (and so Envoy counts it).
+        request.body_complete = False
         _hide_query(request)
         self.response.reply(reply)
 
@@ -144,13 +147,17 @@ class Stream:
 
     def reject(self, error: ProtocolError) -> None:
         """Answer a message that cannot be served, and close: what follows it cannot be trusted."""
-        if error.reply_flag == "DPE":
-            self.manager.stats.downstream_cx_protocol_error += 1
+        stats = self.manager.stats
         self.connection.stop_parsing()
         self._cancel_filters()
         request = self.request
         if request is None:
             request = self.begin_unreadable(error.request)
+        if error.reply_flag == "DPE" or error.reply_code == "low_version":
+            stats.downstream_cx_protocol_error += 1
+            # Nobody knows where such a message ends.
+            request.body_complete = False
+        stats.downstream_rq_failed_path_normalization += error.reply_code == "path_normalization_failed"
         # Of a request that is on its way upstream the body broke.
         self._abort_exchange()
         if self.response.started:
@@ -270,6 +277,9 @@ class Stream:
             self.response.resume_request()
         manager = self.manager
         stats = manager.stats
+        if not request.body_complete:
+            # Nobody reads the rest of it.
+            stats.downstream_rq_rx_reset += 1
         stats.downstream_rq_completed += 1
         stats.classes[request.response_status // 100] += 1
         stats.rq_time.record((now - request.start_monotonic) * 1000)
@@ -289,8 +299,8 @@ class Stream:
         """The downstream went away before its request was finished."""
         self._cancel_filters()
         self._abort_exchange()
-        self.manager.stats.downstream_cx_destroy_active_rq += 1
-        self.manager.stats.downstream_rq_rx_reset += 1
+        # Of others `end` counts it.
+        self.manager.stats.downstream_rq_rx_reset += request.body_complete
         request.details, request.flags = "downstream_remote_disconnect", "DC"
         self.end(request)
 
@@ -304,6 +314,10 @@ class Stream:
             # Not at once: a task that is cancelled before its first step leaves coroutines that nobody awaits.
             self._filter_task.get_loop().call_soon(self._filter_task.cancel)
             self._filter_task = None
+
+
+#: Of a request whose path is to be asked for in another form.
+_PATH_REDIRECT = 307
 
 
 def _hide_query(request: Request) -> None:

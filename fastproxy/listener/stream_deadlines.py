@@ -143,10 +143,11 @@ class StreamDeadlines:
         if request.body_complete and exchange is None:
             # The whole request is here, it is a filter that takes its time: `request_timeout` no longer applies.
             return
-        stats.downstream_rq_timeout += 1
         if request.body_complete and exchange is not None:
+            # The cluster counts it.
             exchange.on_timeout()
         else:
+            stats.downstream_rq_timeout += 1
             stream.end_early(_REQUEST_TIMEOUT)
 
     def _on_max_duration(self) -> None:

@@ -14,8 +14,8 @@ from fastproxy import clock
 from fastproxy.addresses import ends_of
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 
-#: Envoy's `delayed_close_timeout`: how long a closed connection stays open for the peer to read the last answer.
-_LINGER_S = 1.0
+#: How soon to look again at a peer that is still taking the last answer.
+_STEP_S = 1.0
 
 # Why reading is paused; several reasons may hold at once.
 PAUSED_BY_PIPELINE = 1
@@ -29,6 +29,7 @@ class DownstreamTransport:
         "_flush_deadline",
         "_flush_timeout_s",
         "_linger",
+        "_linger_s",
         "_loop",
         "_transport",
         "_unsent",
@@ -39,7 +40,12 @@ class DownstreamTransport:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, info: ConnectionInfo | None = None, *, flush_timeout_s: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        info: ConnectionInfo | None = None,
+        *,
+        flush_timeout_s: float,
+        linger_s: float = 1.0,
     ) -> None:
         """Make the part of a connection that meets the event loop.
 
@@ -47,9 +53,12 @@ class DownstreamTransport:
             loop: serves the connection.
             info: what is known about the connection; None: no more than its transport says.
             flush_timeout_s: how long a peer may take nothing of the last answer before the connection is cut.
+            linger_s: how long a closed connection stays open for the peer to read the last answer, and to close
+                first (Envoy `delayed_close_timeout`); 0: no longer than it takes to hand the answer to the kernel.
         """
         self._loop = loop
         self._flush_timeout_s = flush_timeout_s
+        self._linger_s = linger_s
         self._transport: asyncio.Transport | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._unsent = 0
@@ -114,16 +123,22 @@ class DownstreamTransport:
         if self.paused:
             self.paused = 0
             transport.resume_reading()
+        self._flush_deadline = clock.monotonic() + self._flush_timeout_s
         if transport.can_write_eof():
-            transport.write_eof()
-            self._unsent = transport.get_write_buffer_size()
-            self._flush_deadline = clock.monotonic() + self._flush_timeout_s
-            self._linger = self._loop.call_later(_LINGER_S, self._on_linger)
+            if self._linger_s:
+                transport.write_eof()
+            else:
+                transport.close()
+            # What has just been written may be in the event loop still: only what is there later waits for the peer.
+            self._unsent = 0
+            self._linger = self._loop.call_later(self._linger_s or _STEP_S, self._on_linger)
         else:
             # TLS: what is buffered, then the alert that ends the session, then the peer's answer to it.
             transport.close()
-            self._flush_deadline = clock.monotonic() + self._flush_timeout_s
-            self._linger = self._loop.call_later(_LINGER_S, self._on_tls_linger)
+            self._linger = self._loop.call_later(self._linger_s, self._on_tls_linger)
+
+    def on_close_timeout(self) -> None:
+        """The peer did not close a connection that was closed here, and is cut off. For counting."""
 
     def abort(self) -> None:
         """Cut the connection now."""
@@ -156,9 +171,10 @@ class DownstreamTransport:
             self._unsent = acknowledged
             self._flush_deadline = now + self._flush_timeout_s
         if not unsent or now >= self._flush_deadline:
+            self.on_close_timeout()
             transport.abort()
         else:
-            self._linger = self._loop.call_later(_LINGER_S, self._on_tls_linger)
+            self._linger = self._loop.call_later(_STEP_S, self._on_tls_linger)
 
     def _on_linger(self) -> None:
         """Cut the connection, unless the peer is still taking the last answer.
@@ -172,10 +188,11 @@ class DownstreamTransport:
         now = clock.monotonic()
         if self._unsent < before:
             self._flush_deadline = now + self._flush_timeout_s
-        if not before or now >= self._flush_deadline:
+        if not (before or self._unsent) or now >= self._flush_deadline:
+            self.on_close_timeout()
             transport.abort()
         else:
-            self._linger = self._loop.call_later(_LINGER_S, self._on_linger)
+            self._linger = self._loop.call_later(self._linger_s or _STEP_S, self._on_linger)
 
 
 #: Where `tcpi_bytes_acked` stands in Linux's `struct tcp_info`.

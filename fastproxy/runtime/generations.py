@@ -153,7 +153,7 @@ class Generations:
             return False
         self._retired = [entry for entry in self._retired if entry not in finished]
         for runtime, successor in finished:
-            part = StatsSink()
+            part = StatsSink(self._id)
             runtime.write_stats(part, successor)
             self._past.add_past(part, active=False)
         self.log_files.retain(self._log_paths())
@@ -200,10 +200,10 @@ class Generations:
 
     def collect_stats(self) -> StatsSink:
         """All that this worker has counted."""
-        sink = StatsSink()
+        sink = StatsSink(self._id)
         sink.add_past(self._past, active=False)
         for runtime, successor in self._retired:
-            part = StatsSink()
+            part = StatsSink(self._id)
             runtime.write_stats(part, successor)
             sink.add_past(part, active=True)
         self.current.write_stats(sink)

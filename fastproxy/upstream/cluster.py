@@ -405,6 +405,7 @@ class Cluster:
             self._tcp_sessions.setdefault(endpoint, set()).add(session)
         self.stats.upstream_cx_total += 1
         self.stats.upstream_rq_total += 1
+        self.stats.upstream_rq_pending_total += 1
         endpoint.stats.cx_total += 1
         endpoint.stats.rq_total += 1
         endpoint.stats.tcp_open += 1
@@ -412,16 +413,21 @@ class Cluster:
             # All that can be said about it, as in Envoy.
             endpoint.monitor.on_response(200, {})
 
-    def on_tcp_closed(self, endpoint: Endpoint, session: TcpSession) -> None:
-        """Such a connection has ended."""
+    def on_tcp_closed(self, endpoint: Endpoint, session: TcpSession, *, began: float, local: bool) -> None:
+        """Such a connection has ended, here or by the upstream; `began` is monotonic seconds."""
         sessions = self._tcp_sessions.get(endpoint)
         if sessions is not None:
             sessions.discard(session)
             if not sessions:
                 del self._tcp_sessions[endpoint]
         self.breakers[0].connections.release()
-        self.stats.upstream_cx_destroy += 1
-        self.stats.upstream_rq_ended += 1
+        stats = self.stats
+        stats.count_closed(began, local=local)
+        # It was its own request, from its begin to its end.
+        stats.upstream_cx_destroy_with_active_rq += 1
+        stats.upstream_cx_destroy_local_with_active_rq += local
+        stats.upstream_cx_destroy_remote_with_active_rq += not local
+        stats.upstream_rq_ended += 1
         endpoint.stats.rq_ended += 1
         endpoint.stats.tcp_open -= 1
 

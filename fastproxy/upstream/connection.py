@@ -314,7 +314,8 @@ class UpstreamConnection:
         else:
             if not reader.keep_alive:
                 self._pool.stats.upstream_cx_close_notify += 1
-            self._discard(busy=False)
+            # A request that was not sent whole is given up with it.
+            self._discard(busy=not self.request_sent)
 
     def _fail(self, handler: ResponseHandler) -> None:
         """What was read is no response, or no longer one."""

@@ -1,6 +1,9 @@
 """Limits of a downstream connection: number of requests, age, and how long a request may take."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from fastproxy.filters.base import Outcome
 from fastproxy.http.messages import LocalReply, Request
@@ -58,6 +61,58 @@ def test_a_connection_that_is_too_old_finishes_its_request() -> None:
             proxy.upstream.respond(OK)
             assert head_of(proxy.take())[1][b"connection"] == b"close"
             assert proxy.is_closed()
+
+
+@pytest.mark.parametrize("options", [{"max_connection_duration_s": 60.0}, {"idle_timeout_s": 59.5}])
+def test_a_connection_whose_time_is_over_takes_one_more_request(options: dict[str, Any]) -> None:
+    """`drain_timeout`: it may be on its way already, and a connection that closes would lose it."""
+    with Proxy(drain_timeout_s=5.0, **options) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK)
+        proxy.take()
+        proxy.advance(61)
+        assert not proxy.is_closed()
+        proxy.send(GET[:9])
+        proxy.advance(6)
+        assert not proxy.is_closed()
+        proxy.send(GET[9:] + GET)
+        proxy.upstream.respond(OK)
+        wire = proxy.take()
+        assert wire.count(b"HTTP/1.1 200 OK") == 1
+        assert head_of(wire)[1][b"connection"] == b"close"
+        assert proxy.is_closed()
+
+
+def test_a_connection_whose_time_is_over_ends_without_a_request() -> None:
+    """After `drain_timeout`, and if nothing ever came over it at once."""
+    with Proxy(drain_timeout_s=5.0, max_connection_duration_s=60.0) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK)
+        proxy.advance(64)
+        assert not proxy.is_closed()
+        proxy.advance(1.1)
+        assert proxy.is_closed()
+        assert counter(proxy, "downstream_cx_max_duration_reached") == 1
+        assert counter(proxy, "downstream_cx_idle_timeout") == 0
+        proxy.transport.lose(None)
+        assert proxy.loop.live_timers == 0
+    with Proxy(drain_timeout_s=5.0, idle_timeout_s=60.0) as proxy:
+        proxy.advance(61)
+        assert proxy.is_closed()
+        assert counter(proxy, "downstream_cx_idle_timeout") == 1
+        assert counter(proxy, "downstream_cx_http1_total") == 0
+
+
+def test_the_time_of_a_connection_is_over_once() -> None:
+    """Too old, and idle in its last seconds: that is one end."""
+    with Proxy(drain_timeout_s=30.0, max_connection_duration_s=60.0, idle_timeout_s=70.0) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK)
+        proxy.advance(89)
+        assert not proxy.is_closed()
+        assert counter(proxy, "downstream_cx_idle_timeout") == 0
+        proxy.advance(2)
+        assert proxy.is_closed()
 
 
 def test_a_connection_that_ended_leaves_no_timer() -> None:

@@ -155,7 +155,11 @@ async def test_a_connection_without_a_good_header_is_refused(world: World, sent:
     world.open(PROXY)
     await world.outcome()
     assert world.closed
-    assert world.stats.downstream_listener_filter_error == 1
+    assert world.stats.proxy_protocol_errors == 1
+    (kind,) = world.stats.proxy_protocol
+    assert kind == {b"G": "not_found_disallowed", b"P": "versions.v1.error"}.get(
+        sent[:1], "versions.v2.error"
+    )
 
 
 async def test_an_optional_header_may_be_missing(world: World) -> None:

@@ -18,12 +18,13 @@ from fastproxy.listener.settings import (
     StripPort,
     Underscores,
 )
+from fastproxy.listener.stats import HttpStats
 from fastproxy.router.settings import RouteConfigurationSettings
 
 
 def preparation(**settings: Any) -> RequestPreparation:
     return RequestPreparation(
-        HttpConnectionManagerSettings("s", RouteConfigurationSettings("r", ()), **settings)
+        HttpConnectionManagerSettings("s", RouteConfigurationSettings("r", ()), **settings), HttpStats()
     )
 
 

@@ -1,5 +1,7 @@
 """Pausing for several reasons, and ending so that the last answer is read; `test_connection.py` has the slow peers."""
 
+from collections.abc import Callable
+
 import pytest
 
 from fastproxy import clock
@@ -12,13 +14,18 @@ pytestmark = pytest.mark.interpreted_only
 class Owner(DownstreamTransport):
     """A connection that only ends."""
 
+    timeouts = 0
+
+    def on_close_timeout(self) -> None:
+        self.timeouts += 1
+
     def connection_lost(self, _error: Exception | None) -> None:
         self.detach()
 
 
-def attached() -> tuple[SteppedLoop, Owner, FakeTransport]:
+def attached(linger_s: float = 1.0) -> tuple[SteppedLoop, Owner, FakeTransport]:
     loop = SteppedLoop()
-    owner = Owner(loop.as_loop(), flush_timeout_s=10.0)
+    owner = Owner(loop.as_loop(), flush_timeout_s=10.0, linger_s=linger_s)
     transport = FakeTransport(loop, owner)
     owner.attach(transport.as_transport(), buffer_limit_bytes=4096)
     return loop, owner, transport
@@ -50,19 +57,52 @@ def test_a_peer_that_closes_first_ends_the_lingering() -> None:
     assert loop.live_timers == 0
 
 
-def test_a_peer_that_does_not_close_is_cut_after_a_second() -> None:
+@pytest.fixture
+def stepped(monkeypatch: pytest.MonkeyPatch) -> Callable[[SteppedLoop], None]:
+    """The clock shows the time of a loop."""
+    return lambda loop: monkeypatch.setattr(clock, "monotonic", loop.time)
+
+
+@pytest.mark.parametrize("linger_s", [0.2, 1.0, 7.0])
+def test_a_peer_that_does_not_close_is_cut(linger_s: float, stepped: Callable[[SteppedLoop], None]) -> None:
     """Envoy's `delayed_close_timeout`."""
-    loop, owner, transport = attached()
-    real = clock.monotonic
-    clock.monotonic = loop.time
-    try:
-        owner.close_after_flush()
-        loop.advance(0.9)
+    loop, owner, transport = attached(linger_s)
+    stepped(loop)
+    owner.close_after_flush()
+    loop.advance(linger_s - 0.1)
+    assert not transport.was_aborted()
+    assert owner.timeouts == 0
+    loop.advance(0.2)
+    assert transport.was_aborted()
+    assert owner.timeouts == 1
+
+
+def test_what_is_still_being_taken_puts_the_cut_off(stepped: Callable[[SteppedLoop], None]) -> None:
+    """The time is for reading the answer; it begins when the answer has left."""
+    loop, owner, transport = attached(2.0)
+    stepped(loop)
+    transport.unsent = 1000
+    owner.close_after_flush()
+    for unsent in (700, 300, 0):
+        loop.advance(2.0)
         assert not transport.was_aborted()
-        loop.advance(0.2)
-        assert transport.was_aborted()
-    finally:
-        clock.monotonic = real
+        transport.unsent = unsent
+    loop.advance(4.1)
+    assert transport.was_aborted()
+
+
+def test_without_a_delay_the_connection_is_closed_when_the_answer_has_left(
+    stepped: Callable[[SteppedLoop], None],
+) -> None:
+    """`delayed_close_timeout: 0s`; the event loop still sends what it has."""
+    loop, owner, transport = attached(0.0)
+    stepped(loop)
+    owner.close_after_flush()
+    assert transport.is_closing()
+    assert not transport.was_aborted()
+    loop.run_ready()
+    assert loop.live_timers == 0
+    assert owner.timeouts == 0
 
 
 def test_nothing_is_done_to_a_connection_that_is_gone() -> None:

@@ -125,7 +125,7 @@ class Session:
 
     def on_endpoint_failed(self) -> None:
         self.ended += 1
-        self._cluster.on_tcp_closed(self._endpoint, self)
+        self._cluster.on_tcp_closed(self._endpoint, self, began=0.0, local=True)
 
 
 @pytest.mark.parametrize("close", [True, False])

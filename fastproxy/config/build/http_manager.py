@@ -21,6 +21,8 @@ _DEFAULT_HEADERS_KB = 60
 _DEFAULT_MAX_HEADERS = 100
 _DEFAULT_IDLE_S = 3600.0
 _DEFAULT_STREAM_IDLE_S = 300.0
+_DEFAULT_DRAIN_S = 5.0
+_DEFAULT_DELAYED_CLOSE_S = 1.0
 
 
 def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionManagerSettings | None:
@@ -49,6 +51,8 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         stream_idle_timeout_s=manager.duration_s("stream_idle_timeout", _DEFAULT_STREAM_IDLE_S),
         request_timeout_s=manager.duration_s("request_timeout", 0.0),
         request_headers_timeout_s=manager.duration_s("request_headers_timeout", 0.0),
+        drain_timeout_s=manager.duration_s("drain_timeout", _DEFAULT_DRAIN_S),
+        delayed_close_timeout_s=manager.duration_s("delayed_close_timeout", _DEFAULT_DELAYED_CLOSE_S),
         accept_http_10=http1.flag("accept_http_10"),
         default_host_for_http_10=take_host(http1, "default_host_for_http_10"),
         normalize_path=manager.flag_or("normalize_path", default=False),

@@ -106,6 +106,10 @@ class HttpConnectionManagerSettings:
     stream_idle_timeout_s: float = 300.0
     request_timeout_s: float = 0.0
     request_headers_timeout_s: float = 0.0
+    drain_timeout_s: float = 0.0
+    """How long a connection whose time is over still takes one request, for a client that does not know it yet."""
+    delayed_close_timeout_s: float = 1.0
+    """How long a closed connection stays half open for its client to read the last answer; 0: not at all."""
     accept_http_10: bool = False
     default_host_for_http_10: str = ""
     normalize_path: bool = False

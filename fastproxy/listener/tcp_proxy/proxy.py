@@ -74,8 +74,7 @@ class TcpProxy:
     def on_session_ended(self, session: TcpSession) -> None:
         """A connection is gone."""
         stats, relay = self.stats, session.relay
-        stats.downstream_cx_destroy += 1
-        stats.downstream_cx_active -= 1
+        stats.count_closed((clock.monotonic() - session.started_at) * 1000)
         if relay is not None:
             stats.downstream_cx_rx_bytes_total += relay.received_bytes
             stats.downstream_cx_tx_bytes_total += relay.sent_bytes
@@ -83,6 +82,12 @@ class TcpProxy:
         if not self._sessions:
             self._empty.set()
         self.log(session, LOG_END)
+
+    def on_handshake_failed(self, length_ms: float) -> None:
+        """A connection ended before its TLS handshake did."""
+        self.stats.downstream_cx_total += 1
+        self.stats.downstream_cx_active += 1
+        self.stats.count_closed(length_ms)
 
     def select_cluster(self) -> TcpCluster:
         """Where the next connection goes, by weight."""
@@ -180,6 +185,13 @@ class TcpProxy:
         """Add this proxy's numbers to a snapshot."""
         relays = [one.relay for one in self._sessions if one.relay is not None]
         waiting = [relay.waiting_bytes for relay in relays]
+        for session in self._sessions:
+            moved = session.upstream_bytes()
+            if moved is not None:
+                cluster, received, sent = moved
+                prefix = f"cluster.{cluster.settings.stat_name or cluster.name}."
+                sink.counter(prefix + "upstream_cx_rx_bytes_total", received)
+                sink.counter(prefix + "upstream_cx_tx_bytes_total", sent)
         self.stats.write(
             sink,
             f"tcp.{self.settings.stat_prefix}.",

@@ -236,15 +236,15 @@ class TcpSession:
             proxy.log(self, LOG_CONNECTED)
         relay.start()
 
-    def on_relay_ended(self) -> None:
-        """Both sides have ended, and got everything."""
-        self._end()
+    def on_relay_ended(self, *, upstream: bool) -> None:
+        """Both sides have ended, and got everything; `upstream`: that one was the last."""
+        self._end(local=not upstream)
 
     def on_relay_broken(self, *, upstream: bool) -> None:
         """One side has failed, and the relay has reset the other."""
         if upstream:
             self._add_flag("UR")
-        self._end()
+        self._end(local=not upstream)
 
     def on_endpoint_failed(self) -> None:
         """The upstream fails its checks (`close_connections_on_host_health_failure`)."""
@@ -297,8 +297,15 @@ class TcpSession:
         if flag not in self.flags.split(","):
             self.flags = f"{self.flags},{flag}" if self.flags else flag
 
-    def _end(self) -> None:
-        """Close what is open, count and log. Once, from every state."""
+    def upstream_bytes(self) -> tuple[Cluster, int, int] | None:
+        """What has come from and gone to an upstream that is connected still, and by which cluster."""
+        relay, cluster = self._relay, self._cluster
+        if relay is None or cluster is None or self._endpoint is None:
+            return None
+        return cluster, relay.sent_bytes, relay.received_bytes
+
+    def _end(self, *, local: bool = True) -> None:
+        """Close what is open, count and log. Once, from every state; `local`: not by the upstream's end."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -315,6 +322,9 @@ class TcpSession:
         if self._relay is not None:
             self._relay.close()
         if self._cluster is not None and self._endpoint is not None:
-            self._cluster.on_tcp_closed(self._endpoint, self)
+            if self._relay is not None:
+                self._cluster.stats.upstream_cx_rx_bytes_total += self._relay.sent_bytes
+                self._cluster.stats.upstream_cx_tx_bytes_total += self._relay.received_bytes
+            self._cluster.on_tcp_closed(self._endpoint, self, began=self._opened_at, local=local)
             self._endpoint = None
         self._proxy.on_session_ended(self)

@@ -20,8 +20,8 @@ _RESET = struct.pack("ii", 1, 0)
 class RelayOwner(Protocol):
     """Hears how a relay ends; exactly one of the two comes, once, and never after `close` or `reset`."""
 
-    def on_relay_ended(self) -> None:
-        """Both sides have ended, and got everything."""
+    def on_relay_ended(self, *, upstream: bool) -> None:
+        """Both sides have ended, and got everything; `upstream`: that one was the last."""
 
     def on_relay_broken(self, *, upstream: bool) -> None:
         """One side has failed, the upstream or else the downstream; the other was reset."""
@@ -119,7 +119,7 @@ class SocketRelay:
         self._finished += 1
         if self._finished == 2 and not self._closed:
             self.close()
-            self._owner.on_relay_ended()
+            self._owner.on_relay_ended(upstream=pump is self._down)
 
     def on_broken(self, pump: Pump, *, source: bool) -> None:
         """A socket has failed."""

@@ -1,6 +1,7 @@
 """Counters of a TCP proxy (spec/filters.md section 10)."""
 
-from fastproxy.stats import StatsSink
+from fastproxy.listener.stats import write_connections
+from fastproxy.stats import Histogram, StatsSink
 
 _COUNTERS = (
     "downstream_cx_total",
@@ -18,7 +19,13 @@ _COUNTERS = (
 class TcpStats:
     """Numbers of one TCP proxy in one worker; plain integers, added to in place."""
 
-    __slots__ = (*_COUNTERS, "downstream_cx_active", "downstream_cx_destroy", "upstream_flush_active")
+    __slots__ = (
+        *_COUNTERS,
+        "cx_length",
+        "downstream_cx_active",
+        "downstream_cx_destroy",
+        "upstream_flush_active",
+    )
 
     def __init__(self) -> None:
         self.downstream_cx_total = 0
@@ -35,6 +42,13 @@ class TcpStats:
         self.upstream_flush_total = 0
         """The downstream had sent its last byte while the upstream had yet to take some."""
         self.upstream_flush_active = 0
+        self.cx_length = Histogram()
+
+    def count_closed(self, length_ms: float) -> None:
+        """Count a connection that has ended."""
+        self.downstream_cx_destroy += 1
+        self.downstream_cx_active -= 1
+        self.cx_length.record(length_ms)
 
     def write(
         self,
@@ -60,6 +74,9 @@ class TcpStats:
         sink.gauge(prefix + "downstream_cx_rx_bytes_buffered", waiting[0])
         sink.gauge(prefix + "downstream_cx_tx_bytes_buffered", waiting[1])
         sink.gauge(prefix + "upstream_flush_active", self.upstream_flush_active)
-        sink.counter(listener_prefix + "downstream_cx_total", self.downstream_cx_total)
-        sink.counter(listener_prefix + "downstream_cx_destroy", self.downstream_cx_destroy)
-        sink.gauge(listener_prefix + "downstream_cx_active", self.downstream_cx_active)
+        write_connections(
+            sink,
+            listener_prefix,
+            (self.downstream_cx_total, self.downstream_cx_destroy, self.downstream_cx_active),
+            self.cx_length,
+        )

@@ -254,7 +254,7 @@ class TransportRelay:
         other = self._other(end)
         if other.lost:
             self._stop()
-            self._owner.on_relay_ended()
+            self._owner.on_relay_ended(upstream=end is self.upstream)
             return
         other.close()
         self._watch_end(other)

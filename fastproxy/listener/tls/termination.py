@@ -90,7 +90,8 @@ class TlsTermination:
             stats.fail_verify_no_cert += 1
         elif isinstance(error, ConnectionAbortedError | TimeoutError) and "handshake" in str(error):
             stats.handshake_timeout += 1
-        else:
+        elif isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            # Who leaves in the middle of a handshake has made no mistake.
             stats.connection_error += 1
 
 
