@@ -93,6 +93,8 @@ TESTED_BY = {
     "upstream/balancer/hash_key.py": "upstream/balancer/test_ring_hash.py",
     "upstream/balancer/picker.py": "upstream/balancer/test_policy.py",
     "upstream/balancer/priority.py": "upstream/balancer/test_policy.py",
+    "upstream/members.py": "upstream/test_cluster.py",
+    "upstream/tcp_connections.py": "upstream/test_monitor.py",
     "upstream/stats.py": "upstream/test_cluster.py",
     "match/query.py": "match/test_request.py",
     "ipc/codec.py": "ipc/test_channel.py",

@@ -1,10 +1,12 @@
-"""A cluster at run time: its endpoints, which change, and the choice among them (spec/clusters.md sections 2, 3)."""
+"""A cluster at run time: the choice among its endpoints, and what they share (spec/clusters.md sections 2, 3).
+
+Who is in it, and in which health, is `members.py`.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Protocol
 
 from fastproxy import clock
 from fastproxy.http.connection_info import ConnectionInfo
@@ -20,30 +22,18 @@ from fastproxy.upstream.balancer.settings import SubsetMatch
 from fastproxy.upstream.balancer.subset import SubsetPicker
 from fastproxy.upstream.circuit_breaker import RowOf, build_breakers
 from fastproxy.upstream.endpoint import Endpoint
-from fastproxy.upstream.errors import ConnectTimeout, UpstreamError
-from fastproxy.upstream.health.events import FailedImmediately, OutlierDetected, ReportEvent, report_to_nobody
-from fastproxy.upstream.health.settings import OutlierKind
-from fastproxy.upstream.monitor import EndpointMonitor
+from fastproxy.upstream.health.events import ReportEvent, report_to_nobody
+from fastproxy.upstream.members import Members
 from fastproxy.upstream.pool import ConnectionPool
 from fastproxy.upstream.settings import (
     Address,
     ClusterSettings,
     DiscoveredEndpoint,
-    DiscoveryType,
     HealthFlag,
     UpstreamTlsSettings,
 )
 from fastproxy.upstream.stats import ClusterStats
-
-#: What takes an endpoint out of use that was in use before.
-_FAILED = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK
-
-
-class TcpSession(Protocol):
-    """A connection of a TCP proxy."""
-
-    def on_endpoint_failed(self) -> None:
-        """End it: its endpoint is out of use, and the cluster wants no connection to such a one."""
+from fastproxy.upstream.tcp_connections import TcpConnections
 
 
 class Cluster:
@@ -97,11 +87,11 @@ class Cluster:
         )
         # A gauge is the sum of what the workers say: one has to speak for all of them.
         self._speaks = worker_id == 0 or row_of is None
-        self._report = report
         self._use_was_told = False
-        self._endpoints: tuple[Endpoint, ...] = ()
-        self._tcp_sessions: dict[Endpoint, set[TcpSession]] = {}
-        """Those that end when their endpoint fails (`close_connections_on_host_health_failure`)."""
+        self.tcp = TcpConnections(
+            self.stats, self.breakers[0], ends_with_endpoint=settings.health.close_connections_on_failure
+        )
+        """Connections of TCP proxies."""
         balancing = self._balancing = settings.load_balancing
         tools = self._tools = Tools(Random() if random is None else random, clock.monotonic, self.stats)  # noqa: S311
         self._balancer = Balancer(balancing, tools)
@@ -110,11 +100,19 @@ class Cluster:
         self._subsets = (
             None if balancing.subsets is None else SubsetPicker(balancing, balancing.subsets, tools)
         )
+        self._members = Members(
+            settings,
+            self.stats,
+            tools.random,
+            report,
+            on_changed=self.on_health_changed,
+            on_failed=self.tcp.on_endpoint_failed,
+        )
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The current endpoints, in the order of the configuration."""
-        return self._endpoints
+        return self._members.endpoints
 
     def pool_for(self, endpoint: Endpoint, request: Request) -> ConnectionPool:
         """The connections that a request may use.
@@ -192,7 +190,7 @@ class Cluster:
         """Whether an endpoint of another priority may be used."""
         return any(
             (endpoint.is_healthy or endpoint.is_degraded) and endpoint.priority not in priorities
-            for endpoint in self._endpoints
+            for endpoint in self._members.endpoints
         )
 
     def _picker_without(self, priorities: frozenset[int], match: SubsetMatch | None) -> Picker:
@@ -201,7 +199,7 @@ class Cluster:
         balancer = self._reduced.get(priorities)
         if balancer is None:
             balancer = self._reduced[priorities] = Balancer(self._balancing, self._tools)
-            balancer.update([one for one in self._endpoints if one.priority not in priorities])
+            balancer.update([one for one in self._members.endpoints if one.priority not in priorities])
         return balancer.picker
 
     def _picker(self, match: SubsetMatch | None) -> Picker:
@@ -214,21 +212,7 @@ class Cluster:
             endpoints: the complete list; of an address that occurs twice the first entry counts. An `Address` alone
                 is an endpoint about which nothing else is said.
         """
-        wanted: dict[Address, DiscoveredEndpoint] = {}
-        for entry in endpoints:
-            found = DiscoveredEndpoint(entry) if isinstance(entry, Address) else entry
-            wanted.setdefault(found.address, found)
-        now = clock.monotonic()
-        if self.settings.discovery is DiscoveryType.LOGICAL_DNS and wanted:
-            self._update_logical(next(iter(wanted.values())), now)
-        else:
-            before = {endpoint.address for endpoint in self._endpoints}
-            self._update_all(wanted, now)
-            if self.settings.connections.close_on_set_change and before and before != wanted.keys():
-                for endpoint in self._endpoints:
-                    for pool in endpoint.pools:
-                        pool.renew()
-        self.on_health_changed()
+        self._members.update(endpoints)
 
     def update_policy(self, overprovisioning_factor: int, *, weighted: bool) -> None:
         """The file that has the endpoints has another `policy`; `update_endpoints` follows, and puts it into effect.
@@ -256,46 +240,11 @@ class Cluster:
             address: `ip:port`, or the path of a socket.
             flags: all that are the control plane's to decide.
         """
-        now = clock.monotonic()
-        logical = self.settings.discovery is DiscoveryType.LOGICAL_DNS
-        changed = False
-        for endpoint in self._endpoints:
-            if logical or endpoint.text == address:
-                changed |= self._take_over_health(endpoint, flags, now)
-        if changed:
-            self.on_health_changed()
-
-    def on_immediate_failure(self, endpoint: Endpoint) -> None:
-        """The endpoint asked to be taken out of use: do so now, and let the control plane tell the other workers."""
-        flags = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
-        if HealthFlag.FAILED_ACTIVE_HC in endpoint.health:
-            return
-        self._take_over_health(endpoint, endpoint.health | flags, clock.monotonic())
-        self.on_health_changed()
-        self._report(FailedImmediately(self.name, endpoint.text))
-
-    def on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
-        """The endpoint failed too often in a row: eject it here and now, and let the control plane decide for all."""
-        settings, ejected = self.settings.outliers, HealthFlag.FAILED_OUTLIER_CHECK
-        if settings is None or ejected in endpoint.health:
-            return
-        enforced = self._tools.random.random() * 100 < settings.enforcing(kind)
-        active = sum(ejected in one.health for one in self._endpoints)
-        if enforced and settings.allows(active, len(self._endpoints)):
-            endpoint.set_health(ejected, on=True, now=clock.monotonic())
-            self._on_failed(endpoint)
-            self.on_health_changed()
-        self._report(OutlierDetected(self.name, endpoint.text, kind, enforced))
+        self._members.on_control_health(address, flags)
 
     def take_tally(self) -> dict[str, list[int]]:
         """For each endpoint what `EndpointMonitor.take_tally` says; endpoints without requests are left out."""
-        found = {}
-        for endpoint in self._endpoints:
-            if endpoint.monitor is not None:
-                tally = endpoint.monitor.take_tally()
-                if any(tally):
-                    found[endpoint.text] = tally
-        return found
+        return self._members.take_tally()
 
     def take_first_use(self) -> bool:
         """Whether it has been used for the first time since this was asked; the intervals of checks go by that."""
@@ -304,39 +253,17 @@ class Cluster:
         self._use_was_told = True
         return True
 
-    def _take_over_health(self, endpoint: Endpoint, flags: HealthFlag | None, now: float) -> bool:
-        if flags is None:
-            return False
-        failed_before = endpoint.health & _FAILED
-        was_ejected = HealthFlag.FAILED_OUTLIER_CHECK in endpoint.health
-        changed = endpoint.take_over_health(flags, now)
-        if was_ejected and endpoint.monitor is not None and HealthFlag.FAILED_OUTLIER_CHECK not in flags:
-            endpoint.monitor.on_uneject()
-        if endpoint.health & _FAILED & ~failed_before:
-            self._on_failed(endpoint)
-        return changed
-
-    def _on_failed(self, endpoint: Endpoint) -> None:
-        """Checks, or how it answers, have taken an endpoint out of use: it is not asked over what is there any more.
-
-        Other connections may do better if it is needed all the same; requests that are under way end as they may.
-        """
-        for pool in endpoint.pools:
-            pool.renew()
-        for session in tuple(self._tcp_sessions.get(endpoint, ())):
-            session.on_endpoint_failed()
-
     def on_health_changed(self) -> None:
         """Choose among the endpoints anew: health flags of some have changed (`Endpoint.set_health`)."""
         self._reduced.clear()
         if self._subsets is None:
-            self._balancer.update(self._endpoints)
+            self._balancer.update(self._members.endpoints)
             if self._predicts:
                 self._balancer.picker = Forecast(
-                    self._balancer.picker, len(self._endpoints), self._lacks_connections, self._warm
+                    self._balancer.picker, len(self._members.endpoints), self._lacks_connections, self._warm
                 )
         else:
-            self._subsets.update(self._endpoints)
+            self._subsets.update(self._members.endpoints)
 
     def _lacks_connections(self) -> bool:
         """Whether there are fewer connections than `predictive_preconnect_ratio` for each request of this worker."""
@@ -354,115 +281,14 @@ class Cluster:
         if self.settings.tls is not None:
             self.settings.tls.renew(tls)
 
-    def _update_logical(self, found: DiscoveredEndpoint, now: float) -> None:
-        """LOGICAL_DNS is one endpoint, whose address is the first of the answer."""
-        if self._endpoints:
-            self._endpoints[0].move(found.address, found.additional)
-            self._endpoints[0].describe_as(found.traits, now)
-            self._take_over_health(self._endpoints[0], found.health, now)
-        else:
-            self._update_all({found.address: found}, now)
-
-    def _update_all(self, wanted: dict[Address, DiscoveredEndpoint], now: float) -> None:
-        leaving = {endpoint.address: endpoint for endpoint in self._endpoints}
-        updated: list[Endpoint] = []
-        for address, found in wanted.items():
-            endpoint = leaving.pop(address, None)
-            if endpoint is None:
-                endpoint = self._new_endpoint(found, now)
-            else:
-                endpoint.move(address, found.additional)
-                endpoint.describe_as(found.traits, now)
-            self._take_over_health(endpoint, found.health, now)
-            updated.append(endpoint)
-        self._endpoints = tuple(updated)
-        for endpoint in leaving.values():
-            for pool in endpoint.pools:
-                pool.drain()
-
-    def _new_endpoint(self, found: DiscoveredEndpoint, now: float) -> Endpoint:
-        endpoint = Endpoint(
-            found.address, self.settings, self.stats, found.traits, now=now, additional=found.additional
-        )
-        has_checks, outliers = bool(self.settings.health.checks), self.settings.outliers
-        if has_checks or outliers is not None:
-            endpoint.watch(EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers))
-        return endpoint
-
-    def admit_tcp(self) -> bool:
-        """Let a TCP proxy make a connection; False: `max_connections` is reached. Else one of these follows.
-
-        `on_tcp_connect_failed`, `on_tcp_given_up` and `on_tcp_closed` give its place back.
-        """
-        if self.breakers[0].connections.acquire():
-            return True
-        self.stats.upstream_cx_overflow += 1
-        return False
-
-    def on_tcp_opened(self, endpoint: Endpoint, session: TcpSession) -> None:
-        """A connection that no pool manages is there; `on_tcp_closed` follows. It counts as a request, too (Envoy)."""
-        if self.settings.health.close_connections_on_failure:
-            self._tcp_sessions.setdefault(endpoint, set()).add(session)
-        self.stats.upstream_cx_total += 1
-        self.stats.upstream_rq_total += 1
-        self.stats.upstream_rq_pending_total += 1
-        endpoint.stats.cx_total += 1
-        endpoint.stats.rq_total += 1
-        endpoint.stats.tcp_open += 1
-        if endpoint.monitor is not None:
-            # All that can be said about it, as in Envoy.
-            endpoint.monitor.on_response(200, {})
-
-    def on_tcp_closed(self, endpoint: Endpoint, session: TcpSession, *, began: float, local: bool) -> None:
-        """Such a connection has ended, here or by the upstream; `began` is monotonic seconds."""
-        sessions = self._tcp_sessions.get(endpoint)
-        if sessions is not None:
-            sessions.discard(session)
-            if not sessions:
-                del self._tcp_sessions[endpoint]
-        self.breakers[0].connections.release()
-        stats = self.stats
-        stats.count_closed(began, local=local)
-        # It was its own request, from its begin to its end.
-        stats.upstream_cx_destroy_with_active_rq += 1
-        stats.upstream_cx_destroy_local_with_active_rq += local
-        stats.upstream_cx_destroy_remote_with_active_rq += not local
-        stats.upstream_rq_ended += 1
-        endpoint.stats.rq_ended += 1
-        endpoint.stats.tcp_open -= 1
-
-    def on_tcp_connect_failed(self, endpoint: Endpoint, error: UpstreamError) -> None:
-        """Such a connection could not be made."""
-        self.breakers[0].connections.release()
-        stats, is_timeout = self.stats, isinstance(error, ConnectTimeout)
-        stats.upstream_cx_total += 1
-        stats.upstream_cx_destroy += 1
-        if is_timeout:
-            stats.upstream_cx_destroy_local += 1
-        else:
-            stats.upstream_cx_destroy_remote += 1
-        stats.upstream_cx_connect_fail += 1
-        endpoint.stats.cx_total += 1
-        endpoint.stats.cx_connect_fail += 1
-        if endpoint.monitor is not None:
-            endpoint.monitor.on_no_response()
-        if is_timeout:
-            stats.upstream_cx_connect_timeout += 1
-
-    def on_tcp_given_up(self) -> None:
-        """Nobody wants such a connection any more, and it is not there yet."""
-        self.breakers[0].connections.release()
-
     def close_idle(self, now: float) -> None:
         """Close pooled connections that were idle for too long; called every few seconds."""
-        for endpoint in self._endpoints:
+        for endpoint in self._members.endpoints:
             endpoint.close_idle(now)
 
     def drain(self) -> None:
         """Close idle connections and take none back: the worker is about to end."""
-        for endpoint in self._endpoints:
-            for pool in endpoint.pools:
-                pool.drain()
+        self._members.drain()
 
     def write_stats(self, sink: StatsSink) -> None:
         """Add this cluster's numbers to a snapshot."""
@@ -475,7 +301,7 @@ class Cluster:
                 sink.gauge(prefix + name, value)
         sink.gauge(
             prefix + "upstream_rq_pending_active",
-            sum(p.waiting_requests for e in self._endpoints for p in e.pools),
+            sum(p.waiting_requests for e in self._members.endpoints for p in e.pools),
         )
-        sink.gauge(prefix + "upstream_cx_active", sum(e.open_connections for e in self._endpoints))
-        sink.hosts[self.name] = {e.text: e.stats.encode(e.open_connections) for e in self._endpoints}
+        sink.gauge(prefix + "upstream_cx_active", sum(e.open_connections for e in self._members.endpoints))
+        sink.hosts[self.name] = {e.text: e.stats.encode(e.open_connections) for e in self._members.endpoints}

@@ -120,12 +120,12 @@ class Session:
     def __init__(self, cluster: Cluster) -> None:
         self.ended = 0
         self._cluster, self._endpoint = cluster, cluster.endpoints[0]
-        assert cluster.admit_tcp()
-        cluster.on_tcp_opened(self._endpoint, self)
+        assert cluster.tcp.admit()
+        cluster.tcp.on_opened(self._endpoint, self)
 
     def on_endpoint_failed(self) -> None:
         self.ended += 1
-        self._cluster.on_tcp_closed(self._endpoint, self, began=0.0, local=True)
+        self._cluster.tcp.on_closed(self._endpoint, self, began=0.0, local=True)
 
 
 @pytest.mark.parametrize("close", [True, False])
@@ -249,8 +249,8 @@ def test_tcp_connections_count_by_whether_they_can_be_made() -> None:
     endpoint = cluster.endpoints[0]
     for failed in (True, True, False, True, True, True):
         if failed:
-            assert cluster.admit_tcp()
-            cluster.on_tcp_connect_failed(endpoint, ConnectTimeout())
+            assert cluster.tcp.admit()
+            cluster.tcp.on_connect_failed(endpoint, ConnectTimeout())
         else:
             Session(cluster)
             assert told == []

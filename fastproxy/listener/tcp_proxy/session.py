@@ -136,7 +136,7 @@ class TcpSession:
                 cluster.stats.upstream_cx_none_healthy += 1
                 self._refuse("UH")
                 return
-            if not cluster.admit_tcp():
+            if not cluster.tcp.admit():
                 self._refuse("UO")
                 return
             self.attempts = attempt
@@ -148,7 +148,7 @@ class TcpSession:
             except (OSError, ValueError) as error:
                 self._on_connect_error(cluster, endpoint, connect_error(error))
             except asyncio.CancelledError:
-                cluster.on_tcp_given_up()
+                cluster.tcp.on_given_up()
                 raise
             pause_s = proxy.pause_after(attempt)
             if pause_s and attempt < proxy.settings.max_connect_attempts:
@@ -182,7 +182,7 @@ class TcpSession:
                 await proxy.loop.connect_accepted_socket(lambda: ends.downstream, sock)  # type: ignore[type-var]  # by shape
             except OSError:
                 sock.close()
-                cluster.on_tcp_given_up()
+                cluster.tcp.on_given_up()
                 self._end()
                 return
         self._open(endpoint, relay)
@@ -211,7 +211,7 @@ class TcpSession:
     def _on_connect_error(self, cluster: Cluster, endpoint: Endpoint, error: UpstreamError) -> None:
         self._add_flag(error.flag)
         self.failure = error.cause if isinstance(error, ConnectFailed) else error.reason
-        cluster.on_tcp_connect_failed(endpoint, error)
+        cluster.tcp.on_connect_failed(endpoint, error)
 
     def _refuse(self, flag: str) -> None:
         """There is no upstream for this connection."""
@@ -224,7 +224,7 @@ class TcpSession:
         proxy, cluster = self._proxy, self._cluster
         assert cluster is not None
         self._endpoint = endpoint
-        cluster.on_tcp_opened(endpoint, self)
+        cluster.tcp.on_opened(endpoint, self)
         self._relay = relay
         self._opened_at = clock.monotonic()
         settings = proxy.settings
@@ -325,6 +325,6 @@ class TcpSession:
             if self._relay is not None:
                 self._cluster.stats.upstream_cx_rx_bytes_total += self._relay.sent_bytes
                 self._cluster.stats.upstream_cx_tx_bytes_total += self._relay.received_bytes
-            self._cluster.on_tcp_closed(self._endpoint, self, began=self._opened_at, local=local)
+            self._cluster.tcp.on_closed(self._endpoint, self, began=self._opened_at, local=local)
             self._endpoint = None
         self._proxy.on_session_ended(self)
