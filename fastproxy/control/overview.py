@@ -45,7 +45,6 @@ class Overviewed(Protocol):
 class Parts:
     """The parts of the control plane that stay for its whole life."""
 
-    options: ControlOptions
     life: Life
     supervisor: Supervisor
     stats: StatsCollector
@@ -58,9 +57,9 @@ class Parts:
 class Overview:
     """The control plane as the admin interface knows it (`AdminView`)."""
 
-    def __init__(self, plane: Overviewed, parts: Parts) -> None:
+    def __init__(self, plane: Overviewed, options: ControlOptions, parts: Parts) -> None:
         self._plane = plane
-        self._options = parts.options
+        self._options = options
         self._life = parts.life
         self._supervisor = parts.supervisor
         self._stats = parts.stats

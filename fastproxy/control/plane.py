@@ -121,14 +121,9 @@ class ControlPlane:
         )
         self.overview = Overview(
             self,
+            options,
             Parts(
-                options,
-                self._life,
-                self._supervisor,
-                self._stats,
-                self._reloader,
-                self._departure,
-                self._log_levels,
+                self._life, self._supervisor, self._stats, self._reloader, self._departure, self._log_levels
             ),
         )
         """What the admin interface shows and does."""

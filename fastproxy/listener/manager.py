@@ -27,7 +27,19 @@ _DRAIN_SWEEP_S = 0.1
 
 
 class HttpConnectionManager:
-    """Settings, counters and parts that every connection of a listener uses (Envoy `HttpConnectionManager`)."""
+    """Settings, counters and parts that every connection of a listener uses (Envoy `HttpConnectionManager`).
+
+    Args:
+        settings: the listener.
+        http: the connection manager.
+        router: its routes and clusters.
+        filters: its filters.
+        access_logs: where requests are logged.
+        loop: serves the connections.
+        upgrade_filters: the filters of upgrade types that have their own.
+        identity_headers: names that only filters may set.
+        farewell: what the operator has said about the end of the proxy.
+    """
 
     def __init__(
         self,
@@ -42,19 +54,6 @@ class HttpConnectionManager:
         identity_headers: frozenset[bytes] = frozenset(),
         farewell: Farewell | None = None,
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            settings: the listener.
-            http: the connection manager.
-            router: its routes and clusters.
-            filters: its filters.
-            access_logs: where requests are logged.
-            loop: serves the connections.
-            upgrade_filters: the filters of upgrade types that have their own.
-            identity_headers: names that only filters may set.
-            farewell: what the operator has said about the end of the proxy.
-        """
         self.loop = loop
         self.filters = filters
         self.on_response = filters.on_response

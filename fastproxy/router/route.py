@@ -77,9 +77,40 @@ class Route:
         "upgrades",
     )
 
-    def __init__(  # noqa: PLR0915 - one line a slot
-        self, settings: RouteSettings, *, envoy_headers: bool = True
-    ) -> None:
+    conditions: RequestMatcher | None
+    """What has to hold besides the path; None if nothing has."""
+    choose: "Callable[[Request], Route] | None"
+    """Chooses one of several routes that stand for this one (`weighted_clusters`)."""
+    edits: tuple[Edit, ...] | None
+    """Changes to the request before it is forwarded."""
+    hash_policy: RequestHash | None
+    """Computes the hash for a cluster that chooses endpoints by one."""
+    grpc_timeout: GrpcTimeout | None
+    """What it makes of `grpc-timeout`; None if it does not look at it."""
+    limits: StreamLimits | None
+    """How long its streams may take; None if it says nothing about that."""
+    subset: SubsetMatch | None
+    """Which endpoints of the cluster requests may go to."""
+    is_choosy: bool
+    """Has one of these two: then `select_endpoint` must choose the endpoint, not the cluster alone."""
+    retry: RetryPolicy | None
+    """When requests are tried again; None if it says nothing about that."""
+    is_retrying: bool
+    """Its requests need a `RetryingExchange`."""
+    priority: int
+    """Which circuit breakers of the cluster apply: 0 is DEFAULT, 1 is HIGH."""
+    upgrades: Mapping[bytes, bool]
+    """What it says about protocols that requests may switch to, by their types in lower case."""
+    connects_tcp: bool
+    """CONNECT ends here, and the cluster gets the tunnel's bytes alone."""
+    counting: RouteCounting | None
+    """What counts its requests besides its cluster; None if nothing does."""
+    shares: "tuple[Route, ...]"
+    """Those that stand for it."""
+    is_simple: bool
+    """Its requests go to its cluster as they came, once: there is nothing else to look at."""
+
+    def __init__(self, settings: RouteSettings, *, envoy_headers: bool = True) -> None:
         """Compile a route; `envoy_headers`: tell both sides with `x-envoy-*` headers what was done.
 
         Raises:
@@ -99,48 +130,32 @@ class Route:
             None if response_rules is None else response_rules.apply_to_response
         )
         self.matches: PathMatcher = _build_matcher(settings)
-        self.conditions: RequestMatcher | None = build_request_matcher(settings.conditions)
-        """What has to hold besides the path; None if nothing has."""
-        self.choose: Callable[[Request], Route] | None = None
-        """Chooses one of several routes that stand for this one (`weighted_clusters`)."""
+        self.conditions = build_request_matcher(settings.conditions)
+        self.choose = None
         self.forward: ForwardAction | None = None
         self.reply: Callable[[Request], LocalReply] | None = None
-        self.edits: tuple[Edit, ...] | None = None
-        """Changes to the request before it is forwarded."""
-        self.hash_policy: RequestHash | None = None
-        """Computes the hash for a cluster that chooses endpoints by one."""
-        self.grpc_timeout: GrpcTimeout | None = None
-        """What it makes of `grpc-timeout`; None if it does not look at it."""
-        self.limits: StreamLimits | None = None
-        """How long its streams may take; None if it says nothing about that."""
-        self.subset: SubsetMatch | None = None
-        """Which endpoints of the cluster requests may go to."""
+        self.edits = None
+        self.hash_policy = None
+        self.grpc_timeout = None
+        self.limits = None
+        self.subset = None
         self.is_choosy = False
-        """Has one of these two: then `select_endpoint` must choose the endpoint, not the cluster alone."""
-        self.retry: RetryPolicy | None = None
-        """When requests are tried again; None if it says nothing about that."""
+        self.retry = None
         self.is_retrying = False
-        """Its requests need a `RetryingExchange`."""
         self.replay_limit_bytes: int | None = None
         self.tells_upstream_attempts = False
         self.tells_downstream_attempts = False
         self.priority = 0
-        """Which circuit breakers of the cluster apply: 0 is DEFAULT, 1 is HIGH."""
-        self.upgrades: Mapping[bytes, bool] = {}
-        """What it says about protocols that requests may switch to, by their types in lower case."""
+        self.upgrades = {}
         self.connects_tcp = False
-        """CONNECT ends here, and the cluster gets the tunnel's bytes alone."""
         self.cluster = ""
         self.auto_host_rewrite = False
         self.append_forwarded_host = False
         self.timeout_s = 0.0
         self.expected_timeout_ms = b""
-        self.counting: RouteCounting | None = None
-        """What counts its requests besides its cluster; None if nothing does."""
-        self.shares: tuple[Route, ...] = ()
-        """Those that stand for it."""
+        self.counting = None
+        self.shares = ()
         self.is_simple = False
-        """Its requests go to its cluster as they came, once: there is nothing else to look at."""
         action = settings.action
         if isinstance(action, ForwardAction):
             self._set_forward(action)

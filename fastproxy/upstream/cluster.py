@@ -37,7 +37,15 @@ from fastproxy.upstream.tcp_connections import TcpConnections
 
 
 class Cluster:
-    """A named upstream service as one worker sees it."""
+    """A named upstream service as one worker sees it.
+
+    Args:
+        settings: its configuration.
+        random: for tests; otherwise seeded by the system. Chance spreads load here, it protects nothing.
+        row_of: memory that the cluster shares with the same cluster in other workers; None if there are none.
+        worker_id: which cell of each row is this worker's.
+        report: tells the control plane what is noticed about endpoints.
+    """
 
     def __init__(
         self,
@@ -48,15 +56,6 @@ class Cluster:
         worker_id: int = 0,
         report: ReportEvent = report_to_nobody,
     ) -> None:
-        """Make a cluster without endpoints.
-
-        Args:
-            settings: its configuration.
-            random: for tests; otherwise seeded by the system. Chance spreads load here, it protects nothing.
-            row_of: memory that the cluster shares with the same cluster in other workers; None if there are none.
-            worker_id: which cell of each row is this worker's.
-            report: tells the control plane what is noticed about endpoints.
-        """
         self.settings = settings
         self.name = settings.name
         self.filter_metadata: Mapping[str, object] | None = (

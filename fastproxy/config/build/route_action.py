@@ -106,20 +106,8 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
 
     `match`: the condition of its route; what it does to the path depends on that.
     """
-    kind = view.selected("cluster_specifier")
-    cluster = cluster_header = ""
-    weighted: WeightedClusters | None = None
-    if kind == "cluster":
-        cluster = view.text(kind)
-        scope.check_cluster(view, kind, cluster)
-    elif kind == "cluster_header":
-        cluster_header = view.text(kind).lower()
-    elif kind == "weighted_clusters":
-        weighted = build_weighted_clusters(view.child_or_empty(kind), scope)
-        if weighted is None:
-            return None
-    else:
-        _refuse_unsupported(view)
+    destination = _build_destination(view, scope)
+    if destination is None:
         return None
     host_regex, regex_rewrite = view.child("host_rewrite_path_regex"), view.child("regex_rewrite")
     rewrites = [one for one in _PATH_REWRITES if view.has(one)]
@@ -133,7 +121,7 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         for field in ("timeout", "max_grpc_timeout", "grpc_timeout_offset"):
             view.without_effect(field, "Envoy ignores it beside max_stream_duration")
     return ForwardAction(
-        cluster=cluster,
+        cluster=destination.cluster,
         timeout_s=view.duration_s("timeout", _DEFAULT_TIMEOUT_S) if duration is None else 0.0,
         host_rewrite_literal=take_host(view, "host_rewrite_literal")
         if view.has("host_rewrite_literal")
@@ -141,8 +129,8 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         auto_host_rewrite=view.flag_or("auto_host_rewrite", default=False),
         prefix_rewrite=take_path(view, "prefix_rewrite"),
         cluster_not_found_status=_NOT_FOUND_STATUS.get(view.choice("cluster_not_found_response_code"), 503),
-        cluster_header=cluster_header,
-        weighted_clusters=weighted,
+        cluster_header=destination.cluster_header,
+        weighted_clusters=destination.weighted,
         host_rewrite_header=view.text("host_rewrite_header").lower(),
         host_rewrite_path_regex=_substitution(host_regex),
         append_x_forwarded_host=view.flag("append_x_forwarded_host"),
@@ -163,6 +151,31 @@ def build_forward(view: View, match: View, scope: ActionScope) -> ForwardAction 
         grpc_timeout_offset_s=_optional_duration(duration, "grpc_timeout_header_offset") or 0.0,
         **_old_grpc_timeout(view),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """One of the three ways to name a cluster."""
+
+    cluster: str = ""
+    cluster_header: str = ""
+    weighted: WeightedClusters | None = None
+
+
+def _build_destination(view: View, scope: ActionScope) -> _Destination | None:
+    """The `cluster_specifier`; None when it is none that is supported (reported)."""
+    kind = view.selected("cluster_specifier")
+    if kind == "cluster":
+        cluster = view.text(kind)
+        scope.check_cluster(view, kind, cluster)
+        return _Destination(cluster=cluster)
+    if kind == "cluster_header":
+        return _Destination(cluster_header=view.text(kind).lower())
+    if kind == "weighted_clusters":
+        weighted = build_weighted_clusters(view.child_or_empty(kind), scope)
+        return None if weighted is None else _Destination(weighted=weighted)
+    _refuse_unsupported(view)
+    return None
 
 
 def _old_grpc_timeout(view: View) -> dict[str, float]:

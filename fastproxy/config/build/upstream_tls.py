@@ -76,20 +76,15 @@ def build_upstream_tls(
     # What is half there trusts nobody.
     is_waiting = sources.files.is_waiting or is_missing or lacks_certificate
     name = sni or _only_name(validation)
-    # A private CA signs for its own services only; Envoy checks no name then, and a name to check must be given.
-    # The host of a request is the downstream's to choose: a name that is checked must be asked for (`auto_san`).
-    is_named = (bool(name) or host_sni) and not names.auto_sni
-    checks_name = (
-        own_san or names.auto_san or (not validation.sans and (validation.trusted_ca is None or is_named))
-    )
-    pinned = bool(validation.certificate_hashes or validation.spki_hashes)
-    trusts_pins = pinned and validation.trusted_ca is None and not validation.system_roots
+    needs_san = own_san or names.auto_san
+    checks_name = needs_san or _checks_name(validation, is_named=bool(name) or host_sni, names=names)
+    trusts_pins = _trusts_pins(validation)
     verifies_chain = not (validation.accept_untrusted or trusts_pins)
 
     def make(alpn: tuple[str, ...]) -> ssl.SSLContext:
         ctx = _new_context()
         ctx.check_hostname = verifies_chain and checks_name
-        if own_san or names.auto_san:
+        if needs_san:
             # A name of the subject is no subject alternative name.
             ctx.hostname_checks_common_name = False
         ctx.verify_mode = ssl.CERT_REQUIRED if verifies_chain or is_waiting else ssl.CERT_NONE
@@ -113,6 +108,21 @@ def build_upstream_tls(
         trusted_ca=validation.trusted_ca,
         fingerprint=fingerprint(tls.message) + sources.secrets.digest(common.message),
     )
+
+
+def _checks_name(validation: PeerValidation, *, is_named: bool, names: NameOptions) -> bool:
+    """Whether the name of the upstream has to be in its certificate, where nobody has asked for that.
+
+    A private CA signs for its own services only; Envoy checks no name then, and a name to check must be given. The
+    host of a request is the downstream's to choose: a name that is checked must be asked for (`auto_san`).
+    """
+    return not validation.sans and (validation.trusted_ca is None or (is_named and not names.auto_sni))
+
+
+def _trusts_pins(validation: PeerValidation) -> bool:
+    """Whether hashes of certificates are all that is said: who has such a one needs no authority."""
+    pinned = bool(validation.certificate_hashes or validation.spki_hashes)
+    return pinned and validation.trusted_ca is None and not validation.system_roots
 
 
 class _ContextBuilder:
