@@ -238,6 +238,14 @@ def test_what_would_balance_otherwise_than_it_says_is_refused(text: str, words: 
     assert words in problem(minimal(clusters=cluster(text))).problem
 
 
+def test_a_ring_that_takes_seconds_to_compute_is_warned_about() -> None:
+    """Envoy's file loads, and the operator is told why workers are busy."""
+    text = "lb_policy: RING_HASH\nring_hash_lb_config: {minimum_ring_size: %d}"
+    (warning,) = warnings(minimal(clusters=cluster(text % 1_000_001)))
+    assert "minimum_ring_size" in warning
+    assert warnings(minimal(clusters=cluster(text % 1_000_000))) == []
+
+
 def test_settings_of_another_policy_are_a_warning() -> None:
     """Envoy ignores them without a word."""
     found = warnings(minimal(clusters=cluster("maglev_lb_config: {table_size: 4}")))

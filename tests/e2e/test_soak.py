@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fastproxy.clock import monotonic
 from tests.e2e.conftest import StartFastProxy
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, resident_bytes, workers_of, write_config
@@ -319,6 +321,7 @@ class _Soaked:
         return resident_bytes(pid)
 
 
+@pytest.mark.timeout(120 * _SCALE)
 async def test_nothing_is_left_after_thousands_of_faults(start_fastproxy: StartFastProxy) -> None:
     """A leak of one in a thousand requests ends a proxy within a day."""
     with _FaultyUpstream() as upstream:

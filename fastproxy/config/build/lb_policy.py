@@ -21,6 +21,8 @@ from fastproxy.upstream.balancer.settings import (
 _EXTENSIONS = "envoy.extensions.load_balancing_policies."
 _SUBSET = _EXTENSIONS + "subset.v3.Subset"
 _MAX_RING = 8 * 1024 * 1024
+#: Points that take about a second to compute.
+_LARGE_RING = 1_000_000
 _ONE_PLACE = ("zone_aware_lb_config", "locality_weighted_lb_config", "consistent_hashing_lb_config")
 _KNOWN = "FastProxy has ROUND_ROBIN, LEAST_REQUEST, RANDOM, RING_HASH and MAGLEV"
 
@@ -93,6 +95,13 @@ def _ring_hash(settings: View | None, hashing: ConsistentHashing) -> Policy:
     if minimum > maximum:
         settings.error(
             f"minimum_ring_size ({minimum}) > maximum_ring_size ({maximum})", field="minimum_ring_size"
+        )
+    if minimum > _LARGE_RING:
+        settings.warn(
+            f"a ring of {minimum} points keeps every worker busy for seconds whenever an endpoint comes or goes, and"
+            " takes up to 30 MB for each million",
+            "100 points for each endpoint spread requests well",
+            field="minimum_ring_size",
         )
     murmur = settings.choice("hash_function") == "MURMUR_HASH_2"
     return RingHashSettings(minimum, maximum, murmur, hashing)

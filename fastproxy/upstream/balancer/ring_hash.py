@@ -22,6 +22,8 @@ from fastproxy.upstream.hashing import murmur2, xxh64
 
 #: Points hashed, or sorted, between two pauses: about a millisecond of work.
 _SLICE = 1000
+#: In the place of a bucket that was emptied.
+_EMPTY = (array("Q"), array("I"))
 
 
 @final
@@ -52,7 +54,7 @@ class RingHash(TablePicker):
         self._getrandbits = tools.random.getrandbits
         # Sorted hashes, and the position of the owner of each. Arrays, for a ring may have millions of points.
         self._hashes = array("Q")
-        self._owners = array("L")
+        self._owners = array("I")
 
     def select(self, hash_value: int | None, attempt: int) -> Endpoint | None:
         """The owner of the first point at or after the hash; None if the ring may have no points. Hot path."""
@@ -72,28 +74,30 @@ class RingHash(TablePicker):
         # The endpoint with the smallest share has a whole number of points, unless that is too many in all.
         scale = min(math.ceil(smallest * minimum) / smallest, float(maximum))
         bucket_bits = max(0, math.ceil(scale / _SLICE).bit_length())
-        buckets: list[list[tuple[int, int]]] = [[] for _ in range(1 << bucket_bits)]
         shift = 64 - bucket_bits
+        # Arrays: eight bytes a point, where a pair of numbers would need a hundred.
+        buckets = [(array("Q"), array("I")) for _ in range(1 << bucket_bits)]
         hashed = murmur2 if self._settings.murmur else xxh64
         points, target = 0, 0.0
         numbers = []
         for owner, endpoint in enumerate(self._endpoints):
             key = hash_key(endpoint, self._settings.consistent) + b"_"
             target += scale * self._shares[owner]
-            number = 0
-            while points < target:
-                point = hashed(key + b"%d" % number)
-                buckets[point >> shift].append((point, owner))
-                number += 1
-                points += 1
-                if points % _SLICE == 0:
-                    yield
+            number = max(0, math.ceil(target) - points)
+            for start in range(0, number, _SLICE):
+                for index in range(start, min(start + _SLICE, number)):
+                    point = hashed(key + b"%d" % index)
+                    found, owners = buckets[point >> shift]
+                    found.append(point)
+                    owners.append(owner)
+                yield
+            points += number
             numbers.append(number)
-        for bucket in buckets:
-            bucket.sort()
-            self._hashes.extend([point for point, _ in bucket])
-            self._owners.extend([owner for _, owner in bucket])
-            bucket.clear()
+        for at, (found, owners) in enumerate(buckets):
+            pairs = sorted(zip(found, owners, strict=True))
+            self._hashes.extend([point for point, _ in pairs])
+            self._owners.extend([owner for _, owner in pairs])
+            buckets[at] = _EMPTY
             yield
         self._stats.lb_gauges = {
             "ring_hash_lb.size": points,
