@@ -5,12 +5,20 @@ the listener asks for such a number. Header bytes are counted as Envoy does: of 
 line end of each line, of what is sent the lines as they are; neither has the first line or the empty one.
 """
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastproxy.http.headers import HeaderMap, lines
 
-if TYPE_CHECKING:
-    from fastproxy.http.messages import Request
+
+class CountedRequest(Protocol):
+    """What there is to count of a request."""
+
+    method: bytes
+    target: bytes
+    headers: HeaderMap
+    bytes_received: int
+    """Of its body."""
+
 
 #: Spaces, version and line end of a request line, and the line end behind the head.
 _REST_OF_HEAD = len(b"  HTTP/1.1\r\n\r\n")
@@ -58,7 +66,7 @@ class ByteCounts:
         self.upstream_header_received = 0
         """Of all tries together."""
 
-    def begin(self, request: "Request") -> None:
+    def begin(self, request: CountedRequest) -> None:
         """Start counting for a request whose headers are as they were read."""
         headers = request.headers
         self.header_received = received_header_bytes(headers)
@@ -68,7 +76,7 @@ class ByteCounts:
         self.upstream_sent = self.upstream_header_sent = 0
         self.upstream_received = self.upstream_header_received = 0
 
-    def wire_received(self, request: "Request") -> int:
+    def wire_received(self, request: CountedRequest) -> int:
         """Bytes of the request so far.
 
         With more requests behind it in what was read, its size follows from its head and body: the line between it and
@@ -78,7 +86,7 @@ class ByteCounts:
             return self._head_bytes + request.bytes_received
         return self.received - self._charged
 
-    def end(self, request: "Request") -> None:
+    def end(self, request: CountedRequest) -> None:
         """The request has ended: the rest belongs to the next one."""
         self._charged += self.wire_received(request)
 

@@ -7,20 +7,29 @@ at most one per worker, for a moment, and with one worker never.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from fastproxy.stats import StatsSink
 from fastproxy.upstream.settings import NO_LIMIT, SHARED_ROWS_PER_CLUSTER, ThresholdSettings
 
 _ROWS_PER_PRIORITY = SHARED_ROWS_PER_CLUSTER // 2
-if TYPE_CHECKING:
-    from fastproxy.upstream.pool import ConnectionPool
 
 #: Envoy files say 1000000 or more to mean "none": no worker comes there, so nobody needs to look at the others.
 _PRACTICALLY_UNLIMITED = 1_000_000
 
 #: Gives the shared row of a number, one cell for each worker.
 RowOf = Callable[[int], "memoryview[int]"]
+
+
+class LimitedPool(Protocol):
+    """The connections to one endpoint, as far as they are limited with those to others."""
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request is on any of them, and none waits for one."""
+
+    def close_all_idle(self) -> None:
+        """Close them, for another endpoint needs the place."""
 
 
 class Resource:
@@ -137,7 +146,7 @@ class CircuitBreaker:
         """Requests that wait for their next try, or are in it."""
         self.max_pools = settings.max_connection_pools
         """How many endpoints a worker may have connections to."""
-        self.pools: list[ConnectionPool] = []
+        self.pools: list[LimitedPool] = []
         """Those that are in use, where `max_pools` limits them; the oldest first."""
         self._tracks_remaining = settings.track_remaining
         # A gauge is the sum of what the workers say: one has to speak for all of them.
@@ -149,7 +158,7 @@ class CircuitBreaker:
             self.retries.limit = self._retry_limit()
         return self.retries.acquire()
 
-    def admit_pool(self, pool: "ConnectionPool") -> bool:
+    def admit_pool(self, pool: LimitedPool) -> bool:
         """Let an endpoint have connections, at the cost of one that has only idle ones, if it must be."""
         if pool in self.pools:
             return True
@@ -162,7 +171,7 @@ class CircuitBreaker:
         self.pools.append(pool)
         return True
 
-    def dismiss_pool(self, pool: "ConnectionPool") -> None:
+    def dismiss_pool(self, pool: LimitedPool) -> None:
         """An endpoint has no connections any more."""
         if pool in self.pools:
             self.pools.remove(pool)

@@ -4,6 +4,7 @@ Endpoints come from discovery, their health from the control plane, from discove
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import final
 
@@ -114,7 +115,8 @@ class Members:
         )
         has_checks, outliers = bool(self._settings.health.checks), self._settings.outliers
         if has_checks or outliers is not None:
-            endpoint.watch(EndpointMonitor(endpoint, self, has_checks=has_checks, outliers=outliers))
+            fail = partial(self._on_immediate_failure, endpoint) if has_checks else None
+            endpoint.watch(EndpointMonitor(fail, partial(self._on_outlier, endpoint), outliers))
         return endpoint
 
     def drain(self) -> None:
@@ -140,7 +142,7 @@ class Members:
         if changed:
             self._on_changed()
 
-    def on_immediate_failure(self, endpoint: Endpoint) -> None:
+    def _on_immediate_failure(self, endpoint: Endpoint) -> None:
         """The endpoint asked to be taken out of use: do so now, and let the control plane tell the other workers."""
         flags = HealthFlag.FAILED_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL
         if HealthFlag.FAILED_ACTIVE_HC in endpoint.health:
@@ -149,7 +151,7 @@ class Members:
         self._on_changed()
         self._report(FailedImmediately(self._settings.name, endpoint.text))
 
-    def on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
+    def _on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
         """The endpoint failed too often in a row: eject it here and now, and let the control plane decide for all."""
         settings, ejected = self._settings.outliers, HealthFlag.FAILED_OUTLIER_CHECK
         if settings is None or ejected in endpoint.health:

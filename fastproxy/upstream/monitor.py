@@ -3,26 +3,14 @@
 Only clusters that have something to watch for have monitors; all others pay one attribute test per response.
 """
 
-from typing import TYPE_CHECKING, Protocol, final
+from collections.abc import Callable
+from typing import final
 
 from fastproxy.http.headers import HeaderMap
 from fastproxy.upstream.health.settings import OutlierKind, OutlierSettings
 
-if TYPE_CHECKING:
-    from fastproxy.upstream.endpoint import Endpoint
-
 _GATEWAY_ERRORS = frozenset((502, 503, 504))
 _NO_OUTLIERS = OutlierSettings()
-
-
-class Watcher(Protocol):
-    """Who decides what follows from what a monitor saw."""
-
-    def on_immediate_failure(self, endpoint: "Endpoint") -> None:
-        """The endpoint asked to be taken out of use."""
-
-    def on_outlier(self, endpoint: "Endpoint", kind: OutlierKind) -> None:
-        """The endpoint failed too often in a row."""
 
 
 @final
@@ -30,9 +18,9 @@ class EndpointMonitor:
     """Watches one endpoint in one worker.
 
     Args:
-        endpoint: which.
-        watcher: is told.
-        has_checks: somebody will find out when it works again, so it may be taken out of use when it asks for that.
+        on_immediate_failure: it asks to be taken out of use; None: nobody would find out when it works again, so
+            it may ask in vain.
+        on_outlier: it failed too often in a row.
         outliers: what counts as an outlier; None: nothing does.
     """
 
@@ -40,11 +28,10 @@ class EndpointMonitor:
         "_consecutive_5xx",
         "_consecutive_gateway",
         "_consecutive_local",
-        "_endpoint",
-        "_has_checks",
+        "_on_immediate_failure",
+        "_on_outlier",
         "_settings",
         "_split",
-        "_watcher",
         "_watches_outliers",
         "failures",
         "local_failures",
@@ -54,15 +41,12 @@ class EndpointMonitor:
 
     def __init__(
         self,
-        endpoint: "Endpoint",
-        watcher: Watcher,
-        *,
-        has_checks: bool,
+        on_immediate_failure: Callable[[], None] | None,
+        on_outlier: Callable[[OutlierKind], None],
         outliers: OutlierSettings | None = None,
     ) -> None:
-        self._endpoint = endpoint
-        self._watcher = watcher
-        self._has_checks = has_checks
+        self._on_immediate_failure = on_immediate_failure
+        self._on_outlier = on_outlier
         self._watches_outliers = outliers is not None
         self._settings = _NO_OUTLIERS if outliers is None else outliers
         self._split = self._settings.split_local_origin
@@ -85,8 +69,9 @@ class EndpointMonitor:
             self._consecutive_5xx = self._consecutive_gateway = 0
         else:
             self._on_failure(is_gateway_error=status in _GATEWAY_ERRORS)
-        if self._has_checks and b"x-envoy-immediate-health-check-fail" in headers:
-            self._watcher.on_immediate_failure(self._endpoint)
+        tell = self._on_immediate_failure
+        if tell is not None and b"x-envoy-immediate-health-check-fail" in headers:
+            tell()
 
     def on_no_response(self) -> None:
         """A request got no answer, or not all of it: connect failure, reset, timeout."""
@@ -98,7 +83,7 @@ class EndpointMonitor:
         self._consecutive_local += 1
         if self._consecutive_local == self._settings.consecutive_local_origin_failure:
             self._consecutive_local = 0
-            self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_LOCAL_ORIGIN_FAILURE)
+            self._on_outlier(OutlierKind.CONSECUTIVE_LOCAL_ORIGIN_FAILURE)
 
     def on_uneject(self) -> None:
         """It gets another chance: failures of before do not count any more."""
@@ -118,10 +103,10 @@ class EndpointMonitor:
             self._consecutive_gateway += 1
             if self._consecutive_gateway == self._settings.consecutive_gateway_failure:
                 self._consecutive_gateway = 0
-                self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_GATEWAY_FAILURE)
+                self._on_outlier(OutlierKind.CONSECUTIVE_GATEWAY_FAILURE)
         else:
             self._consecutive_gateway = 0
         self._consecutive_5xx += 1
         if self._consecutive_5xx == self._settings.consecutive_5xx:
             self._consecutive_5xx = 0
-            self._watcher.on_outlier(self._endpoint, OutlierKind.CONSECUTIVE_5XX)
+            self._on_outlier(OutlierKind.CONSECUTIVE_5XX)

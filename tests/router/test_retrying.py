@@ -8,9 +8,7 @@ import pytest
 from fastproxy.router.retrying import RetryingExchange
 from fastproxy.router.settings import ResetHeader, RetryOn, RetrySettings
 from fastproxy.upstream.balancer.settings import subset_match
-from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import ConnectFailed
-from fastproxy.upstream.health.settings import OutlierKind
 from fastproxy.upstream.monitor import EndpointMonitor
 from fastproxy.upstream.settings import (
     Address,
@@ -620,29 +618,18 @@ async def test_an_unhealthy_endpoint_is_no_choice_for_a_retry() -> None:
         assert await tried_hosts(proxy, 4) == [str(A)] * 4
 
 
-class Watcher:
-    """Writes down which endpoint asked to be left alone."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def on_immediate_failure(self, endpoint: Endpoint) -> None:
-        self.told.append(endpoint.text)
-
-    def on_outlier(self, endpoint: Endpoint, kind: OutlierKind) -> None:
-        self.told.append(f"{endpoint.text} {kind}")
-
-
 def test_who_watches_an_endpoint_sees_responses_that_no_downstream_sees() -> None:
     """`x-envoy-immediate-health-check-fail` in an answer that is retried counts like any other."""
     with retrying() as proxy:
-        watcher = Watcher()
+        told: list[str] = []
         endpoint = proxy.cluster.endpoints[0]
-        endpoint.monitor = EndpointMonitor(endpoint, watcher, has_checks=True)
+        endpoint.monitor = EndpointMonitor(
+            lambda: told.append("failed"), lambda kind: told.append(kind.value)
+        )
         proxy.send(GET)
         wire = UNAVAILABLE.replace(b"\r\n\r\n", b"\r\nx-envoy-immediate-health-check-fail: true\r\n\r\n")
         proxy.upstream.respond(wire)
-        assert watcher.told == [str(UPSTREAM)]
+        assert told == ["failed"]
         go_on(proxy)
         proxy.upstream.respond(OK)
         assert status_of(proxy.take()) == 200
