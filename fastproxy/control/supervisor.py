@@ -23,6 +23,7 @@ from typing import Protocol
 
 from fastproxy import clock
 from fastproxy.control.backoff import Backoff
+from fastproxy.control.ballot import Ballot
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.shared_memory import SharedMemory
 from fastproxy.control.worker_process import WorkerProcess
@@ -93,9 +94,7 @@ class Supervisor:
         self._settled = asyncio.Event()
         """Cleared while a reload is under way."""
         self._settled.set()
-        self._votes: dict[int, asyncio.Future[str]] = {}
-        self._generation = 0
-        """Of the transaction under way."""
+        self._ballot = Ballot(options.reload_timeout_s)
         self._first_attempts: list[asyncio.Future[str]] = []
         self.restarts = 0
         """Workers replaced so far."""
@@ -166,11 +165,11 @@ class Supervisor:
         ids = sorted(self._initialised)
         for worker_id in ids:
             prepare = message(worker_id)
-            self._generation = prepare.generation
-            self._open_vote(worker_id)
+            self._ballot.generation = prepare.generation
+            self._ballot.open(worker_id)
             if self._hand_over(worker_id, sockets(worker_id)):
                 self.send(worker_id, prepare)
-        return next(filter(None, await self._count_votes(ids)), "")
+        return next(filter(None, await self._ballot.count(ids)), "")
 
     async def commit(self, state: Iterable[ToWorker]) -> str:
         """Make every worker serve by what it has prepared; the host's state is the new one already.
@@ -179,12 +178,12 @@ class Supervisor:
             Empty, or what went wrong with a worker. That one is replaced; there is no way back for the others.
         """
         ids = sorted(self._initialised)
-        messages = (Commit(self._generation), *state, StartServing())
+        messages = (Commit(self._ballot.generation), *state, StartServing())
         for worker_id in ids:
-            self._open_vote(worker_id)
+            self._ballot.open(worker_id)
             for message in messages:
                 self.send(worker_id, message)
-        failures = await self._count_votes(ids)
+        failures = await self._ballot.count(ids)
         for worker_id, failure in zip(ids, failures, strict=True):
             if failure and worker_id in self._workers:
                 _log.error("worker %d is replaced: it did not switch: %s", worker_id, failure)
@@ -194,29 +193,8 @@ class Supervisor:
 
     def abort(self) -> None:
         """Make every worker forget what it has prepared."""
-        self.broadcast(Abort(self._generation))
+        self.broadcast(Abort(self._ballot.generation))
         self._settled.set()
-
-    def _open_vote(self, worker_id: int) -> None:
-        self._votes[worker_id] = asyncio.get_running_loop().create_future()
-
-    def _vote(self, worker_id: int, generation: int, failure: str) -> None:
-        vote = self._votes.get(worker_id)
-        if vote is not None and not vote.done() and generation == self._generation:
-            vote.set_result(failure)
-
-    async def _count_votes(self, ids: list[int]) -> list[str]:
-        """Wait for the answers, bounded in time. A worker that has died does not count: it will be replaced."""
-        votes = [self._votes[worker_id] for worker_id in ids]
-        if votes:
-            await asyncio.wait(votes, timeout=self._options.reload_timeout_s)
-        self._votes.clear()
-        return [
-            vote.result()
-            if vote.done()
-            else f"worker {worker_id} did not answer within {self._options.reload_timeout_s:g} s"
-            for worker_id, vote in zip(ids, votes, strict=True)
-        ]
 
     def _hand_over(self, worker_id: int, sockets: Mapping[int, socket.socket]) -> bool:
         worker = self._workers[worker_id]
@@ -297,7 +275,7 @@ class Supervisor:
             raise
         finally:
             self._initialised.discard(worker_id)
-            self._vote(worker_id, self._generation, "")
+            self._ballot.abstain(worker_id)
             ending = await asyncio.shield(worker.close(_EXIT_GRACE_S))
             self._workers.pop(worker_id, None)
             self._memory.on_worker_gone(worker_id)
@@ -329,9 +307,9 @@ class Supervisor:
                 elif isinstance(message, WorkerFailed):
                     failure = message.reason
                 elif isinstance(message, Prepared | Switched):
-                    self._vote(worker.id, message.generation, "")
+                    self._ballot.vote(worker.id, message.generation, "")
                 elif isinstance(message, PrepareFailed):
-                    self._vote(worker.id, message.generation, message.reason)
+                    self._ballot.vote(worker.id, message.generation, message.reason)
                 elif isinstance(message, Drained):
                     return None
                 else:
