@@ -183,6 +183,7 @@ TESTED_BY = {
     "control/lookup.py": "control/test_dns.py",
     "control/discovery.py": "control/test_jwks_fetcher.py",
     "control/jwks_http.py": "control/test_jwks_fetcher.py",
+    "control/jwks_refresh.py": "control/test_jwks_fetcher.py",
     "control/jwks_report.py": "control/test_admin.py",
     "control/jwks_source.py": "control/test_jwks_fetcher.py",
     "control/key_store.py": "control/test_jwks_fetcher.py",
