@@ -30,3 +30,13 @@ class ResponseFilter(Protocol):
         Called after the route's header rules, the last filter first, and also where an earlier filter answered and
         this one has not seen the request.
         """
+
+
+class TrailerFilter(Protocol):
+    """What a filter has beside that if it changes trailers; called only for messages that have some."""
+
+    def on_request_trailers(self, request: Request, trailers: HeaderMap) -> None:
+        """Change the trailers of a request that every filter has let pass."""
+
+    def on_response_trailers(self, request: Request, trailers: HeaderMap) -> None:
+        """Change the trailers of an upstream's response, the last filter first."""

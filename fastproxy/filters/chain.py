@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
-from fastproxy.filters.base import HttpFilter, Outcome
+from fastproxy.filters.base import HttpFilter, Outcome, TrailerFilter
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.stats import StatsSink
@@ -17,7 +18,14 @@ FILTER_FAILED = LocalReply(500, details="filter_failed")
 class FilterChain:
     """Runs a request through its filters until one answers."""
 
-    __slots__ = ("_filters", "_on_request", "_on_response", "_select_route", "on_response")
+    __slots__ = (
+        "_filters",
+        "_on_request",
+        "_on_response",
+        "_select_route",
+        "_trailer_filters",
+        "on_response",
+    )
 
     def __init__(
         self, filters: Sequence[HttpFilter], select_route: Callable[[Request], None] | None = None
@@ -34,6 +42,9 @@ class FilterChain:
         self._on_request = tuple(one.on_request for one in self._filters)
         self._on_response: tuple[Callable[[Request, HeaderMap], None], ...] = tuple(
             one.on_response for one in reversed(self._filters) if hasattr(one, "on_response")
+        )
+        self._trailer_filters: tuple[TrailerFilter, ...] = tuple(
+            cast("TrailerFilter", one) for one in self._filters if hasattr(one, "on_request_trailers")
         )
         self.on_response: Callable[[Request, HeaderMap], bool] | None = (
             self._run_response if self._on_response else None
@@ -88,6 +99,26 @@ class FilterChain:
                 on_response(request, headers)
         except Exception:
             _log.exception("a filter failed; the response is not sent")
+            return False
+        return True
+
+    def on_request_trailers(self, request: Request, trailers: HeaderMap) -> bool:
+        """Run the trailers of a request through the filters; says whether the request may go on (S56)."""
+        try:
+            for one in self._trailer_filters:
+                one.on_request_trailers(request, trailers)
+        except Exception:
+            _log.exception("a filter failed; the request is refused")
+            return False
+        return True
+
+    def on_response_trailers(self, request: Request, trailers: HeaderMap) -> bool:
+        """Run the trailers of a response through the filters, the last one first; says whether it may go on (S56)."""
+        try:
+            for one in reversed(self._trailer_filters):
+                one.on_response_trailers(request, trailers)
+        except Exception:
+            _log.exception("a filter failed; the response is cut")
             return False
         return True
 

@@ -20,8 +20,10 @@ def _wire_received(context: FormatContext) -> int:
 
 
 def _header_sent(context: FormatContext) -> int:
-    headers = context.request.response_headers
-    return 0 if headers is None else sent_header_bytes(headers)
+    request = context.request
+    headers, counts = request.response_headers, request.byte_counts
+    sent = 0 if headers is None else sent_header_bytes(headers)
+    return sent if counts is None else sent + counts.trailers_sent
 
 
 _UPSTREAM_RECEIVED = _count(lambda counts: counts.upstream_header_received)

@@ -1,8 +1,7 @@
 """Operators for the status of a gRPC call: `GRPC_STATUS`, `GRPC_STATUS_NUMBER` (spec/http.md section 10)."""
 
 from fastproxy.format.context import FormatContext, Operator
-from fastproxy.http.headers import first
-from fastproxy.http.local_reply import grpc_status_of, is_grpc
+from fastproxy.http.local_reply import grpc_status_of, is_grpc, told_grpc_status
 
 #: By number, as Envoy writes them.
 _NAMES = (
@@ -22,10 +21,9 @@ _INVALID = -1
 def grpc_status_number(context: FormatContext) -> int | None:
     """`%GRPC_STATUS_NUMBER%`: what the response says, else what its HTTP status stands for; None if it is not gRPC."""
     request = context.request
-    headers = request.response_headers
-    if headers is None or not is_grpc(request):
+    if request.response_headers is None or not is_grpc(request):
         return None
-    told = first(headers, b"grpc-status")
+    told = told_grpc_status(request)
     if told is None:
         return grpc_status_of(request.response_status)
     return int(told) if told.isdigit() else _INVALID

@@ -21,6 +21,8 @@ from fastproxy.http.headers import (
 from fastproxy.http.messages import Request
 from fastproxy.match.string import build_string_matcher
 
+_NO_NAMES = frozenset[bytes]()
+
 
 class _Addition:
     __slots__ = ("action", "format", "keep_empty", "name", "value")
@@ -96,6 +98,12 @@ class HeaderRules:
         context = FormatContext(request, clock.monotonic())
         for level in self._levels:
             level.apply(request.headers, context, SINGLE_SLOT_REQUEST_NAMES)
+
+    def apply_to_trailers(self, request: Request, trailers: HeaderMap) -> None:
+        """Change trailers of the request or of its response; every line stays a line of its own."""
+        context = FormatContext(request, clock.monotonic())
+        for level in self._levels:
+            level.apply(trailers, context, _NO_NAMES)
 
     def apply_to_response(self, request: Request, headers: HeaderMap) -> None:
         """Change the headers of a response to `request`; `%RESP()%` sees them as they are before a level."""

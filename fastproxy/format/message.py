@@ -45,9 +45,19 @@ def build_response_header(argument: str, *, redact: bool) -> Operator:
 
 
 def build_trailer(argument: str, *, redact: bool) -> Operator:  # every builder has this signature
-    """`%TRAILER(NAME)%`: trailers end at the proxy, so there is never a value."""
-    _names(argument)
-    return lambda _context: None
+    """`%TRAILER(NAME?OTHER)%`: a trailer of the response, or the other one; None where trailers are not kept."""
+    names = _names(argument)
+
+    def value(context: FormatContext) -> bytes | None:
+        trailers = context.request.trailers
+        if trailers is not None:
+            for name in names:
+                found = _header(trailers.response, name, redact=redact)
+                if found is not None:
+                    return found
+        return None
+
+    return redacting(value) if redact else value
 
 
 def build_path(argument: str, *, redact: bool) -> Operator:

@@ -44,6 +44,7 @@ class ByteCounts:
         "is_followed",
         "received",
         "sent",
+        "trailers_sent",
         "upstream_header_received",
         "upstream_header_sent",
         "upstream_received",
@@ -59,6 +60,7 @@ class ByteCounts:
         """Of these, what earlier requests had."""
         self._head_bytes = 0
         self.header_received = 0
+        self.trailers_sent = 0
         self.sent = 0
         self.upstream_sent = 0
         self.upstream_header_sent = 0
@@ -72,7 +74,7 @@ class ByteCounts:
         self.header_received = received_header_bytes(headers)
         first_line = len(request.method) + len(request.target)
         self._head_bytes = first_line + sent_header_bytes(headers) + _REST_OF_HEAD
-        self.sent = 0
+        self.sent = self.trailers_sent = 0
         self.upstream_sent = self.upstream_header_sent = 0
         self.upstream_received = self.upstream_header_received = 0
 
@@ -95,6 +97,22 @@ class ByteCounts:
         self.upstream_received += size
         if headers is not None:
             self.upstream_header_received += received_header_bytes(headers)
+
+    def add_request_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers came from the downstream."""
+        self.header_received += received_header_bytes(trailers)
+
+    def add_response_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers came from the upstream."""
+        self.upstream_header_received += received_header_bytes(trailers)
+
+    def add_sent_trailers(self, trailers: HeaderMap, *, upstream: bool) -> None:
+        """Trailers are about to go upstream, or downstream."""
+        size = sent_header_bytes(trailers)
+        if upstream:
+            self.upstream_header_sent += size
+        else:
+            self.trailers_sent += size
 
     def add_request_head(self, head: bytes) -> None:
         """A head is about to go upstream."""

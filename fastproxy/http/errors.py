@@ -22,3 +22,15 @@ class ProtocolError(ProxyError):
         self.reply_flag = flag
         self.request: Request | None = None
         """The request that it is about, if its head could be read."""
+
+
+def protocol_error_of(error: Exception) -> ProtocolError:
+    """What Envoy answers to what llhttp found."""
+    text = str(error)
+    if "can't be present" in text:
+        return ProtocolError("http1.content_length_and_chunked_not_allowed")
+    if "nvalid `Transfer-Encoding`" in text:
+        return ProtocolError("http1.invalid_transfer_encoding", status=501)
+    if "Invalid header value char" in text:
+        return ProtocolError("http1.invalid_characters")
+    return ProtocolError("http1.codec_error")

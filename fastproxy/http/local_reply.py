@@ -2,7 +2,7 @@
 
 from urllib.parse import quote_from_bytes
 
-from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated
+from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, first
 from fastproxy.http.messages import LocalReply, Request
 
 # gRPC clients understand grpc-status, not HTTP codes (Envoy `Utility::httpToGrpcStatus`).
@@ -23,6 +23,17 @@ def is_grpc(request: Request) -> bool:
     return isinstance(content_type, bytes) and (
         content_type == b"application/grpc" or content_type.startswith(b"application/grpc+")
     )
+
+
+def told_grpc_status(request: Request) -> bytes | None:
+    """The gRPC status that the response tells: in its trailers, where they are kept, else in its headers."""
+    trailers = request.trailers
+    if trailers is not None and trailers.response is not None:
+        told = first(trailers.response, b"grpc-status")
+        if told is not None:
+            return told
+    headers = request.response_headers
+    return None if headers is None else first(headers, b"grpc-status")
 
 
 class ReplyDraft:

@@ -8,6 +8,7 @@ from fastproxy.http.byte_counts import ByteCounts
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo, UpstreamLink
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.name_case import MessageNames
+from fastproxy.http.trailers import MessageTrailers
 
 _random = SystemRandom()
 
@@ -94,6 +95,7 @@ class Request:
         "start_monotonic",
         "start_unix",
         "target",
+        "trailers",
         "transport_failure",
         "upgrade",
         "upstream_cluster",
@@ -186,6 +188,8 @@ class Request:
         """Set by such a filter: changes the body of the response, whose `content-length` is gone then."""
         self.names: MessageNames | None = None
         """How the peers wrote header names, where that is kept (`preserve_case`)."""
+        self.trailers: MessageTrailers | None = None
+        """What came behind its body or that of its response, where that is kept (`enable_trailers`)."""
         self.compression: object = None
         """What compressors remember of the request."""
         self.response_rules: ResponseHook | None = None

@@ -33,6 +33,8 @@ class DownstreamConnection(RequestReader):
             flush_timeout_s=manager.stream_idle_timeout_s,
             linger_s=manager.delayed_close_timeout_s,
         )
+        if manager.allows_custom_methods:
+            self.allow_custom_methods()
         if manager.allows_chunked_length:
             self.allow_chunked_length()
         self._manager = manager

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from fastproxy.filters.health_check.filter import HEALTH_CHECK_NOTE
 from fastproxy.format.context import FormatContext
-from fastproxy.http.headers import first
-from fastproxy.http.local_reply import grpc_status_of
+from fastproxy.http.local_reply import grpc_status_of, told_grpc_status
 from fastproxy.listener.settings import (
     CombinedFilter,
     Compared,
@@ -88,8 +87,7 @@ def _grpc_status(settings: GrpcStatusFilter) -> LogFilter:
 
     def holds(context: FormatContext) -> bool:
         request = context.request
-        headers = request.response_headers
-        told = None if headers is None else first(headers, b"grpc-status")
+        told = told_grpc_status(request)
         status = int(told) if told is not None and told.isdigit() else grpc_status_of(request.response_status)
         return (status in statuses) is not exclude
 

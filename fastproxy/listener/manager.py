@@ -82,12 +82,10 @@ class HttpConnectionManager:
         self.delayed_close_timeout_s = http.delayed_close_timeout_s
         self.announces_connections = http.announces_connections
         self.allows_chunked_length = http.allow_chunked_length
+        self.allows_custom_methods = http.allow_custom_methods
         self.proxies_continue = http.proxy_100_continue
         self._counts_bytes = http.counts_bytes
-        self.has_limits = bool(
-            http.max_requests_per_connection or http.max_stream_duration_s or http.counts_bytes
-        )
-        """Every request has to be looked at: it may be the last of its connection, take too long, or be measured."""
+        self.has_limits = http.looks_at_every_request
         self.draining = False
         self._farewell = farewell or Farewell()
         self._ends_all = False
@@ -95,7 +93,9 @@ class HttpConnectionManager:
         self.successor: HttpConnectionManager | None = None
         """Set by `hand_over`: serves what is begun from then on."""
         self._kept_case = http.kept_case
-        self.prepare = RequestPreparation(http, self.stats).prepare
+        preparation = RequestPreparation(http, self.stats)
+        self.prepare = preparation.prepare
+        self.trailer_rules = preparation.build_trailer_rules(http, identity_headers)
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
         self.filter_chain_name = next((one.name for one in settings.chains() if one.network is http), "")
@@ -104,7 +104,7 @@ class HttpConnectionManager:
 
     def __call__(self, info: ConnectionInfo | None = None) -> DownstreamConnection:
         """Make the protocol of a new connection; without `info` its transport says what there is to know."""
-        if self._kept_case is not None or self._counts_bytes:
+        if self._kept_case is not None or self._counts_bytes or self.trailer_rules is not None:
             return ObservedConnection(self, info, kept_case=self._kept_case, counts_bytes=self._counts_bytes)
         return DownstreamConnection(self, info)
 

@@ -1,13 +1,15 @@
 """A downstream connection that notes more than it needs to serve.
 
-How the downstream writes header names (Envoy `preserve_case` of a listener), and how many bytes go over the wire
-(`%DOWNSTREAM_WIRE_BYTES_...%`). A class of its own, so that other listeners pay nothing for it.
+How the downstream writes header names (Envoy `preserve_case` of a listener), how many bytes go over the wire
+(`%DOWNSTREAM_WIRE_BYTES_...%`), and what comes behind a body (`enable_trailers`). A class of its own, so that other
+listeners pay nothing for it.
 """
 
 from typing import TYPE_CHECKING
 
 from fastproxy.http.byte_counts import ByteCounts
 from fastproxy.http.connection_info import ConnectionInfo
+from fastproxy.http.errors import ProtocolError
 from fastproxy.http.messages import Request
 from fastproxy.http.name_case import KeptCase, KeptCaseSettings, MessageNames
 from fastproxy.listener.connection import DownstreamConnection
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ObservedConnection(DownstreamConnection):
-    """Tells each request how its names were written, or counts its bytes, or both."""
+    """Tells each request how its names were written, counts its bytes, keeps its trailers: whatever is asked for."""
 
     __slots__ = ("_counts", "_kept", "_kept_case")
 
@@ -89,5 +91,23 @@ class ObservedConnection(DownstreamConnection):
         """Called by the parser."""
         before = len(self._queue)
         super().on_headers_complete()
-        if self._kept is not None and len(self._queue) > before:
+        if len(self._queue) == before:
+            return
+        if self._kept is not None:
             self._queue[-1].names = MessageNames(self._kept)
+        # From now on it counts trailers.
+        self._repeated = 0
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        request, rules = self._parsing, self._manager.trailer_rules
+        if rules is not None and request is not None and request.content_length is None:
+            max_bytes, max_count = self._max_head_bytes, self._max_headers_count
+            try:
+                rules.keep(request, self._headers, self._repeated, max_bytes=max_bytes, max_count=max_count)
+            except ProtocolError as error:
+                # Its body is broken: it must not look complete, and nothing of what follows is read.
+                self._fault = error
+                self._parsing = None
+                return
+        super().on_message_complete()

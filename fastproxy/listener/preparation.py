@@ -25,6 +25,7 @@ from fastproxy.listener.settings import (
     Underscores,
 )
 from fastproxy.listener.stats import HttpStats
+from fastproxy.listener.trailer_rules import TrailerRules
 from fastproxy.listener.upgrades import UPGRADE_REFUSED
 from fastproxy.router.redirect import own_location
 
@@ -127,7 +128,7 @@ class RequestPreparation:
         if request.version != "1.1":
             self._check_version(request)
         if self._underscores is not Underscores.ALLOW:
-            self._check_underscores(headers)
+            self.check_underscores(headers)
         if request.upgrade:
             # Whatever the answer: what follows may be another protocol's bytes, so no request is read from them (S51).
             request.keep_alive = False
@@ -202,8 +203,21 @@ class RequestPreparation:
         request.set_target(target if self._normalize is None else self._normalize(target))
         return redirects
 
-    def _check_underscores(self, headers: HeaderMap) -> None:
-        """`x_user` and `x-user` are one name to many an upstream (S46)."""
+    def build_trailer_rules(
+        self, settings: HttpConnectionManagerSettings, identity_headers: frozenset[bytes]
+    ) -> TrailerRules | None:
+        """What becomes of trailers, in which names are treated as in headers; None: they are dropped."""
+        if not settings.enable_trailers:
+            return None
+        checks = self._underscores is not Underscores.ALLOW
+        return TrailerRules(identity_headers, self.check_underscores if checks else None)
+
+    def check_underscores(self, headers: HeaderMap) -> None:
+        """Treat names of headers or trailers like `x_user`, which is `x-user` to many an upstream (S46).
+
+        Raises:
+            ProtocolError: there is one, and requests with one are rejected.
+        """
         found = [name for name in headers if b"_" in name]
         if found and self._underscores is Underscores.REJECT:
             self._stats.requests_rejected_with_underscores_in_headers += 1

@@ -7,7 +7,7 @@ travel on in one write, and nothing re-enters the parser.
 
 Always true: what follows a request that waits to be served is parsed only as far as one slice reaches; the rest stays
 as bytes in `_unread` with reading paused, so a pipelining peer cannot make us hold more than one read. Trailers never
-reach a request. After a fault nothing more is parsed. Behind a request for another protocol nothing is parsed either:
+become headers. After a fault nothing more is parsed. Behind a request for another protocol nothing is parsed either:
 what follows it is held as bytes until the protocol is agreed on, and dropped with the connection if it is not (S52).
 """
 
@@ -19,11 +19,12 @@ import httptools
 
 from fastproxy import clock
 from fastproxy.http.connection_info import ConnectionInfo
-from fastproxy.http.errors import ProtocolError
+from fastproxy.http.errors import ProtocolError, protocol_error_of
 from fastproxy.http.framing import check_framing, requested_upgrade
 from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
+from fastproxy.listener.custom_methods import CustomMethodParser, RequestParser
 from fastproxy.listener.request_line import find_other_protocol
 from fastproxy.listener.transport import PAUSED_BY_PIPELINE, DownstreamTransport
 
@@ -73,7 +74,7 @@ class RequestReader(DownstreamTransport):
         super().__init__(loop, info, flush_timeout_s=flush_timeout_s, linger_s=linger_s)
         self._max_head_bytes = max_head_bytes
         self._max_headers_count = max_headers_count
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: RequestParser = httptools.HttpRequestParser(self)
         self._feed: Callable[[bytes | memoryview], None] = self._parser.feed_data
         """Takes what is read: the parser, or what comes after it on a connection that leaves HTTP."""
         self._target = b""
@@ -96,6 +97,27 @@ class RequestReader(DownstreamTransport):
         self._drops_length = False
         self._doubts_protocol = False
         """This read has brought a version that another protocol has, too."""
+
+    def allow_custom_methods(self) -> None:
+        """Take any token for a method; before anything is read."""
+        self._parser = CustomMethodParser(self)
+        self._feed = self._parser.feed_data
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether nothing more is parsed."""
+        return self._fault is not None
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Whether what comes next begins a message."""
+        return not self.in_head and self._parsing is None
+
+    @property
+    def body_left(self) -> int | None:
+        """Bytes that are still to come of a body with a length; None: no such body is being read."""
+        request = self._parsing
+        return None if request is None or request.content_length is None else self._body_left
 
     def allow_chunked_length(self) -> None:
         """Take a chunked body that has a length besides; the length goes (RFC 9112 section 6.3)."""
@@ -200,7 +222,7 @@ class RequestReader(DownstreamTransport):
                                 break
         except httptools.HttpParserError as error:
             if self._fault is None:
-                self._fault = _fault_of(error)
+                self._fault = protocol_error_of(error)
                 if self._fault.reply_status == 501 and self._queue:
                     # llhttp says so only when the head is complete, and thinks less of white space than we do: nothing
                     # of such a request may go upstream.
@@ -208,8 +230,8 @@ class RequestReader(DownstreamTransport):
                     self._parsing = None
         else:
             if self._unproductive_bytes > self._max_head_bytes and self._fault is None:
-                code = "http1.headers_too_large" if self.in_head else "http1.trailers_too_large"
-                self._fault = ProtocolError(code, status=431)
+                # Envoy's words, for trailers, too.
+                self._fault = ProtocolError("http1.headers_too_large", status=431)
         if self.in_head or self._doubts_protocol or self._split_head is not None:
             self._check_protocols(read)
 
@@ -276,7 +298,7 @@ class RequestReader(DownstreamTransport):
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser; after the head for trailers, which land in a map nobody reads (S46)."""
+        """Called by the parser; after the head for trailers, which land in a map of their own (S46)."""
         name = name.lower()
         # llhttp leaves white space at the end, which is no part of the value (RFC 9112 section 5.1).
         value = value.rstrip(b" \t")
@@ -368,15 +390,3 @@ class RequestReader(DownstreamTransport):
             if isinstance(coding, bytes) and coding.lower() == b"chunked":
                 request.headers.pop(b"content-length", None)
         check_framing(request)
-
-
-def _fault_of(error: httptools.HttpParserError) -> ProtocolError:
-    """What Envoy answers to what llhttp found."""
-    text = str(error)
-    if "can't be present" in text:
-        return ProtocolError("http1.content_length_and_chunked_not_allowed")
-    if "nvalid `Transfer-Encoding`" in text:
-        return ProtocolError("http1.invalid_transfer_encoding", status=501)
-    if "Invalid header value char" in text:
-        return ProtocolError("http1.invalid_characters")
-    return ProtocolError("http1.codec_error")

@@ -15,6 +15,7 @@ from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.local_reply import begin_reply, finish_reply
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.trailers import encode_body_end
 from fastproxy.listener.transport import PAUSED_BY_UPSTREAM
 
 if TYPE_CHECKING:
@@ -230,7 +231,14 @@ class ResponseWriter:
         for piece in body:
             request.bytes_sent += len(piece)
         if self._chunked:
-            body = encode_chunks(body, last=complete)
+            if complete and request.trailers is not None and request.trailers.response:
+                end = self._encode_body_end(request, request.trailers.response)
+                if end is None:
+                    self._fail()
+                    return
+                body = encode_chunks(body, last=True, end=end)
+            else:
+                body = encode_chunks(body, last=complete)
         data = b"".join((head, *body)) if head or len(body) != 1 else body[0]
         stream = self._stream
         if data:
@@ -240,6 +248,21 @@ class ResponseWriter:
             stream.exchange = None
             stream.end(request)
             stream.connection.go_on(request)
+
+    def _encode_body_end(self, request: Request, trailers: HeaderMap) -> bytes | None:
+        """The last chunk of an upstream's response with its trailers; None: a filter failed over them (S56)."""
+        manager = self._stream.manager
+        counts = request.byte_counts
+        if counts is not None:
+            counts.add_response_trailers(trailers)
+        if not manager.filters.on_response_trailers(request, trailers):
+            return None
+        if manager.trailer_rules is None:
+            # They are for the log alone.
+            return encode_body_end({})
+        if counts is not None:
+            counts.add_sent_trailers(trailers, upstream=False)
+        return encode_body_end(trailers)
 
     def _write(self, data: bytes) -> None:
         self._stream.manager.stats.downstream_cx_tx_bytes_total += len(data)

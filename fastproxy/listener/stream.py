@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from fastproxy import clock
+from fastproxy.filters.chain import FILTER_FAILED
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.body_wait import BodyWait
@@ -215,6 +216,8 @@ class Stream:
             if not outcome.is_done:
                 self.deadlines.start_response_timeout(outcome)
             return
+        if request.trailers is not None and not self._pass_trailers(request):
+            return
         body, request.waiting_body = request.waiting_body, []
         request.body_passed = request.body_complete
         outcome.start(body, complete=request.body_complete)
@@ -233,9 +236,24 @@ class Stream:
             request.waiting_body = []
             self.deadlines.on_movement()
             request.body_passed = request.body_complete
+            if request.body_complete and request.trailers is not None and not self._pass_trailers(request):
+                return
             exchange.send_body(body, complete=request.body_complete)
             if request.body_complete and not exchange.is_done:
                 self.deadlines.start_response_timeout(exchange)
+
+    def _pass_trailers(self, request: Request) -> bool:
+        """Run what came behind a complete body through the filters; False: the request has ended (S56)."""
+        trailers = request.trailers
+        # An upstream that answered early may have brought trailers of its own before those of the request.
+        if trailers is None or trailers.request is None:
+            return True
+        if request.byte_counts is not None:
+            request.byte_counts.add_request_trailers(trailers.request)
+        if self.manager.filters.on_request_trailers(request, trailers.request):
+            return True
+        self.end_early(FILTER_FAILED)
+        return False
 
     def _collects(self, request: Request) -> bool:
         """Whether a filter wants more of the body before the request goes on."""

@@ -23,6 +23,7 @@ from fastproxy.http.forwarding import rewrite_host
 from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.http.name_case import MessageNames
+from fastproxy.http.trailers import MessageTrailers, encode_body_end
 from fastproxy.router.downstream import Downstream
 from fastproxy.router.replies import NO_HEALTHY_UPSTREAM, REQUEST_TIMEOUT, build_error_reply
 from fastproxy.router.request_head import encode_request_head
@@ -250,11 +251,24 @@ class Exchange:
         if request.set_cookies is not None:
             for cookie in request.set_cookies:
                 append(headers, b"set-cookie", cookie)
-        if self._cluster.keeps_case:
-            self._keep_names()
+        if self._cluster.notes_responses:
+            self._note_response()
         if complete:
             self._complete(now)
         self._downstream.on_response_head(status, headers, body, complete=complete)
+
+    def _note_response(self) -> None:
+        """Keep what there is about the response besides its head and its body."""
+        request, connection = self.request, self._connection
+        if connection is None:
+            return
+        if connection.trailers is not None:
+            if request.trailers is None:
+                request.trailers = MessageTrailers()
+            # Empty before the response is complete.
+            request.trailers.response = connection.trailers
+        if self._cluster.keeps_case:
+            self._keep_names()
 
     def _keep_names(self) -> None:
         """Have the header names of the response passed on as the upstream wrote them."""
@@ -341,7 +355,12 @@ class Exchange:
     def _write_body(
         self, connection: UpstreamConnection, body: list[bytes], head: bytes, *, complete: bool
     ) -> None:
-        pieces = encode_chunks(body, last=complete) if self.request.content_length is None else body
+        pieces = body
+        if self.request.content_length is None:
+            if complete and self.request.trailers is not None and self._cluster.passes_trailers:
+                pieces = encode_chunks(body, last=True, end=self._encode_body_end(self.request.trailers))
+            else:
+                pieces = encode_chunks(body, last=complete)
         data = b"".join((head, *pieces)) if head or len(pieces) != 1 else pieces[0]
         if data and not connection.write(data) and head:
             self._leave_unused(connection, body)
@@ -349,6 +368,13 @@ class Exchange:
         if complete:
             connection.request_sent = True
             self._sent_at = self.request.sent_monotonic = clock.monotonic()
+
+    def _encode_body_end(self, trailers: MessageTrailers) -> bytes:
+        """The last chunk of the request, with what came behind its body."""
+        fields = trailers.request or {}
+        if self.request.byte_counts is not None:
+            self.request.byte_counts.add_sent_trailers(fields, upstream=True)
+        return encode_body_end(fields)
 
     def _leave_unused(self, connection: UpstreamConnection, body: list[bytes]) -> None:
         """The connection was closing when it was taken, and nothing was written: any request may go elsewhere.

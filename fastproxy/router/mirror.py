@@ -12,6 +12,7 @@ from fastproxy.addresses import is_pipe
 from fastproxy.format.header_rules import build_header_rules
 from fastproxy.http.headers import HeaderMap, append
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.trailers import MessageTrailers
 from fastproxy.match.fraction import build_fraction_matcher
 from fastproxy.match.request import header_values
 from fastproxy.match.settings import PathKind, PathMatch
@@ -44,6 +45,15 @@ class Mirror:
         self._held = 0
         self.deadline = clock.monotonic() + timeout_s
         """When it is given up, in monotonic seconds."""
+
+    def take_trailers(self, trailers: MessageTrailers | None) -> None:
+        """The request is complete, with what came behind its body."""
+        if trailers is not None and trailers.request:
+            own = self._exchange.request.trailers = MessageTrailers()
+            own.request = {
+                name: list(value) if isinstance(value, list) else value
+                for name, value in trailers.request.items()
+            }
 
     def start(self, body: list[bytes], *, complete: bool) -> None:
         """Send what is there; the list is the copy's own."""
@@ -160,6 +170,8 @@ class MirroredExchange(RetryingExchange):
             # Answered at once: the rest of the body will not be read, so no copy could ever be complete.
             return
         for mirror, own in zip(mirrors, copies, strict=True):
+            if complete:
+                mirror.take_trailers(self.request.trailers)
             mirror.start(own, complete=complete)
         if not complete:
             self._mirrors = mirrors
@@ -171,6 +183,8 @@ class MirroredExchange(RetryingExchange):
         super().send_body(body, complete=complete)
         # Those that it gave up meanwhile take nothing.
         for mirror, own in zip(mirrors, copies, strict=True):
+            if complete:
+                mirror.take_trailers(self.request.trailers)
             mirror.send_body(own, complete=complete)
         if complete:
             self._mirrors = ()

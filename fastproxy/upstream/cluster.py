@@ -70,8 +70,8 @@ class Cluster:
         """Whether `pool_for` has to be asked which connections a request may use."""
         self.name_case = ProperCase() if settings.proper_case_words else None
         """Writes the names of request headers; None leaves them in lower case."""
-        self.keeps_case = settings.kept_case is not None
-        """Names of response headers are passed on as the upstream wrote them."""
+        self.notes_responses = self.keeps_case or self.passes_trailers
+        """There is more about a response to keep than its head and its body."""
         self.stats = ClusterStats()
         if settings.tls is not None:
             self.stats.tls = TlsStats()
@@ -107,6 +107,16 @@ class Cluster:
             on_changed=self.on_health_changed,
             on_failed=self.tcp.on_endpoint_failed,
         )
+
+    @property
+    def keeps_case(self) -> bool:
+        """Whether names of response headers are passed on as the upstream wrote them."""
+        return self.settings.kept_case is not None
+
+    @property
+    def passes_trailers(self) -> bool:
+        """Whether trailers of requests go upstream, and those of responses are kept."""
+        return self.settings.enable_trailers
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

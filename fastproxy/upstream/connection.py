@@ -25,15 +25,12 @@ from fastproxy.timers import LazyTimer
 from fastproxy.upstream.circuit_breaker import CircuitBreaker
 from fastproxy.upstream.dialing import set_keepalive
 from fastproxy.upstream.errors import StreamTooLong, UpstreamInvalidResponse, UpstreamReset
-from fastproxy.upstream.kept_names import build_reader
+from fastproxy.upstream.kept_trailers import build_reader
 from fastproxy.upstream.response_handler import ResponseHandler, SwitchHandler
+from fastproxy.upstream.response_reader import MAX_UNPRODUCTIVE_BYTES
 
 if TYPE_CHECKING:
     from fastproxy.upstream.pool import ConnectionPool
-
-#: Bytes of a response that may arrive without completing its head or carrying body: a head, trailers, chunk
-#: extensions. Envoy accepts heads of 70 KB; nothing honest comes near.
-MAX_UNPRODUCTIVE_BYTES = 256 * 1024
 
 
 class UpstreamConnection:
@@ -67,7 +64,9 @@ class UpstreamConnection:
         self._pool = pool
         self._stats = pool.stats
         self._transport: asyncio.Transport | None = None
-        self._reader = build_reader(pool.max_head_bytes, pool.max_headers, pool.kept_case)
+        self._reader = build_reader(
+            pool.max_head_bytes, pool.max_headers, pool.kept_case, keeps_trailers=pool.keeps_trailers
+        )
         self._handler: ResponseHandler | None = None
         self._switch_handler: SwitchHandler | None = None
         """The handler, if its request asks to leave HTTP."""
@@ -112,6 +111,11 @@ class UpstreamConnection:
     def names(self) -> KeptCase | None:
         """How the upstream wrote the header names of its response; None if that is not kept."""
         return self._reader.names
+
+    @property
+    def trailers(self) -> HeaderMap | None:
+        """What comes behind the body of the response, in it when that is complete; None if it is not kept."""
+        return self._reader.trailers
 
     @property
     def is_blocked(self) -> bool:

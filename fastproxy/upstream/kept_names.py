@@ -49,10 +49,3 @@ class NameKeepingReader(ResponseReader):
             # llhttp does not look at it (RFC 9112 section 4: text, blanks and tabs).
             self.fault |= _CONTROL.search(self._kept.reason) is not None
         super().on_headers_complete()
-
-
-def build_reader(max_head_bytes: int, max_headers: int, kept_case: KeptCaseSettings | None) -> ResponseReader:
-    """The reader of a new connection; None: names are not kept."""
-    if kept_case is None:
-        return ResponseReader(max_head_bytes=max_head_bytes, max_headers=max_headers)
-    return NameKeepingReader(kept_case, max_head_bytes=max_head_bytes, max_headers=max_headers)

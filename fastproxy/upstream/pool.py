@@ -65,6 +65,7 @@ class ConnectionPool:
         self.max_headers = connections.max_response_headers
         self.max_head_bytes = connections.max_response_head_bytes
         self.kept_case = settings.kept_case
+        self.keeps_trailers = settings.enable_trailers
         self.keepalive = connections.keepalive
         self.max_stream_s = connections.max_stream_s
         self._max_requests = connections.max_requests

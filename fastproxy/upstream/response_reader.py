@@ -4,8 +4,10 @@ httptools calls back for the pieces of a message while one read is parsed. The c
 brought is looked at when it is parsed to its end. So bytes behind a response can never become the response of whoever
 uses the connection next.
 
-Always true: a head that could be framed in two ways is a fault; trailers reach nobody; what comes behind a complete
-response is surplus, and its connection serves no other request.
+Always true: a head that could be framed in two ways is a fault; trailers never become headers; what comes behind a
+complete response is surplus, and its connection serves no other request.
+
+Trailers are for subclasses that keep them (`kept_trailers`).
 """
 
 from collections.abc import Callable
@@ -14,9 +16,13 @@ import httptools
 
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
 from fastproxy.http.name_case import KeptCase
+from fastproxy.http.trailers import remove_forbidden
 
 #: In the place of a number of repeated names: an interim response is complete, and nothing of the next head is there.
 _BETWEEN_HEADS = -1
+#: Bytes of a response that may arrive without completing its head or carrying body: a head, trailers, chunk
+#: extensions. Envoy accepts heads of 70 KB; nothing honest comes near.
+MAX_UNPRODUCTIVE_BYTES = 256 * 1024
 
 
 class ResponseReader:
@@ -46,6 +52,7 @@ class ResponseReader:
         "names",
         "status",
         "surplus",
+        "trailers",
         "unproductive_bytes",
     )
 
@@ -76,6 +83,8 @@ class ResponseReader:
         """Of a 100 that was read and not yet handed over."""
         self.names: KeptCase | None = None
         """How the upstream wrote the names of this head, if that is kept."""
+        self.trailers: HeaderMap | None = None
+        """What came behind the body, once the response is complete; None: trailers are not kept."""
         self.body: list[bytes] = []
         self.done = False
         """The response is complete."""
@@ -125,7 +134,7 @@ class ResponseReader:
             self.surplus = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser: a header, or after the head a trailer, which lands in a map nobody reads."""
+        """Called by the parser: a header, or after the head a trailer, which lands in a map of its own."""
         name = name.lower()
         headers = self._reading
         if name in headers:
@@ -186,6 +195,26 @@ class ResponseReader:
             self.done = True
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _begin_trailers(self) -> None:
+        """A head has been read: if it was a final one, what comes behind its body is kept from now on."""
+        if self.status >= 200 and not self.fault:
+            # An object for each response: whoever takes it with the head finds in it what comes later.
+            self.trailers = {}
+            self._repeated = 0
+
+    def _take_trailers(self) -> None:
+        """The message is complete: hand over what came behind its body, which has the bounds of a head."""
+        trailers = self.trailers
+        if self.done or self.fault or trailers is None or self._parser.get_status_code() < 200:
+            return
+        found = self._reading
+        limit = self._max_head_bytes or MAX_UNPRODUCTIVE_BYTES
+        if len(found) + self._repeated > self._max_headers or len(encode_headers(found)) > limit:
+            self.fault = True
+            return
+        remove_forbidden(found)
+        trailers.update(found)
 
     def _become_raw(self) -> None:
         self.surplus = True

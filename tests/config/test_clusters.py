@@ -242,12 +242,27 @@ def test_idle_timeout_comes_from_either_place() -> None:
     ("text", "words"),
     [
         ("explicit_http_config: {http2_protocol_options: {}}", "HTTP/2"),
-        ("explicit_http_config: {http_protocol_options: {enable_trailers: true}}", "not supported"),
+        ("explicit_http_config: {http_protocol_options: {accept_http_10: true}}", "not supported"),
     ],
 )
 def test_protocols_that_are_missing_are_refused(text: str, words: str) -> None:
     """An HTTP/2 upstream would not understand a byte of HTTP/1."""
     assert words in problem(http_options(text)).problem
+
+
+@pytest.mark.parametrize("text", ["explicit_http_config", "use_downstream_protocol_config", "auto_config"])
+def test_trailers_are_passed_where_that_is_said(text: str) -> None:
+    """In any place of `Http1ProtocolOptions`; the default is no."""
+    one = http_options(f"{text}: {{http_protocol_options: {{enable_trailers: true}}}}")
+    assert first(one).enable_trailers
+    assert not first(http_options(f"{text}: {{http_protocol_options: {{}}}}")).enable_trailers
+    assert first(minimal(clusters=cluster("http_protocol_options: {enable_trailers: true}"))).enable_trailers
+
+
+def test_methods_of_requests_to_upstreams_are_nobodys_option() -> None:
+    """They have come through a listener that allows them."""
+    loaded = load(http_options("explicit_http_config: {http_protocol_options: {allow_custom_methods: true}}"))
+    assert ["allow_custom_methods" in str(one) for one in loaded.warnings] == [True]
 
 
 def test_options_of_connections_come_from_all_their_places() -> None:

@@ -329,16 +329,14 @@ class Proxy:
         clock.unix_time = lambda: NOW + self.loop.now - START
         self.cluster.update_endpoints([UPSTREAM])
         catch_connects(self._connect)
+        identity_headers = frozenset(
+            name for one in self._filters if isinstance(one, JwtAuthnFilter) for name in one.identity_headers
+        )
         router = Router(
             self._settings.http.route_config,
             {self.cluster.name: self.cluster},
             suppress_envoy_headers=self._settings.http.suppress_envoy_headers,
-            identity_headers=frozenset(
-                name
-                for one in self._filters
-                if isinstance(one, JwtAuthnFilter)
-                for name in one.identity_headers
-            ),
+            identity_headers=identity_headers,
             loop=self.loop.as_loop(),
             buffer_limit_bytes=self._settings.buffer_limit_bytes,
         )
@@ -349,6 +347,7 @@ class Proxy:
             filters=FilterChain(self._filters, router.select_route),
             access_logs=[AccessLog(AccessLogSettings("", text_format=self._log_format), self.log)],
             loop=self.loop.as_loop(),
+            identity_headers=identity_headers,
         )
         self.open_downstream()
         if self._warm:

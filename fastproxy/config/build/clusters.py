@@ -75,6 +75,7 @@ def build_cluster(cluster: View, context: BuildContext) -> ClusterSettings:
         idle_timeout_s=http.idle_timeout_s,
         proper_case_words=http.case.proper_case_words,
         kept_case=http.case.kept,
+        enable_trailers=http.enable_trailers,
         connections=http.connections,
         preconnect=_build_preconnect(cluster),
         stat_name=cluster.text("alt_stat_name"),

@@ -35,14 +35,13 @@ def build_header_mutation_per_route(
 
 def _build_mutations(config: View) -> Mutations:
     mutations = config.child_or_empty("mutations")
-    for field in ("request_trailers_mutations", "response_trailers_mutations"):
-        build_header_mutations(mutations, field)
-        mutations.without_effect(field, "trailers are not passed on")
     query = [_build_query_mutation(one) for one in mutations.children("query_parameter_mutations")]
     return Mutations(
         tuple(build_header_mutations(mutations, "request_mutations")),
         tuple(build_header_mutations(mutations, "response_mutations")),
         tuple(one for one in query if one is not None),
+        tuple(build_header_mutations(mutations, "request_trailers_mutations")),
+        tuple(build_header_mutations(mutations, "response_trailers_mutations")),
     )
 
 

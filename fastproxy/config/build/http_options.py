@@ -42,6 +42,8 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
         always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
         server_header=ServerHeader(manager.choice("server_header_transformation")),
         allow_chunked_length=http1.flag("allow_chunked_length"),
+        enable_trailers=http1.flag("enable_trailers"),
+        allow_custom_methods=http1.flag("allow_custom_methods"),
         proxy_100_continue=manager.flag("proxy_100_continue"),
         proper_case_words=names.proper_case_words,
         kept_case=names.kept,

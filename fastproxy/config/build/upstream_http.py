@@ -33,13 +33,22 @@ class UpstreamHttpOptions:
     names: NameOptions = field(default_factory=NameOptions)
     case: NameCaseOptions = field(default_factory=NameCaseOptions)
     """`header_key_format`."""
+    enable_trailers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Http1Options:
+    """What is read of `Http1ProtocolOptions`."""
+
+    case: NameCaseOptions
+    enable_trailers: bool
 
 
 def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
     """Build the options; whatever is wrong with them is reported."""
     cluster.unsupported("http2_protocol_options", NO_HTTP2)
     cluster.without_effect("protocol_selection", "HTTP/1.1 is spoken to upstreams")
-    case = _read_http1(cluster)
+    http1 = _read_http1(cluster)
     # The newest place comes last, and replaces what older ones say.
     places = [cluster.child("common_http_protocol_options")]
     names = _build_names(cluster.child("upstream_http_protocol_options"))
@@ -51,7 +60,7 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             continue
         places.append(options.child("common_http_protocol_options"))
         names = _build_names(options.child("upstream_http_protocol_options")) or names
-        case = _read_protocol(options) or case
+        http1 = _read_protocol(options) or http1
     idle_s, connections = _DEFAULT_IDLE_S, ConnectionSettings()
     limit = cluster.integer_or("max_requests_per_connection", 0)
     duration_s, stream_s, count, kilobytes = 0.0, 0.0, connections.max_response_headers, 0
@@ -81,7 +90,8 @@ def build_upstream_http(cluster: View) -> UpstreamHttpOptions:
             ),
         ),
         names or NameOptions(),
-        case or NameCaseOptions(),
+        NameCaseOptions() if http1 is None else http1.case,
+        enable_trailers=http1 is not None and http1.enable_trailers,
     )
 
 
@@ -142,12 +152,12 @@ def _build_sources(cluster: View) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-def _read_protocol(options: View) -> NameCaseOptions | None:
-    case = None
+def _read_protocol(options: View) -> _Http1Options | None:
+    http1 = None
     explicit = options.child("explicit_http_config")
     if explicit is not None:
         explicit.unsupported("http2_protocol_options", NO_HTTP2, "Use http_protocol_options: {}")
-        case = _read_http1(explicit)
+        http1 = _read_http1(explicit)
     for name in ("use_downstream_protocol_config", "auto_config"):
         chosen = options.child(name)
         if chosen is not None:
@@ -155,11 +165,14 @@ def _read_protocol(options: View) -> NameCaseOptions | None:
             chosen.without_effect("http3_protocol_options", "HTTP/1.1 is spoken to upstreams")
             if name == "auto_config":
                 chosen.without_effect("alternate_protocols_cache_options", "HTTP/1.1 is spoken to upstreams")
-            case = _read_http1(chosen) or case
-    return case
+            http1 = _read_http1(chosen) or http1
+    return http1
 
 
-def _read_http1(owner: View) -> NameCaseOptions | None:
+def _read_http1(owner: View) -> _Http1Options | None:
     """`http_protocol_options`; None if there are none. Nobody reads its other settings."""
     http1 = owner.child("http_protocol_options")
-    return None if http1 is None else build_name_case(http1)
+    if http1 is None:
+        return None
+    http1.without_effect("allow_custom_methods", "requests to upstreams have whatever method they came with")
+    return _Http1Options(build_name_case(http1), http1.flag("enable_trailers"))

@@ -23,7 +23,7 @@ from fastproxy.stats import StatsSink
 class _Compiled:
     """What is done on one route."""
 
-    __slots__ = ("request", "response", "source")
+    __slots__ = ("request", "request_trailers", "response", "response_trailers", "source")
 
     def __init__(self, levels: tuple[Mutations, ...], source: object) -> None:
         self.request: tuple[Callable[[Request], None], ...] = tuple(
@@ -31,6 +31,12 @@ class _Compiled:
         )
         self.response: HeaderRules | None = build_header_rules(
             [rule for one in levels for rule in one.response]
+        )
+        self.request_trailers: HeaderRules | None = build_header_rules(
+            [rule for one in levels for rule in one.request_trailers]
+        )
+        self.response_trailers: HeaderRules | None = build_header_rules(
+            [rule for one in levels for rule in one.response_trailers]
         )
         self.source = source
         """Kept, so that no other object gets its identity."""
@@ -72,6 +78,18 @@ class HeaderMutationFilter:
         rules = self._select(request).response
         if rules is not None:
             rules.apply_to_response(request, headers)
+
+    def on_request_trailers(self, request: Request, trailers: HeaderMap) -> None:
+        """Change the trailers of a request."""
+        rules = self._select(request).request_trailers
+        if rules is not None:
+            rules.apply_to_trailers(request, trailers)
+
+    def on_response_trailers(self, request: Request, trailers: HeaderMap) -> None:
+        """Change the trailers of a response to `request`."""
+        rules = self._select(request).response_trailers
+        if rules is not None:
+            rules.apply_to_trailers(request, trailers)
 
     def write_stats(self, sink: StatsSink, prefix: str) -> None:
         """It counts nothing, as in Envoy."""

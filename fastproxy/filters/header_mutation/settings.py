@@ -25,6 +25,9 @@ class Mutations:
     response: tuple[HeaderRuleSettings, ...] = ()
     query: tuple[QueryMutation, ...] = ()
     """What is done to the query of the request, behind its headers."""
+    request_trailers: tuple[HeaderRuleSettings, ...] = ()
+    response_trailers: tuple[HeaderRuleSettings, ...] = ()
+    """What is done to the trailers of either, if there are any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,10 @@ class HttpConnectionManagerSettings:
     """Some format asks for bytes on the wire, or of headers."""
     kept_case: KeptCaseSettings | None = None
     """`header_key_format`: names of request headers are passed on as the downstream writes them."""
+    enable_trailers: bool = False
+    """Trailers of requests are passed on to clusters that have the same option, those of responses to downstreams."""
+    allow_custom_methods: bool = False
+    """Any token is a method (RFC 9110 section 5.6.2)."""
     underscores: Underscores = Underscores.ALLOW
     escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP
     strip_port: StripPort = StripPort.NONE
@@ -163,6 +167,11 @@ class HttpConnectionManagerSettings:
     def jwt_authn(self) -> tuple[JwtAuthnSettings, ...]:
         """The `jwt_authn` filters, in order."""
         return tuple(one.config for one in self.http_filters if isinstance(one.config, JwtAuthnSettings))
+
+    @property
+    def looks_at_every_request(self) -> bool:
+        """Whether each may be the last of its connection, take too long, or has to be measured."""
+        return bool(self.max_requests_per_connection or self.max_stream_duration_s or self.counts_bytes)
 
     def all_filters(self) -> tuple[HttpFilterSettings, ...]:
         """Those of every request, and those that upgrades have instead."""

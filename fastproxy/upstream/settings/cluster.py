@@ -41,6 +41,8 @@ class ClusterSettings:
     """`header_key_format`: names of request headers are written like `Content-Type`."""
     kept_case: KeptCaseSettings | None = None
     """`header_key_format`: names of response headers are passed on as the upstream writes them."""
+    enable_trailers: bool = False
+    """`http_protocol_options.enable_trailers`: trailers of requests go upstream, and those of responses are kept."""
     stat_name: str = field(default="")
     """`alt_stat_name`, or empty for `name`."""
     load_balancing: LoadBalancingSettings = field(default_factory=LoadBalancingSettings)

@@ -358,6 +358,42 @@ REDIRECT_ELSEWHERE = Difference(
     "the same path in a `location` with scheme and host",
     "a link to this host could send a browser to any other one",
 )
+TRAILER_FIELDS = Difference(
+    "trailer-fields",
+    "passes every trailer on, `authorization` and `x-forwarded-for` included",
+    "drops what frames, routes, authenticates or conditions a message; 400 or 501 for `content-length` and a coding",
+    "RFC 9110 section 6.5.1: whoever merges trailers into headers would believe them (S46)",
+)
+LONG_METHODS = Difference(
+    "long-methods",
+    "takes methods of any length where `allow_custom_methods` is set",
+    "up to 64 bytes, then 400",
+    "the longest registered one has 17; whatever is longer is kept in logs and compared for nobody",
+)
+QUERY_WITHOUT_TYPE = Difference(
+    "query-without-type",
+    "refuses QUERY without `content-type` with 400",
+    "passes it on",
+    "what a request must say about its content is for its resource to judge, as with every other method",
+)
+METHOD_TABLE = Difference(
+    "method-table",
+    "does not know M-SEARCH, unless `allow_custom_methods` is set",
+    "knows it",
+    "it is a registered method, and nothing about it is special to a proxy",
+)
+OTHER_PROTOCOL = Difference(
+    "other-protocol-version",
+    "400 for a request in RTSP/1.1; 502 for a response in RTSP or ICE",
+    "takes their first line for HTTP's of the same version; requests in RTSP/1.0 and ICE are 400",
+    "the parser knows these names besides; all that follows is read and framed as HTTP, and sent on with HTTP's name",
+)
+STATUS_LINES = Difference(
+    "status-lines",
+    "passes a status of four digits, two blanks before it or a bare CR in its reason; 502 for other control characters",
+    "502 for the former; the latter is ignored with the reason, unless that is forwarded: then it is 502",
+    "RFC 9112 section 4; the reason phrase goes nowhere else",
+)
 MANY_RESOURCES = Difference(
     "many-resources",
     "refuses a file for routes or endpoints that holds more than one resource",

@@ -19,7 +19,7 @@ from tests.e2e.support.wire import PATIENCE_S
 #: Bodies are kept up to here; of longer ones only length and digest.
 _KEPT_BODY_BYTES = 65536
 _PIECE = bytes(65536)
-_REQUEST_LINE = re.compile(rb"[A-Z]+ \S+ HTTP/1\.1")
+_REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.1")
 
 
 class After(Enum):

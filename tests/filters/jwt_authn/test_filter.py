@@ -9,6 +9,7 @@ from fastproxy.http.messages import LocalReply
 from fastproxy.match.settings import PathKind, RequestConditions
 from fastproxy.router.settings import DirectResponseAction, RedirectAction, RouteUpgrade
 from fastproxy.stats import StatsSink
+from fastproxy.upstream.settings import ClusterSettings
 from tests.filters.jwt_authn.support import (
     PAYLOAD_HEADER,
     bearer,
@@ -20,7 +21,7 @@ from tests.filters.jwt_authn.support import (
     token,
 )
 from tests.jwt.support import public_jwk
-from tests.listener.support import OK, Proxy, head_of, route, status_of, to_service
+from tests.listener.support import CLUSTER, OK, Proxy, head_of, route, status_of, to_service
 
 GOOD = token()
 PAYLOAD = GOOD.split(b".")[1]
@@ -181,6 +182,19 @@ def test_s46_a_trailer_cannot_forge_an_identity(step: int) -> None:
     with Proxy(filters=[jwt_filter(rule("/x", "p"))]) as proxy:
         proxy.send(wire(b"/", b"transfer-encoding: chunked", method=b"POST") + body, step)
         assert b"forged" not in proxy.upstream.take()
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("name", [b"x-jwt-payload", b"X-JWT-Payload", b"x_jwt_payload", b"authorization"])
+def test_s46_nor_can_a_trailer_that_is_passed_on(name: bytes, step: int) -> None:
+    """Also an upstream that merges trailers into headers believes what the filter says, and nobody else."""
+    body = b"2\r\nok\r\n0\r\n" + name + b": forged\r\nx-sum: 1\r\n\r\n"
+    cluster = ClusterSettings(CLUSTER, enable_trailers=True)
+    with Proxy(filters=[jwt_filter()], enable_trailers=True, cluster=cluster) as proxy:
+        proxy.send(wire(b"/", b"transfer-encoding: chunked", AUTHORIZATION, method=b"POST") + body, step)
+        sent = proxy.upstream.take()
+        assert sent.endswith(b"0\r\nx-sum: 1\r\n\r\n")
+        assert b"forged" not in sent
 
 
 @pytest.mark.parametrize("nominated", [b"authorization", b"Authorization, close"])
