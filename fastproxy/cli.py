@@ -38,7 +38,7 @@ _IGNORED_OPTIONS: Final = (
 )  # fmt: skip
 _IGNORED_FLAGS: Final = (
     "--cpuset-threads", "--disable-hot-restart", "--enable-core-dump", "--enable-fine-grain-logging",
-    "--enable-mutex-tracing",
+    "--enable-mutex-tracing", "--log-stacktrace-single-entry",
     "--reject-unknown-dynamic-fields", "--skip-deprecated-logs", "--skip-hot-restart-on-no-parent",
     "--skip-hot-restart-parent-stats", "--use-dynamic-base-id",
 )  # fmt: skip
@@ -122,7 +122,9 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
     default="serve",
     help="validate: check the configuration, say OK or what is wrong, and exit.",
 )
-@click.option("--concurrency", type=click.IntRange(min=1), help="Worker processes.  [default: cores]")
+@click.option(
+    "--concurrency", type=click.IntRange(min=0), help="Worker processes; 0 means 1.  [default: cores]"
+)
 @click.option(
     "-l",
     "--log-level",
@@ -166,14 +168,14 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
 )
 @click.option(
     "--file-flush-interval-msec",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     default=1000,
     show_default=True,
     help="How long a line of an access log may wait to be written.",
 )
 @click.option(
     "--file-flush-min-size-kb",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     default=64,
     show_default=True,
     help="How much of an access log may wait to be written.",
@@ -213,7 +215,7 @@ def cli(ctx: click.Context, /, **flags: Any) -> None:
     if flags["hot_restart_version"]:
         click.echo("disabled")
         return
-    if flags["config_path"] is None and flags["config_yaml"] is None:
+    if flags["config_path"] is None and not flags["config_yaml"]:
         click.echo(ctx.get_help(), err=True)
         click.echo("\nError: give a configuration with -c FILE, or one of the commands above.", err=True)
         ctx.exit(2)
@@ -223,20 +225,23 @@ def cli(ctx: click.Context, /, **flags: Any) -> None:
 
 
 def _serve_or_validate(flags: dict[str, Any]) -> int:
+    # `--config-yaml ""` is what a script writes that has nothing to merge; Envoy takes it, too.
+    config_yaml = flags["config_yaml"] or None
     # Loads protobuf, aiohttp and all the rest; --help and --version should not wait for that.
     from fastproxy.control import ControlOptions  # noqa: PLC0415
     from fastproxy.serve import ServeRequest, serve, validate  # noqa: PLC0415
 
+    concurrency = flags["concurrency"]
     request = ServeRequest(
         config_path=flags["config_path"],
-        config_yaml=flags["config_yaml"],
+        config_yaml=config_yaml,
         service_node=flags["service_node"],
         service_cluster=flags["service_cluster"],
         service_zone=flags["service_zone"],
         allow_unknown_fields=flags["allow_unknown_fields"],
         allow_unknown_resource_fields=flags["ignore_unknown_dynamic_fields"],
         options=ControlOptions(
-            concurrency=flags["concurrency"] or _default_concurrency(),
+            concurrency=_default_concurrency() if concurrency is None else max(1, concurrency),
             drain_time_s=flags["drain_time_s"],
             drains_at_once=flags["drain_strategy"].lower() == "immediate",
             component_log_levels=flags["component_log_level"],
@@ -260,7 +265,7 @@ def _serve_or_validate(flags: dict[str, Any]) -> int:
                 "file_flush_interval": f"{flags['file_flush_interval_msec'] / 1000:g}s",
                 "log_format": flags["log_format"],
                 # Its text may hold secrets; that there was one is enough to know.
-                "config_yaml": "(given)" if flags["config_yaml"] else "",
+                "config_yaml": "(given)" if config_yaml else "",
                 "allow_unknown_static_fields": flags["allow_unknown_fields"],
                 "watch_config": flags["watch_config"],
                 "upgrade_socket": flags["upgrade_socket"],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,9 +17,11 @@ import pytest
 from click.testing import CliRunner
 
 import fastproxy
+import fastproxy.serve
 from fastproxy import build_info
 from fastproxy import cli as cli_module
 from fastproxy.cli import cli, main
+from tests.conftest import require_peer
 
 MINIMAL = """
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
@@ -81,7 +84,7 @@ def test_help_lists_options_and_commands(flag: str) -> None:
     "arguments",
     [
         ("--nope",),
-        ("-c", "x", "--concurrency", "0"),
+        ("-c", "x", "--concurrency", "-1"),
         ("-c", "x", "--concurrency", "many"),
         ("-c", "x", "-l", "loud"),
         ("-c", "x", "--mode", "init_only"),
@@ -106,9 +109,53 @@ def test_envoys_other_flags_are_accepted(config: Path) -> None:
         "-c", str(config), "--mode", "validate", "--base-id", "7", "--restart-epoch", "0", "--disable-hot-restart",
         "--parent-shutdown-time-s", "900", "--drain-strategy", "immediate", "--file-flush-interval-msec=100",
         "--service-zone", "z", "--service-node", "n", "--service-cluster", "c",
+        "--base-id-path", "/nonexistent", "--use-dynamic-base-id", "--socket-path", "@x", "--socket-mode", "600",
+        "--skip-hot-restart-on-no-parent", "--skip-hot-restart-parent-stats", "--local-address-ip-version", "v4",
+        "--cpuset-threads", "--enable-mutex-tracing", "--enable-core-dump", "--enable-fine-grain-logging",
+        "--skip-deprecated-logs", "--log-stacktrace-single-entry", "--disable-extensions", "envoy.filters.http.lua",
+        "--stats-tag", "a:b", "--stats-tag", "c:d", "--log-format-escaped", "--reject-unknown-dynamic-fields",
+        "--ignore-unknown-dynamic-fields", "--allow-unknown-static-fields", "--file-flush-min-size-kb=0",
+        "--component-log-level", "upstream:debug,http:trace", "--drain-time-s", "3", "--log-level", "warn",
     )  # fmt: skip
 
     assert (result.exit_code, result.stdout) == (0, f"configuration '{config}' OK\n"), result.stderr
+
+
+def test_every_flag_of_the_real_envoy_is_known() -> None:
+    """Its own help is the list; one that is missing here stops a unit file that was written for it."""
+    text = subprocess.run(
+        [require_peer("envoy"), "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    theirs = set(re.findall(r"^   (?:-\w[^,]*,  )?(--[a-z][a-z0-9-]+)", text, re.MULTILINE)) - {
+        "--ignore_rest"
+    }
+    known = {name for option in cli.params for name in option.opts}
+
+    assert len(theirs) > 40
+    assert theirs - known == {"--help"}  # which every command has
+
+
+@pytest.mark.parametrize(("given", "workers"), [("0", 1), ("1", 1), ("3", 3)])
+def test_no_workers_are_one(monkeypatch: pytest.MonkeyPatch, given: str, workers: int) -> None:
+    """`--concurrency 0` is Envoy's one worker: whoever divides the cores by something may get there."""
+    requests: list[Any] = []
+
+    def remember(request: Any) -> int:
+        requests.append(request)
+        return 0
+
+    monkeypatch.setattr(fastproxy.serve, "serve", remember)
+
+    assert run("-c", "x", "--concurrency", given).exit_code == 0
+    assert requests[0].options.concurrency == workers
+
+
+def test_empty_text_on_the_command_line_is_none(config: Path) -> None:
+    """A script writes `--config-yaml ""` when it has nothing to merge; Envoy takes it."""
+    result = run("-c", str(config), "--config-yaml", "", "--mode", "validate")
+
+    assert (result.exit_code, result.stdout) == (0, f"configuration '{config}' OK\n"), result.stderr
+    assert run("--config-yaml", "").exit_code == 2
 
 
 def test_validate_says_ok_on_stdout(config: Path) -> None:

@@ -177,6 +177,14 @@ class Decoder:
             )
             return
         name = schema.type_name(type_url)
+        if name and type_url.find("/") < 1:
+            self._log.error(
+                place,
+                path,
+                f"{quote(type_url)} is no type URL",
+                f'Write "@type": type.googleapis.com/{name}',
+            )
+            return
         if name in schema.TYPED_STRUCTS:
             name, rest = _open_typed_struct(name, rest)
         found = schema.find_message(name)

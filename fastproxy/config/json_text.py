@@ -1,4 +1,7 @@
-"""JSON text to nodes (RFC 8259), with line numbers; strict where Python's own reader is lenient (`NaN`)."""
+"""JSON text to nodes (RFC 8259, and a comma before the end), with line numbers.
+
+Strict where Python's own reader is lenient (`NaN`).
+"""
 
 import re
 from bisect import bisect_right
@@ -74,8 +77,6 @@ class _Reader:
         self._at += 1
         self._skip()
         while self._peek() != "}":
-            if node.entries:
-                self._expect(",")
             line = self._line()
             if self._peek() != '"':
                 raise self._problem("a field name in double quotes was expected")
@@ -86,6 +87,7 @@ class _Reader:
             node.entries.append(Entry(line, key, value))
             add_part(node, value)
             self._skip()
+            self._separator("}")
         self._at += 1
         return node
 
@@ -94,12 +96,11 @@ class _Reader:
         self._at += 1
         self._skip()
         while self._peek() != "]":
-            if node.items:
-                self._expect(",")
             item = self._value(depth + 1)
             node.items.append(item)
             add_part(node, item)
             self._skip()
+            self._separator("]")
         self._at += 1
         return node
 
@@ -112,6 +113,11 @@ class _Reader:
         if any("\ud800" <= char <= "\udfff" for char in text):
             raise self._problem("half of a surrogate pair in a string")
         return text
+
+    def _separator(self, end: str) -> None:
+        # One comma may stand before the end, as Envoy has it: people leave it there when they remove the last entry.
+        if self._peek() != end:
+            self._expect(",")
 
     def _expect(self, char: str) -> None:
         if self._peek() != char:

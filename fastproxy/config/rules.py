@@ -52,6 +52,9 @@ class _At:
 
 def check_rules(message: Any, place: Place, path: str, log: ProblemLog) -> None:
     """Report every violated rule in `message` and below."""
+    if not place.children and log.tainted(path):
+        # Nothing of it could be read, and that has been said: what is missing in it is no news.
+        return
     plan = _plan(message.DESCRIPTOR)
     for field_plan in plan.fields:
         field = field_plan.field

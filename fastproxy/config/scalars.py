@@ -20,6 +20,7 @@ _INT_RANGES = {
     _F.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,12}")
 _HEXADECIMAL = re.compile(r"([+-]?)0[xX]([0-9a-fA-F]{1,16})")
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1"})
@@ -151,16 +152,15 @@ def _parse_enum(enum: EnumDescriptor, node: ScalarNode) -> int:
         found = enum.values_by_name.get(value)
         if found is not None:
             return int(found.number)
-        wanted = value.upper().replace("-", "_")
+        wanted = value.upper()
         for name, entry in enum.values_by_name.items():
             if name.upper() == wanted:
                 return int(entry.number)
-        try:
+        if _WHOLE_NUMBER.fullmatch(value):
             return _parse_integer(node, *_INT_RANGES[_F.CPPTYPE_INT32])
-        except WrongValue:
-            near = difflib.get_close_matches(wanted, list(enum.values_by_name), n=1)
-            fix = f'Did you mean "{near[0]}"?' if near else ""
-            raise WrongValue(f"{quote(value)} is not one of {_names(enum)}", fix) from None
+        near = difflib.get_close_matches(wanted.replace("-", "_"), list(enum.values_by_name), n=1)
+        fix = f'Did you mean "{near[0]}"?' if near else ""
+        raise WrongValue(f"{quote(value)} is not one of {_names(enum)}", fix)
     if isinstance(value, bool) or value is None:
         # `mode: off` and `policy: NO` are booleans in YAML; say so, it is hard to see.
         raise WrongValue(f"expected one of {_names(enum)}, found {describe(node)}", "Put the name in quotes")

@@ -15,8 +15,8 @@ from fastproxy.config.problems import quote
 from fastproxy.config.scalars import WrongValue, parse_scalar
 
 _DURATION = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
-# protobuf's own bound, about ten thousand years.
-_MAX_SECONDS = 315_576_000_000
+# What Envoy can count in nanoseconds, 292 years; protobuf itself would take ten thousand.
+_MAX_SECONDS = 9_223_372_035
 _DURATION_FIX = 'Write seconds with an "s", for example "5s" or "0.25s"'
 # Three levels of protobuf messages for one of the file, and protobuf parses no more than 100.
 _MAX_STRUCT_DEPTH = 25

@@ -119,8 +119,7 @@ class _Composer:
     def _node_of(self, event: Any) -> Node | None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.ScalarEvent):
-            plain = event.style is None or event.style == ""
-            return ScalarNode(line, resolve_scalar(event.value) if plain else event.value)
+            return ScalarNode(line, event.value if _is_text(event) else resolve_scalar(event.value))
         if isinstance(event, yaml.SequenceStartEvent):
             return ListNode(line)
         if isinstance(event, yaml.MappingStartEvent):
@@ -156,6 +155,12 @@ class _Composer:
         if isinstance(node, ScalarNode) and isinstance(node.value, str):
             return line, node.value
         raise SyntaxProblem(line, "a mapping key must be plain text", "Lists and mappings cannot be keys")
+
+
+def _is_text(event: Any) -> bool:
+    # As in Envoy a tag (`!!str 5`) takes the quotes' place, and only the bare `!` means text.
+    tag = event.tag
+    return bool(tag == "!" if tag else event.style)
 
 
 def _syntax_problem(exc: Exception) -> SyntaxProblem:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from fastproxy.format.byte_counts import BYTE_OPERATORS
 from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
@@ -161,10 +162,19 @@ def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
         return lambda _context: value
     found = _SIMPLE.get(name)
     if found is None:
-        raise ValueError(f"unknown operator %{name}%; known are {', '.join(sorted(KNOWN_OPERATORS))}")
+        raise ValueError(f"unknown operator %{name}%; {_advice(name)}")
     if argument:
         raise ValueError(f"%{name}% takes no argument")
     return found
+
+
+def _advice(name: str) -> str:
+    near = get_close_matches(name, sorted(KNOWN_OPERATORS), n=3)
+    return (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"the page about formats lists the {len(KNOWN_OPERATORS)} known ones"
+    )
 
 
 def _cut(operator: Operator, size: int) -> Operator:

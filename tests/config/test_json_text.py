@@ -18,6 +18,12 @@ def test_values_keep_their_json_types() -> None:
     }
 
 
+@pytest.mark.parametrize(("text", "value"), [("[1,]", [1]), ('{"a": 1 , }', {"a": 1}), ("[[],]", [[]])])
+def test_one_comma_before_the_end_is_taken(text: str, value: object) -> None:
+    """Envoy takes it, so files with it exist."""
+    assert plain(parse_json(text)) == value
+
+
 def test_lines_are_where_the_key_stands() -> None:
     """They are what the operator looks for."""
     node = parse_json('{\n  "a": 1,\n\n  "b": 2\n}')
@@ -31,8 +37,10 @@ def test_lines_are_where_the_key_stands() -> None:
     [
         "{",
         "[",
-        "[1,]",
-        '{"a": 1,}',
+        "[1,,]",
+        "[,]",
+        "{,}",
+        '{"a": 1,,}',
         '{"a" 1}',
         '{"a": 1 "b": 2}',
         "{a: 1}",

@@ -225,6 +225,16 @@ def test_an_optional_unknown_filter_is_a_warning() -> None:
     assert any("it is optional" in entry for entry in warnings(minimal(filters=lua)))
 
 
+def test_a_type_without_a_host_is_shown_with_one() -> None:
+    """Envoy wants a slash, so a file that leaves it out would run here only."""
+    found = problem(
+        minimal(filters="- name: z\n  typed_config: {'@type': envoy.extensions.filters.http.cors.v3.Cors}")
+    )
+
+    assert "no type URL" in found.problem
+    assert "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors" in found.fix
+
+
 @pytest.mark.parametrize(
     ("type_url", "words"),
     [

@@ -330,7 +330,6 @@ def test_weighted_clusters() -> None:
     ("weighted", "words"),
     [
         ("clusters: [{name: backend, weight: 0}]", "must be greater than 0"),
-        ("clusters: [{name: backend, weight: 1}], total_weight: 100", "add up to 1, not to 100"),
         ("clusters: [{name: bakend, weight: 1}]", "unknown cluster"),
         ("clusters: [{weight: 1}]", "one of name and cluster_header"),
         ("clusters: [{name: backend, cluster_header: a, weight: 1}]", "one of name and cluster_header"),
@@ -340,6 +339,18 @@ def test_weights_that_cannot_be_meant(weighted: str, words: str) -> None:
     """As in Envoy."""
     text = minimal(routes=f"- match: {{prefix: /}}\n  route: {{weighted_clusters: {{{weighted}}}}}")
     assert words in problem(text).problem
+
+
+def test_a_total_weight_that_is_no_sum_is_a_warning() -> None:
+    """Envoy has stopped comparing, and files with the old `total_weight: 100` load."""
+    text = minimal(
+        routes="""
+- match: {prefix: /}
+  route: {weighted_clusters: {clusters: [{name: backend, weight: 1}], total_weight: 100}}
+"""
+    )
+
+    assert any("add up to 1, not to 100, and the sum counts" in entry for entry in warnings(text))
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ def plain(node: Node) -> object:
         ('"null"', "null"),
         ("|-\n  5", "5"),
         ("!!str 5", 5),
+        ("!!int '5'", 5),
+        ("!other 'true'", True),
+        ("! 5", "5"),
         ("plain words", "plain words"),
     ],
 )

@@ -129,12 +129,26 @@ def build_runtime_keys(bootstrap: View) -> RuntimeKeys:
     layered = bootstrap.child("layered_runtime")
     if layered is None:
         return keys
-    for layer in layered.children("layers"):
-        layer.accept("name")
+    layers = layered.children("layers")
+    _check_names(layers)
+    for layer in layers:
         layer.without_effect("admin_layer", "runtime keys cannot be changed while the proxy runs")
         if (static := layer.struct("static_layer")) or layer.has("static_layer"):
             _read_layer(layer, _flatten(static), keys)
     return keys
+
+
+def _check_names(layers: list[View]) -> None:
+    seen: set[str] = set()
+    admin_layers = 0
+    for layer in layers:
+        name = layer.text("name")
+        if name in seen:
+            layer.error(f"duplicate layer name {quote(name)}", "Rename or remove one of them", field="name")
+        seen.add(name)
+        admin_layers += layer.has("admin_layer")
+        if admin_layers > 1 and layer.has("admin_layer"):
+            layer.error("there is another admin_layer before this one", "Remove it", field="admin_layer")
 
 
 def _read_layer(layer: View, values: dict[str, object], keys: RuntimeKeys) -> None:

@@ -23,8 +23,10 @@ def build_weighted_clusters(view: View, scope: "ActionScope") -> WeightedCluster
         view.error("Sum of weights in the weighted_cluster must be greater than 0.", field="clusters")
         return None
     if wanted != total:
-        view.error(
-            f"the weights add up to {total}, not to {wanted}", "Remove total_weight", field="total_weight"
+        # Envoy has stopped comparing them, and divides by the sum; so is it here.
+        view.warn(
+            f"has no effect: the weights add up to {total}, not to {wanted}, and the sum counts",
+            field="total_weight",
         )
     if total > 0xFFFFFFFF:
         view.error("the weights add up to more than 4294967295", field="clusters")
