@@ -149,7 +149,8 @@ def _request_header(request: Request, name: bytes, *, redact: bool) -> bytes | N
     if name in (b":authority", b"host"):
         return request.authority or None
     if name == b":scheme":
-        return request.scheme or None
+        # Of what could not be read there is no scheme.
+        return request.scheme if request.method else None
     return _header(request.headers, name, redact=redact)
 
 

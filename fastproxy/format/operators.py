@@ -68,7 +68,11 @@ def _milliseconds(context: FormatContext) -> int:
 
 #: Operators without argument.
 _SIMPLE: dict[str, Operator] = {
-    "PROTOCOL": lambda c: f"HTTP/{c.request.version}" if c.request.method else None,
+    "PROTOCOL": lambda c: (
+        # A request that cannot be read has neither method nor path, and is answered in HTTP; a TCP connection has no
+        # answer.
+        f"HTTP/{c.request.version}" if c.request.method or c.request.response_status else None
+    ),
     "RESPONSE_CODE": lambda c: c.request.response_status,
     "RESPONSE_CODE_DETAILS": lambda c: c.request.details or None,
     "RESPONSE_FLAGS_LONG": _long_flags,

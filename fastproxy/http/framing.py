@@ -83,7 +83,7 @@ def take_authority(headers: HeaderMap) -> bytes | None:
     if isinstance(host, list) or b"," in host:
         raise ProtocolError("http1.multiple_host_headers")
     if host and _AUTHORITY.match(host) is None:
-        raise ProtocolError("http.invalid_authority", flag="")
+        raise ProtocolError("http.invalid_authority")
     return host
 
 
@@ -98,7 +98,7 @@ def split_absolute_form(target: bytes) -> tuple[bytes, bytes]:
         raise ProtocolError("http1.invalid_scheme" if b"://" in target else "http1.codec_error")
     authority, rest = found.group(2), found.group(3)
     if _AUTHORITY.match(authority) is None:
-        raise ProtocolError("http.invalid_authority", flag="")
+        raise ProtocolError("http.invalid_authority")
     if not rest.startswith(b"/"):
         rest = b"/" + rest
     return authority, rest

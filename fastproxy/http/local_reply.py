@@ -84,7 +84,7 @@ def finish_reply(draft: ReplyDraft, request: Request) -> tuple[int, HeaderMap, b
     if not draft.is_whole and is_grpc(request):
         headers[b"content-type"] = b"application/grpc"
         headers.setdefault(b"grpc-status", b"%d" % _GRPC_STATUS.get(draft.status, 2))
-        if body:
+        if body and not request.is_head:
             headers[b"grpc-message"] = quote_from_bytes(body, safe=" !\"#$&'()*+,/:;<=>?@[\\]^`{|}").encode()
         headers[b"content-length"] = b"0"
         return 200, headers, b""

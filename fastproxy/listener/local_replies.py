@@ -26,6 +26,8 @@ class _Mapper:
             return False
         if self._body is not None:
             draft.body = self._body
+            # It is another body, whatever the route has said of its own (Envoy).
+            draft.headers.pop(b"content-type", None)
         if self._rules is not None:
             before = draft.headers.get(b"content-type")
             self._rules.apply_to_response(request, draft.headers)

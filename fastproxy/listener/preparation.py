@@ -228,7 +228,7 @@ class RequestPreparation:
 
     def _check_version(self, request: Request) -> None:
         if request.version != "1.0" or not self._accept_http_10:
-            raise ProtocolError("low_version", status=426, flag="")
+            raise ProtocolError("low_version", status=426)
         connection = request.headers.get(b"connection")
         if connection is None or b"keep-alive" not in _tokens(connection):
             request.keep_alive = False

@@ -109,8 +109,9 @@ class Stream:
             if isinstance(chosen, LocalReply):
                 self._refuse_upgrade(request, chosen)
                 return
-            manager.stats.downstream_cx_upgrades_total += 1
-            filters = chosen
+            if chosen is not None:
+                manager.stats.downstream_cx_upgrades_total += 1
+                filters = chosen
         outcome = filters.on_request(request)
         if outcome is None:
             self._forward(request)
@@ -132,6 +133,8 @@ class Stream:
         self.manager.stats.downstream_rq_ws_on_non_ws_route += 1
         # What it asked for would have gone on after its head (and so Envoy counts it).
         request.body_complete = False
+        # No router has seen it, and so nobody applies the rules of its route (Envoy).
+        request.response_rules = None
         _hide_query(request)
         self.response.reply(reply)
 
@@ -154,8 +157,11 @@ class Stream:
         request = self.request
         if request is None:
             request = self.begin_unreadable(error.request)
-        if error.reply_flag == "DPE" or error.reply_code == "low_version":
+        if error.reply_flag == "DPE":
             stats.downstream_cx_protocol_error += 1
+            if error.request is not None:
+                # Nothing counts that stands in a broken head: it is answered in plain HTTP, gRPC or not (Envoy).
+                error.request.headers.clear()
             # Nobody knows where such a message ends.
             request.body_complete = False
         stats.downstream_rq_failed_path_normalization += error.reply_code == "path_normalization_failed"

@@ -37,16 +37,24 @@ class Upgrades:
         self._chains = chains
         self._forgeable = identity_headers
 
-    def select_filters(self, request: Request) -> FilterChain | LocalReply:
-        """The filters that an upgrade request passes, or the refusal; its route is already known."""
+    def select_filters(self, request: Request) -> FilterChain | LocalReply | None:
+        """The filters that an upgrade request passes, or the refusal; its route is already known.
+
+        Returns:
+            None if nobody has allowed it or could have: without a route it is a request like any other, and ends with
+            404 (Envoy). Should a filter find one, what asks for the upgrade is gone.
+        """
         route = request.route
         asked = request.upgrade
-        if route is None and request.method == b"CONNECT":
-            # It ends with 404; until then it is a request like any other (Envoy).
-            return self._filters
         allowed = self._types.get(asked, False)
         if isinstance(route, Route):
             allowed = route.upgrades.get(asked, allowed)
+        if not allowed and route is None:
+            if request.method != b"CONNECT":
+                request.upgrade = b""
+                request.headers.pop(b"upgrade", None)
+                request.headers.pop(b"connection", None)
+            return None
         if not allowed or request.version != "1.1":
             return UPGRADE_REFUSED
         chain = self._chains.get(asked)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
-from tests.e2e.support.differences import LENGTH_WITH_204, Difference
+from tests.e2e.support.differences import HEAD_LOCAL_REPLY, LENGTH_WITH_204, Difference
 from tests.e2e.support.pairs import managers_template, running_pair
-from tests.e2e.support.proxies import Config
-from tests.e2e.support.templates import direct, forward, redirect, virtual_host
+from tests.e2e.support.proxies import Config, Ports
+from tests.e2e.support.templates import cluster, direct, forward, redirect, virtual_host
 from tests.e2e.support.wire import encode_request as req
 
 _OVERWRITE = "OVERWRITE_IF_EXISTS_OR_ADD"
@@ -53,6 +53,10 @@ MANAGERS: dict[str, Config] = {
     "json": {"local_reply_config": {"body_format": {"json_format": {"code": "%RESPONSE_CODE%", "b": "%LOCAL_REPLY_BODY%", "a": ["x", 1]}}}},
     "json-typed": {"local_reply_config": {"body_format": {"json_format": {"b": "%LOCAL_REPLY_BODY%"}, "content_type": "application/problem+json"}, "mappers": _MAPPERS}},
     "omitted": {"local_reply_config": {"body_format": {"text_format": "<%REQ(x-none)%>", "omit_empty_values": True}}},
+    "told": {"local_reply_config": {"mappers": [{"filter": _status(0, "GE"), "headers_to_add": [_header("x-details", "%RESPONSE_CODE_DETAILS%"), _header("x-flags", "%RESPONSE_FLAGS%"), _header("x-body", "%LOCAL_REPLY_BODY%"), _header("x-type", "%RESP(content-type)%"), _header("x-empty", "%REQ(x-none)%"), _header("x-kept", "%REQ(x-none)%", keep_empty_value=True), _header("server", "mine", append_action=_OVERWRITE), _header("vary", "a"), _header("vary", "b"), _header("set-cookie", "a=1"), _header("set-cookie", "b=2")]}]}},
+    "replaced": {"local_reply_config": {"mappers": [{"filter": _status(0, "GE"), "body": {"inline_string": "new %RESPONSE_CODE%"}}]}},
+    "emptied": {"local_reply_config": {"mappers": [{"filter": _status(0, "GE"), "body": {"inline_string": ""}}]}},
+    "unmapped": {},
     "strict": {"local_reply_config": {"mappers": _MAPPERS}, "max_request_headers_kb": 1, "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"}},
 }  # fmt: skip
 
@@ -70,6 +74,9 @@ _HOSTS = [
             redirect({"prefix": "/redirect"}, path_redirect="/there"),
             forward({"prefix": "/refused"}, "refused"),
             forward({"prefix": "/short"}, timeout="0.2s"),
+            forward({"prefix": "/nobody"}, "nobody"),
+            forward({"prefix": "/full"}, "full"),
+            {"match": {"prefix": "/unknown"}, "route": {"cluster_header": "x-cluster"}},
             forward({"prefix": "/"}),
         ],
     ),
@@ -80,20 +87,30 @@ _HOSTS = [
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both proxies."""
     template = managers_template(MANAGERS, _HOSTS)
-    with running_pair(template, (*MANAGERS, "closed"), tmp_path_factory.mktemp("replies")) as running:
+
+    def with_clusters(ports: Ports) -> Config:
+        config = template(ports)
+        full = {"thresholds": [{"max_requests": 0, "max_connections": 0, "max_pending_requests": 0}]}
+        config["static_resources"]["clusters"] += [
+            {"name": "nobody", "type": "STATIC", "connect_timeout": "1s"},
+            cluster("full", ports["upstream"], circuit_breakers=full),
+        ]
+        return config
+
+    with running_pair(with_clusters, (*MANAGERS, "closed"), tmp_path_factory.mktemp("replies")) as running:
         yield running
 
 
 def case(
     listener: str, id_: str, target: str, *headers: tuple[str, str], differs: Difference | None = None,
-    method: str = "GET", host: str = "h.test", script: str | None = None, version: str = "HTTP/1.1",
+    method: str = "GET", host: str = "h.test", script: str | None = None, version: str = "HTTP/1.1", status: int = 204,
 ) -> Case:  # fmt: skip
     """One request."""
     request = req(method, target, *headers, host=host, script=script, version=version)
     return Case(
         f"{listener}-{id_}",
         (request,),
-        (204,) if differs else (0,),
+        (status,) if differs else (0,),
         listener=listener,
         differs=differs,
         any_order=True,
@@ -103,6 +120,17 @@ def case(
 #: Here every reply has a body.
 _FORMATTED = ("text", "html", "json", "json-typed", "omitted")
 _GRPC = (("content-type", "application/grpc"),)
+_UPGRADE = (("connection", "upgrade"), ("upgrade", "websocket"))
+
+
+def _codec_errors(listener: str) -> list[Case]:
+    return [
+        case(listener, "grpc-version", "/x", *_GRPC, version="HTTP/1.0"),
+        case(listener, "grpc-coding", "/x", *_GRPC, ("transfer-encoding", "gzip")),
+        case(listener, "grpc-fragment", "/x#y", *_GRPC),
+    ]
+
+
 CASES = [
     made
     for listener in MANAGERS
@@ -111,7 +139,10 @@ CASES = [
         case(listener, "direct", "/direct/keep"),
         case(listener, "direct-empty", "/direct/empty"),
         case(
-            listener, "direct-204", "/direct/204", differs=LENGTH_WITH_204 if listener in _FORMATTED else None
+            listener,
+            "direct-204",
+            "/direct/204",
+            differs=LENGTH_WITH_204 if listener in (*_FORMATTED, "replaced") else None,
         ),
         case(listener, "direct-typed", "/direct/typed"),
         case(listener, "direct-and", "/direct/and"),
@@ -123,14 +154,30 @@ CASES = [
         case(listener, "upstream-503", "/up", script="503"),
         case(listener, "codec-error", "/a b"),
         case(listener, "no-host", "/x", host=""),
-        case(listener, "head", "/direct/keep", method="HEAD"),
+        *([] if listener == "emptied" else [case(listener, "head", "/direct/keep", method="HEAD")]),
         case(listener, "grpc-refused", "/refused", *_GRPC),
         case(listener, "grpc-no-route", "/x", *_GRPC, host="sparse.test"),
         # Envoy refuses HTTP/1.0 before it has a path to print.
         *([] if listener == "text" else [case(listener, "http-10", "/x", version="HTTP/1.0")]),
         case(listener, "underscore", "/x", ("x_a", "b")),
         case(listener, "large", "/x", ("x-large", "v" * 2000)),
+        case(listener, "garbage", "/up", script="garbage"),
+        case(listener, "no-endpoint", "/nobody"),
+        case(listener, "no-cluster", "/unknown", ("x-cluster", "none-such")),
+        case(listener, "overflow", "/full"),
+        case(listener, "grpc-overflow", "/full", *_GRPC),
+        case(listener, "grpc-suffix", "/nobody", ("content-type", "application/grpc+proto")),
+        case(listener, "grpc-web", "/nobody", ("content-type", "application/grpc-web")),
+        case(listener, "upgrade-no-route", "/x", *_UPGRADE, host="sparse.test"),
+        case(listener, "upgrade-refused", "/direct/typed", *_UPGRADE),
+        # Of these two Envoy has nothing to print but the status.
+        *([] if listener == "text" else _codec_errors(listener)),
     )
+] + [
+    case(
+        "unmapped", "grpc-head", "/direct/keep", *_GRPC, method="HEAD", differs=HEAD_LOCAL_REPLY, status=200
+    ),
+    case("told", "grpc-head", "/direct/keep", *_GRPC, method="HEAD", differs=HEAD_LOCAL_REPLY, status=200),
 ]
 
 

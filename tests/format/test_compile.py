@@ -77,7 +77,7 @@ def test_the_default_line_of_an_unreadable_request() -> None:
     request = Request(b"", b"", {})
     request.response_status, request.flags, request.start_monotonic = 400, "DPE", 100.25
     line = compile_text(DEFAULT_FORMAT)(context(request))
-    assert line == '[1970-01-01T00:00:00.000Z] "- - -" 400 DPE 0 0 0 - "-" "-" "-" "-" "-"\n'
+    assert line == '[1970-01-01T00:00:00.000Z] "- - HTTP/1.1" 400 DPE 0 0 0 - "-" "-" "-" "-" "-"\n'
 
 
 @pytest.mark.parametrize(

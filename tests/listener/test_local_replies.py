@@ -1,9 +1,17 @@
 """Mapped and formatted local replies, end to end through the data path."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
-from fastproxy.format.settings import AppendAction, BodyFormatSettings, HeaderValueSettings
+import pytest
+
+from fastproxy.format.settings import (
+    AppendAction,
+    BodyFormatSettings,
+    HeaderRuleSettings,
+    HeaderValueSettings,
+)
 from fastproxy.listener.settings import (
     CombinedFilter,
     Compared,
@@ -121,3 +129,23 @@ def test_answers_of_the_upstream_are_not_touched() -> None:
         proxy.upstream.respond(OK)
         wire = proxy.take()
         assert (status_of(wire), wire[-2:]) == (200, b"ok")
+
+
+def test_another_body_is_not_of_the_type_that_the_route_said() -> None:
+    """Of its own body."""
+    rules = HeaderRuleSettings((HeaderValueSettings("content-type", "text/own", AppendAction.OVERWRITE),))
+    routes = (replace(route("/", DirectResponseAction(200, b"<b>")), response_headers=(rules,)),)
+    _, headers, body = answer(LocalReplySettings((ReplyMapperSettings(EVERY, body=b"new"),)), routes=routes)
+    assert (headers[b"content-type"], body) == (b"text/plain", b"new")
+    _, headers, body = answer(LocalReplySettings((ReplyMapperSettings(EVERY, status=201),)), routes=routes)
+    assert (headers[b"content-type"], body) == (b"text/own", b"<b>")
+
+
+@pytest.mark.parametrize("broken", [b"transfer-encoding: gzip\r\n", b"host: a/b\r\n"])
+def test_a_broken_message_is_answered_in_http(broken: bytes) -> None:
+    """Whatever it says to be: its headers are not believed."""
+    request = b"POST / HTTP/1.1\r\n" + broken + b"content-type: application/grpc\r\n\r\n"
+    line, headers, body = answer(LocalReplySettings(), request, **NO_ROUTE)
+    assert line.split(b" ")[1] in (b"501", b"400")
+    assert headers[b"content-type"] == b"text/plain"
+    assert body

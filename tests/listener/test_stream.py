@@ -375,3 +375,12 @@ def test_late_bytes_from_the_upstream_reach_nobody() -> None:
         proxy.upstream.connection.data_received(OK)
         proxy.loop.run_ready()
         proxy.check_nothing_left()
+
+
+def test_an_upgrade_without_a_route_is_not_found() -> None:
+    """As any other request; nothing was refused, and nothing upgraded."""
+    with Proxy(routes=()) as proxy:
+        proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        assert status_of(proxy.take()) == 404
+        stats = proxy.manager.stats
+        assert (stats.downstream_cx_upgrades_total, stats.downstream_rq_ws_on_non_ws_route) == (0, 0)
