@@ -48,8 +48,6 @@ FRAMING_NAMES = frozenset(
 # An empty line of one of these is a second line all the same, and may be what another parser goes by (S51).
 _COUNTED_NAMES = FRAMING_NAMES | {b"host"}
 
-_pair = b": ".join
-
 
 def add_repeated(headers: HeaderMap, name: bytes, value: bytes, single_slot: frozenset[bytes]) -> None:
     """Add a value to a name that the map already holds: joined, or as one more line."""
@@ -98,13 +96,28 @@ def lines(headers: HeaderMap) -> Iterator[tuple[bytes, bytes]]:
             yield name, value
 
 
-def encode_headers(headers: HeaderMap) -> bytes:
-    """Header lines without the final line end.
+def encode_head(start: list[bytes], headers: HeaderMap) -> bytes:
+    """A head, or a trailer section, up to the empty line that ends it.
 
-    Hot path: twice per request. `map` over `bytes.join` stays in C; a list value is what makes it raise, so the
-    slow way is taken only by messages that repeat a name.
+    Hot path: twice per request. One join over all pieces: a join for every line takes a third more when compiled.
+
+    Args:
+        start: the pieces of what comes first, its line end among them; header lines are added to the list.
+        headers: what to write, in this order.
     """
-    try:
-        return b"\r\n".join(map(_pair, headers.items()))  # type: ignore[arg-type]  # a list raises TypeError
-    except TypeError:
-        return b"\r\n".join(map(_pair, lines(headers)))
+    for name, value in headers.items():
+        if isinstance(value, list):
+            for one in value:
+                start += (name, b": ", one, b"\r\n")
+        else:
+            start.append(name)
+            start.append(b": ")
+            start.append(value)
+            start.append(b"\r\n")
+    start.append(b"\r\n")
+    return b"".join(start)
+
+
+def count_header_bytes(headers: HeaderMap) -> int:
+    """How long the header lines are, without the last line end."""
+    return max(sum(len(name) + len(value) + 4 for name, value in lines(headers)) - 2, 0)

@@ -5,7 +5,7 @@ decision has been made; and what others would decide by is not passed on, lest a
 the headers (RFC 9110 section 6.5.1, S46).
 """
 
-from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.headers import HeaderMap, encode_head
 
 #: Framing, routing, conditions, authentication, how to read the content, and where the request comes from.
 _FORBIDDEN = frozenset(
@@ -41,5 +41,4 @@ def remove_forbidden(fields: HeaderMap, identity: frozenset[bytes] = frozenset()
 
 def encode_body_end(trailers: HeaderMap) -> bytes:
     """The last chunk of a body with its trailers (RFC 9112 section 7.1.2)."""
-    lines = encode_headers(trailers)
-    return b"0\r\n%b\r\n\r\n" % lines if lines else b"0\r\n\r\n"
+    return encode_head([b"0\r\n"], trailers)

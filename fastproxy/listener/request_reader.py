@@ -21,7 +21,7 @@ from fastproxy import clock
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.errors import ProtocolError, protocol_error_of
 from fastproxy.http.framing import check_framing, requested_upgrade
-from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, encode_headers
+from fastproxy.http.headers import SINGLE_SLOT_REQUEST_NAMES, HeaderMap, add_repeated, count_header_bytes
 from fastproxy.http.messages import Request
 from fastproxy.http.special import SPECIAL_REQUEST_NAMES
 from fastproxy.listener.custom_methods import CustomMethodParser, RequestParser
@@ -69,7 +69,7 @@ class RequestReader(DownstreamTransport):
         max_head_bytes: int,
         max_headers_count: int,
         flush_timeout_s: float,
-        linger_s: float = 1.0,
+        linger_s: float,
     ) -> None:
         super().__init__(loop, info, flush_timeout_s=flush_timeout_s, linger_s=linger_s)
         self._max_head_bytes = max_head_bytes
@@ -375,7 +375,7 @@ class RequestReader(DownstreamTransport):
             raise ProtocolError("http1.too_many_headers", status=431)
         # Only a head out of more bytes than the limit needs its exact size.
         if self._unproductive_bytes > self._max_head_bytes:
-            size = len(request.target) + len(encode_headers(request.headers))
+            size = len(request.target) + count_header_bytes(request.headers)
             if size > self._max_head_bytes:
                 raise ProtocolError("http1.headers_too_large", status=431)
         request.version = self._parser.get_http_version()

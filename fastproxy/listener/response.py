@@ -3,7 +3,7 @@
 from fastproxy import clock
 from fastproxy.http.dates import HttpDate
 from fastproxy.http.forwarding import append_via
-from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.headers import HeaderMap, encode_head
 from fastproxy.http.messages import Request
 from fastproxy.http.name_case import ProperCase
 from fastproxy.http.status import status_line
@@ -87,7 +87,7 @@ class ResponseEncoder:
                 line = b"%s%d %s\r\n" % (line[:9], status, names.response.reason)
         elif self._name_case is not None:
             headers = self._name_case.convert(headers)
-        return b"".join((line, encode_headers(headers), b"\r\n\r\n"))
+        return encode_head([line], headers)
 
     def encode_interim(self, headers: HeaderMap) -> bytes:
         """The head of a 100 (Continue) from the upstream, or without headers from here."""
@@ -96,7 +96,7 @@ class ResponseEncoder:
         headers.pop(b"content-length", None)
         if self._name_case is not None:
             headers = self._name_case.convert(headers)
-        return b"".join((status_line(100), encode_headers(headers), b"\r\n\r\n" if headers else b"\r\n"))
+        return encode_head([status_line(100)], headers)
 
     def _apply_options(self, request: Request, headers: HeaderMap) -> None:
         """What only some files ask for (spec/http.md section 7.4)."""

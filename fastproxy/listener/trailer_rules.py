@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fastproxy.http.errors import ProtocolError
-from fastproxy.http.headers import HeaderMap, encode_headers
+from fastproxy.http.headers import HeaderMap, count_header_bytes
 from fastproxy.http.messages import Request
 from fastproxy.http.trailers import MessageTrailers, remove_forbidden
 
@@ -44,7 +44,7 @@ class TrailerRules:
             return
         if len(fields) + repeated > max_count:
             raise ProtocolError("http1.too_many_headers", status=431)
-        if len(encode_headers(fields)) > max_bytes:
+        if count_header_bytes(fields) > max_bytes:
             raise ProtocolError("http1.headers_too_large", status=431)
         if self._check_underscores is not None:
             self._check_underscores(fields)

@@ -45,7 +45,7 @@ class DownstreamTransport:
         info: ConnectionInfo | None = None,
         *,
         flush_timeout_s: float,
-        linger_s: float = 1.0,
+        linger_s: float,
     ) -> None:
         """Make the part of a connection that meets the event loop.
 

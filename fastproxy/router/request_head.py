@@ -1,6 +1,6 @@
 """The head of a request as it goes upstream (RFC 9112 sections 3 and 6)."""
 
-from fastproxy.http.headers import encode_headers
+from fastproxy.http.headers import encode_head
 from fastproxy.http.messages import Request
 from fastproxy.http.name_case import NameCase
 
@@ -27,15 +27,4 @@ def encode_request_head(request: Request, name_case: NameCase | None) -> bytes:
     if name_case is not None:
         headers = name_case.convert(headers)
         host = b" HTTP/1.1\r\n" + name_case.name(b"host") + b": "
-    return b"".join(
-        (
-            request.method,
-            b" ",
-            request.target,
-            host,
-            request.authority,
-            b"\r\n" if headers else b"",
-            encode_headers(headers),
-            b"\r\n\r\n",
-        )
-    )
+    return encode_head([request.method, b" ", request.target, host, request.authority, b"\r\n"], headers)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import httptools
 
-from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, encode_headers
+from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, count_header_bytes
 from fastproxy.http.name_case import KeptCase
 from fastproxy.http.trailers import remove_forbidden
 
@@ -210,7 +210,7 @@ class ResponseReader:
             return
         found = self._reading
         limit = self._max_head_bytes or MAX_UNPRODUCTIVE_BYTES
-        if len(found) + self._repeated > self._max_headers or len(encode_headers(found)) > limit:
+        if len(found) + self._repeated > self._max_headers or count_header_bytes(found) > limit:
             self.fault = True
             return
         remove_forbidden(found)
@@ -239,7 +239,7 @@ class ResponseReader:
         if status == 204 and _has_content(headers):
             return False
         limit = self._max_head_bytes
-        if limit and len(encode_headers(headers)) > limit:
+        if limit and count_header_bytes(headers) > limit:
             return False
         return len(headers) + self._repeated <= self._max_headers
 

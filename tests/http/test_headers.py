@@ -10,7 +10,8 @@ from fastproxy.http.headers import (
     HeaderMap,
     add_repeated,
     append,
-    encode_headers,
+    count_header_bytes,
+    encode_head,
     first,
     lines,
     values,
@@ -37,7 +38,8 @@ def test_other_names_stay_separate_lines_in_order(name: bytes) -> None:
     """spec/http.md section 5."""
     headers = build((name, b"a"), (b"x", b"1"), (name, b"b"), (name, b"c"))
     assert headers[name] == [b"a", b"b", b"c"]
-    assert encode_headers(headers).split(b"\r\n") == [name + b": a", name + b": b", name + b": c", b"x: 1"]
+    lines_of_head = encode_head([b"GET / HTTP/1.1\r\n"], headers).split(b"\r\n")
+    assert lines_of_head[1:] == [name + b": a", name + b": b", name + b": c", b"x: 1", b"", b""]
 
 
 def test_set_cookie_is_never_joined() -> None:
@@ -77,10 +79,13 @@ NAMES = st.sampled_from([b"a", b"b", b"via", b"x-c"])
 
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5))))
-def test_fast_encoding_equals_the_plain_one(pairs: list[tuple[bytes, bytes]]) -> None:
-    """The trick with `map` and TypeError must not change a byte; this is the plain version (style.md section 8)."""
+def test_a_head_is_its_start_its_lines_and_an_empty_line(pairs: list[tuple[bytes, bytes]]) -> None:
+    """RFC 9112 section 2.1; and the length that limits go by is that of the lines."""
     headers = build(*pairs)
-    assert encode_headers(headers) == b"\r\n".join(name + b": " + value for name, value in lines(headers))
+    encoded = b"\r\n".join(name + b": " + value for name, value in lines(headers))
+    end = b"\r\n\r\n" if headers else b"\r\n"
+    assert encode_head([b"HTTP/1.1 200", b" OK\r\n"], headers) == b"HTTP/1.1 200 OK\r\n" + encoded + end
+    assert count_header_bytes(headers) == len(encoded)
 
 
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=5).filter(lambda value: b"," not in value))))

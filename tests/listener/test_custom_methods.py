@@ -39,7 +39,9 @@ class Collector(RequestReader):
     def __init__(self) -> None:
         # Parsing needs no loop; only an end that lingers does.
         loop = create_autospec(asyncio.AbstractEventLoop, instance=True)
-        super().__init__(loop, max_head_bytes=61440, max_headers_count=100, flush_timeout_s=300.0)
+        super().__init__(
+            loop, max_head_bytes=61440, max_headers_count=100, flush_timeout_s=300.0, linger_s=1.0
+        )
         self.allow_custom_methods()
         self.requests: list[Request] = []
 
