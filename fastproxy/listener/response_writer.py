@@ -29,11 +29,13 @@ _CONTINUE = 100
 class ResponseWriter:
     """Writes the responses of one connection; `Downstream` of its exchanges."""
 
-    __slots__ = ("_chunked", "_stream", "started")
+    __slots__ = ("_chunked", "_paused_request", "_stream", "started")
 
     def __init__(self, stream: "Stream") -> None:
         self._stream = stream
         self._chunked = False
+        self._paused_request = False
+        """An upstream is too slow for the request body."""
         self.started = False
         """The head has been written: another answer can no longer be given."""
 
@@ -113,16 +115,22 @@ class ResponseWriter:
 
     def pause_request(self) -> None:
         """The upstream cannot take more of the request body."""
-        connection = self._stream.connection
-        if not connection.paused & PAUSED_BY_UPSTREAM:
+        if not self._paused_request:
+            self._paused_request = True
             self._stream.manager.stats.downstream_flow_control_paused_reading_total += 1
-            connection.pause(PAUSED_BY_UPSTREAM)
+            self._stream.connection.pause(PAUSED_BY_UPSTREAM)
+
+    def hold_request(self) -> None:
+        """There is no connection to an upstream for the request body yet."""
+        self._stream.connection.pause(PAUSED_BY_UPSTREAM)
 
     def resume_request(self) -> None:
         """The upstream takes more again."""
         connection = self._stream.connection
         if connection.paused & PAUSED_BY_UPSTREAM:
-            self._stream.manager.stats.downstream_flow_control_resumed_reading_total += 1
+            if self._paused_request:
+                self._paused_request = False
+                self._stream.manager.stats.downstream_flow_control_resumed_reading_total += 1
             connection.resume(PAUSED_BY_UPSTREAM)
 
     # -- another protocol's --------------------------------------------------------------------------------
@@ -186,7 +194,12 @@ class ResponseWriter:
         manager = stream.manager
         # Envoy: a protocol error is a flag for the log alone, the rules for local replies do not see it.
         request.details, request.flags = reply.details, "" if reply.flag == "DPE" else reply.flag
-        if reply.close or not request.body_complete:
+        if request.upgrade and request.body_complete:
+            # It has no end that could have come (Envoy).
+            request.keep_alive = False
+            manager.stats.downstream_rq_response_before_rq_complete += 1
+            manager.stats.downstream_rq_rx_reset += 1
+        elif reply.close or not request.body_complete:
             request.keep_alive = False
             manager.stats.downstream_rq_response_before_rq_complete += not request.body_complete
         draft = begin_reply(reply, request)

@@ -16,13 +16,15 @@ from fastproxy import clock
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.router.forward import Exchange
 from fastproxy.router.limits import StreamLimits
-from fastproxy.router.replies import STREAM_IDLE_TIMEOUT
 from fastproxy.timers import LazyTimer
 
 if TYPE_CHECKING:
     from fastproxy.listener.stream import Stream
 
-_STREAM_TIMEOUT = LocalReply(408, b"stream timeout", details="stream_idle_timeout", flag="SI", close=True)
+_STREAM_TIMEOUT = LocalReply(504, b"stream timeout", details="stream_idle_timeout", flag="SI")
+_STREAM_TIMEOUT_OF_REQUEST = LocalReply(
+    408, b"stream timeout", details="stream_idle_timeout", flag="SI", close=True
+)
 _REQUEST_TIMEOUT = LocalReply(408, b"request timeout", details="request_overall_timeout", close=True)
 _HEAD_TIMEOUT = LocalReply(408, b"request header timeout", details="request_header_timeout", close=True)
 _MAX_DURATION = LocalReply(504, b"downstream duration timeout", details="max_duration_timeout")
@@ -123,11 +125,7 @@ class StreamDeadlines:
         """Nothing of the request being served has moved for too long."""
         stream = self._stream
         stream.manager.stats.downstream_rq_idle_timeout += 1
-        exchange = stream.exchange
-        if exchange is not None and request.body_complete:
-            exchange.on_timeout(STREAM_IDLE_TIMEOUT)
-        else:
-            stream.end_early(_STREAM_TIMEOUT)
+        stream.end_early(_STREAM_TIMEOUT if _is_complete(request) else _STREAM_TIMEOUT_OF_REQUEST)
 
     def _on_timeout(self) -> None:
         stream = self._stream
@@ -155,4 +153,9 @@ class StreamDeadlines:
         request = stream.request
         if request is not None:
             stream.manager.stats.downstream_rq_max_duration_reached += 1
-            stream.end_early(_MAX_DURATION if request.body_complete else _MAX_DURATION_OF_REQUEST)
+            stream.end_early(_MAX_DURATION if _is_complete(request) else _MAX_DURATION_OF_REQUEST)
+
+
+def _is_complete(request: Request) -> bool:
+    """Whether nothing more of a request can come: one for another protocol has no end (Envoy)."""
+    return request.body_complete and not request.upgrade

@@ -155,6 +155,10 @@ class CountingDownstream:
         """The upstream cannot take more of the body."""
         self._downstream.pause_request()
 
+    def hold_request(self) -> None:
+        """There is no connection for the body yet."""
+        self._downstream.hold_request()
+
     def resume_request(self) -> None:
         """The upstream takes more again."""
         self._downstream.resume_request()

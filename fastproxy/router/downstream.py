@@ -27,6 +27,9 @@ class Downstream(Protocol):
     def pause_request(self) -> None:
         """Stop reading the request body."""
 
+    def hold_request(self) -> None:
+        """Stop reading the request body until there is a connection for it: nobody is too slow for it (no counter)."""
+
     def resume_request(self) -> None:
         """Go on reading the request body."""
 

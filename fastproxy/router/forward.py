@@ -34,6 +34,7 @@ from fastproxy.upstream.endpoint import Endpoint
 from fastproxy.upstream.errors import (
     CircuitBreakerOverflow,
     ConnectFailed,
+    StreamTooLong,
     UpstreamError,
     UpstreamInvalidResponse,
     UpstreamReset,
@@ -153,7 +154,7 @@ class Exchange:
         if body:
             self._waiting_body = body
             if not self._request_ended:
-                self._downstream.pause_request()
+                self._downstream.hold_request()
         pool.connect(self, self._breaker)
 
     def send_body(self, body: list[bytes], *, complete: bool) -> None:
@@ -165,7 +166,7 @@ class Exchange:
         elif not self.is_done:
             self._waiting_body += body
             if not complete:
-                self._downstream.pause_request()
+                self._downstream.hold_request()
 
     def abort(self) -> None:
         """The downstream is gone: nobody wants the response."""
@@ -175,15 +176,18 @@ class Exchange:
         self.is_done = True
         self._end_try()
 
-    def on_timeout(self, reply: LocalReply | None = None) -> None:
-        """The time for the response has passed; `reply`: not that of the route, but another one."""
+    def on_timeout(self) -> None:
+        """The time for the response has passed."""
         if self.is_done:
             return
-        self._cluster.stats.upstream_rq_timeout += 1
-        if self._endpoint is not None:
-            self._endpoint.count_timeout()
+        endpoint = self._endpoint
+        # Between two tries no upstream is to blame (Envoy).
+        is_tried = endpoint is not None
+        if endpoint is not None:
+            self._cluster.stats.upstream_rq_timeout += 1
+            endpoint.count_timeout()
         self._release_upstream()
-        self._fail(reply or self.timeout_reply)
+        self._fail(self.timeout_reply, charged=is_tried)
 
     def count_abandoned(self) -> None:
         """The upstream was too slow for a copy of a request (Envoy `retry_or_shadow_abandoned`)."""
@@ -309,11 +313,19 @@ class Exchange:
 
     def _on_failure(self, error: UpstreamError, *, was_sent: bool) -> None:
         """The try has failed; `was_sent`: there was a connection, so the upstream may have seen the request."""
-        self._fail(self._build_reply(error))
+        self._fail_with(error)
+
+    def _fail_with(self, error: UpstreamError) -> None:
+        # Of a stream that took too long no status is counted (Envoy).
+        self._fail(self._build_reply(error), charged=not isinstance(error, StreamTooLong))
 
     def _build_reply(self, error: UpstreamError) -> LocalReply:
-        retried = self.request.retries > 0
-        return build_error_reply(error, retried=retried, envoy_headers=self._route.envoy_headers)
+        return build_error_reply(
+            error,
+            retried=self.request.retries > 0,
+            envoy_headers=self._route.envoy_headers,
+            is_request_complete=self._request_ended and not self.request.upgrade,
+        )
 
     def on_upstream_blocked(self) -> None:
         """The upstream is slower than the downstream."""
@@ -471,14 +483,16 @@ class Exchange:
         self._cluster.stats.upstream_cx_none_healthy += 1
         self._fail(NO_HEALTHY_UPSTREAM)
 
-    def _fail(self, reply: LocalReply) -> None:
+    def _fail(self, reply: LocalReply, *, charged: bool = True) -> None:
+        """Answer for the upstream; `charged`: the status counts among the answers of the cluster."""
         self.is_done = True
         self._end_try()
         if self._response_started:
             details = reply.details.replace("before_response_started", "after_response_started")
             self._downstream.on_response_aborted(details, reply.flag)
         else:
-            self._cluster.stats.statuses[reply.status] += 1
-            if b"x-envoy-internal" in self.request.headers:
-                self._cluster.stats.internal_statuses[reply.status] += 1
+            if charged:
+                self._cluster.stats.statuses[reply.status] += 1
+                if b"x-envoy-internal" in self.request.headers:
+                    self._cluster.stats.internal_statuses[reply.status] += 1
             self._downstream.on_local_reply(reply)

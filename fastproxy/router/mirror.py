@@ -108,6 +108,10 @@ class Mirror:
         """The upstream takes the copy slower than it comes: what waits is counted from now on."""
         self._waiting = True
 
+    def hold_request(self) -> None:
+        """There is no connection for the copy yet: what waits is counted as well."""
+        self._waiting = True
+
     def resume_request(self) -> None:
         """It has taken everything."""
         self._waiting = False
@@ -198,9 +202,9 @@ class MirroredExchange(RetryingExchange):
         super()._complete(now)
         self._give_up_copies()
 
-    def _fail(self, reply: LocalReply) -> None:
+    def _fail(self, reply: LocalReply, *, charged: bool = True) -> None:
         self._give_up_copies()
-        super()._fail(reply)
+        super()._fail(reply, charged=charged)
 
     def _give_up_copies(self) -> None:
         """End the copies that still lack a part of the body: the request has its answer, and nobody reads the rest."""

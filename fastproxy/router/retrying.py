@@ -94,9 +94,9 @@ class RetryingExchange(Exchange):
     def send_body(self, body: list[bytes], *, complete: bool) -> None:
         """As for every exchange; the body is kept."""
         self._keep(body, complete=complete)
-        self._restart_idle_timer()
         if self._pause is None:
             super().send_body(body, complete=complete)
+            self._restart_idle_timer()
             return
         self._request_ended = complete
         if not self._body.is_whole:
@@ -109,10 +109,10 @@ class RetryingExchange(Exchange):
         self._return_retry()
         super().abort()
 
-    def on_timeout(self, reply: LocalReply | None = None) -> None:
+    def on_timeout(self) -> None:
         """As for every exchange: the time is for all tries together."""
         self._stop_timers()
-        super().on_timeout(reply)
+        super().on_timeout()
 
     # -- the connection's side -----------------------------------------------------------------------------
 
@@ -228,7 +228,6 @@ class RetryingExchange(Exchange):
             self._flag = "UO"
             return False
         self._holds_retry = True
-        stats.upstream_rq_retry += 1
         return True
 
     def _return_retry(self) -> None:
@@ -255,7 +254,7 @@ class RetryingExchange(Exchange):
         if self._decide(wanted=wanted):
             self._try_later()
         else:
-            self._fail(self._build_reply(error))
+            self._fail_with(error)
 
     def _on_try_timeout(self) -> None:
         self._try_timer = None
@@ -291,18 +290,19 @@ class RetryingExchange(Exchange):
             self._tried.append(self._endpoint)
             self._endpoint = None
         self._waiting_body = []
-        stats, state = self._cluster.stats, self._state
-        if state.waits_for_reset:
-            stats.upstream_rq_retry_backoff_ratelimited += 1
-        else:
-            stats.upstream_rq_retry_backoff_exponential += 1
+        state = self._state
         self._pause = self._plan.loop.call_later(state.next_pause_s(_random.random), self._try_again)
         # What the last connection could not take must not keep the rest of the body from being read and kept.
         self._downstream.resume_request()
 
     def _try_again(self) -> None:
         self._pause = None
-        request, route = self.request, self._route
+        request, route, stats = self.request, self._route, self._cluster.stats
+        stats.upstream_rq_retry += 1
+        if self._state.waits_for_reset:
+            stats.upstream_rq_retry_backoff_ratelimited += 1
+        else:
+            stats.upstream_rq_retry_backoff_exponential += 1
         request.retries += 1
         self._retried = False
         endpoint = self._select_another()
@@ -351,7 +351,7 @@ class RetryingExchange(Exchange):
         """What ended the last try, behind why there is no other."""
         return f"{self._flag},{flag}" if self._flag else flag
 
-    def _fail(self, reply: LocalReply) -> None:
+    def _fail(self, reply: LocalReply, *, charged: bool = True) -> None:
         self._stop_timers()
         self._return_retry()
         if self._route.tells_downstream_attempts and not self._response_started:
@@ -363,7 +363,7 @@ class RetryingExchange(Exchange):
                 flag=reply.flag,
                 headers=(*reply.headers, told),
             )
-        super()._fail(reply)
+        super()._fail(reply, charged=charged)
 
     def _complete(self, now: float) -> None:
         self._stop_timers()
@@ -373,7 +373,7 @@ class RetryingExchange(Exchange):
 
     def _restart_idle_timer(self) -> None:
         timeout_s = self._plan.policy.settings.per_try_idle_timeout_s
-        if timeout_s and self._connection is not None:
+        if timeout_s and self._request_ended and self._connection is not None:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
             self._idle_timer = self._plan.loop.call_later(timeout_s, self._on_idle_timeout)

@@ -127,16 +127,25 @@ class Router:
         if route.counting is not None:
             downstream = route.counting.begin(request, downstream)
         grpc_timeout_s = None if route.grpc_timeout is None else self._select_timeout(request, route)
+        retry = route.retry
+        timeout_s: float | None = None
+        timeout_reply: LocalReply | None = None
+        if not request.is_plain:
+            # A trusted caller may have sent headers about retries and timeouts.
+            retry = take_retry_headers(request, retry)
+            timeout_s = take_timeout_header(request)
+            if timeout_s is not None or retry is not route.retry:
+                left_s = grpc_timeout_s if timeout_s is None else timeout_s
+                self._tell_timeout(request, route.timeout_s if left_s is None else left_s, retry)
+            timeout_reply = ALTERNATIVE_TIMEOUT if take_alternative_header(request) else None
         if route.tells_upstream_attempts:
             request.headers[b"x-envoy-attempt-count"] = b"1"
         if route.request_rules is not None:
+            # They see and may change what was said about timeouts, and may ask for retries themselves.
             route.request_rules.apply_to_request(request)
+            retry = take_retry_headers(request, retry)
         if route.edits is not None and not _apply(route.edits, request):
             return PATH_REFUSED
-        retry = route.retry
-        if not request.is_plain or route.request_rules is not None:
-            # A trusted caller may have sent headers about retries, or a rule of the route has added some.
-            retry = take_retry_headers(request, retry)
         exchange: Exchange
         if request.upgrade:
             # Without copies: nobody would talk to them.
@@ -150,10 +159,12 @@ class Router:
             exchange = RetryingExchange(request, route, cluster, downstream, self._build_plan(route, retry))
         else:
             exchange = Exchange(request, route, cluster, downstream)
-        if grpc_timeout_s is not None:
+        if timeout_s is not None:
+            exchange.timeout_s = timeout_s
+        elif grpc_timeout_s is not None:
             exchange.timeout_s = grpc_timeout_s
-        if not request.is_plain:
-            self._obey_timeout_headers(request, exchange, retry, changed=retry is not route.retry)
+        if timeout_reply is not None:
+            exchange.timeout_reply = timeout_reply
         return exchange
 
     def write_stats(self, sink: StatsSink, prefix: str) -> None:
@@ -193,18 +204,6 @@ class Router:
         if timeout_s is not None:
             self._tell_timeout(request, timeout_s, route.retry)
         return timeout_s
-
-    def _obey_timeout_headers(
-        self, request: Request, exchange: Exchange, retry: RetryPolicy | None, *, changed: bool
-    ) -> None:
-        """Let a trusted caller choose the timeout, for all tries and for each; `changed`: it changed the policy."""
-        timeout_s = take_timeout_header(request)
-        if timeout_s is not None:
-            exchange.timeout_s = timeout_s
-        if timeout_s is not None or changed:
-            self._tell_timeout(request, exchange.timeout_s, retry)
-        if take_alternative_header(request):
-            exchange.timeout_reply = ALTERNATIVE_TIMEOUT
 
     def _tell_timeout(self, request: Request, timeout_s: float, retry: RetryPolicy | None) -> None:
         if not self._envoy_headers:

@@ -67,6 +67,7 @@ class UpstreamConnection:
         self._reader = build_reader(
             pool.max_head_bytes, pool.max_headers, pool.kept_case, keeps_trailers=pool.keeps_trailers
         )
+        self._reader.interim_counts = pool.stats.statuses
         self._handler: ResponseHandler | None = None
         self._switch_handler: SwitchHandler | None = None
         """The handler, if its request asks to leave HTTP."""

@@ -10,6 +10,7 @@ complete response is surplus, and its connection serves no other request.
 Trailers are for subclasses that keep them (`kept_trailers`).
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import httptools
@@ -48,6 +49,7 @@ class ResponseReader:
         "head_only",
         "headers",
         "interim",
+        "interim_counts",
         "keep_alive",
         "names",
         "status",
@@ -81,6 +83,8 @@ class ResponseReader:
         self.headers: HeaderMap = {}
         self.interim: HeaderMap | None = None
         """Of a 100 that was read and not yet handed over."""
+        self.interim_counts: defaultdict[int, int] | None = None
+        """Where 1xx responses are counted by their status, if they are."""
         self.names: KeptCase | None = None
         """How the upstream wrote the names of this head, if that is kept."""
         self.trailers: HeaderMap | None = None
@@ -160,6 +164,8 @@ class ResponseReader:
                 return
             self.fault |= status == 101 or status < 100 or _has_content(self._reading)
             self.fault |= len(self._reading) + self._repeated > self._max_headers
+            if self.interim_counts is not None and not self.fault:
+                self.interim_counts[status] += 1
             if status == 100 and self.interim is None:
                 self.interim = self._reading
             self._repeated = _BETWEEN_HEADS

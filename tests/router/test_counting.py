@@ -39,6 +39,9 @@ class Peer:
     def pause_request(self) -> None:
         self.calls.append("pause")
 
+    def hold_request(self) -> None:
+        self.calls.append("hold")
+
     def resume_request(self) -> None:
         self.calls.append("resume")
 

@@ -433,6 +433,30 @@ async def test_a_try_that_stands_still_is_given_up() -> None:
         assert second.is_closed()
 
 
+async def test_a_try_does_not_stand_still_while_the_request_is_on_its_way() -> None:
+    """`per_try_idle_timeout` begins with the end of the request: it is the downstream that is slow (Envoy)."""
+    with retrying(per_try_idle_timeout_s=2.0) as proxy:
+        proxy.send(POST + b"he")
+        proxy.loop.advance(10.0)
+        assert "upstream_rq_per_try_idle_timeout" not in counters(proxy)
+        proxy.send(b"llo")
+        proxy.loop.advance(2.0)
+        assert counters(proxy)["upstream_rq_per_try_idle_timeout"] == 1
+        second = await proxy.accept()
+        assert second.take().endswith(b"hello")
+
+
+async def test_a_try_whose_upstream_gave_hints_is_given_up_and_repeated() -> None:
+    """No downstream has seen them, so it can be. Envoy then waits for ever."""
+    with retrying(per_try_timeout_s=2.0) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+        proxy.loop.advance(2.0)
+        second = await proxy.accept()
+        second.respond(OK)
+        assert status_of(proxy.take()) == 200
+
+
 def test_the_route_timeout_is_for_all_tries_together() -> None:
     """It also ends a pause."""
     with retrying(route_timeout_s=3.0, reset_headers=(ResetHeader("retry-after"),)) as proxy:
@@ -443,6 +467,10 @@ def test_the_route_timeout_is_for_all_tries_together() -> None:
         proxy.advance(1)
         assert status_of(proxy.take()) == 504
         assert proxy.log.lines == ["504 UT response_timeout"]
+        # No upstream was asked when it passed, and no retry has begun.
+        assert (
+            counters(proxy).keys().isdisjoint({"upstream_rq_timeout", "upstream_rq_504", "upstream_rq_retry"})
+        )
         proxy.advance(200)
         assert proxy.upstream.take() == b""
         assert not proxy.cluster.breakers[0].retries.used

@@ -316,6 +316,12 @@ def all_differences() -> list[Difference]:
     return [value for value in globals().values() if isinstance(value, Difference)]
 
 
+HINTS_AND_RETRIES = Difference(
+    "hints-and-retries",
+    "an upstream that has sent 102 or 103 and then nothing gets no other try, and `per_try_timeout` ends nothing",
+    "the try is given up and repeated as if there had been no hints",
+    "no downstream has seen them; a request must not wait for ever",
+)
 UPGRADE_CONNECTION = Difference(
     "upgrade-connection",
     "forwards `connection` of an upgrade request as it came, and the headers that it names",

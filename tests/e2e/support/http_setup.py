@@ -139,6 +139,17 @@ SCRIPTS: dict[str, Answer] = {
             b"0\r\n\r\n",
         )
     ),
+    "503-come-later": _plain(
+        b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 2\r\n", b"no"
+    ),
+    "switch": Answer(
+        (b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi",),
+        After.HANG,
+    ),
+    "slow-200": Answer(delay_s=0.8),
+    "head-then-silence": Answer((_OK + b"content-length: 10\r\n\r\n",), After.HANG),
+    "early-and-silent": Answer((_OK + b"content-length: 10\r\n\r\nshort",), After.HANG, before_body=True),
+    "hints-then-silence": Answer((b"HTTP/1.1 103 Early Hints\r\n\r\n",), After.HANG),
     "bytes-after": _plain(_OK + b"content-length: 2\r\n", b"okEXTRA", After.CLOSE),
 }
 

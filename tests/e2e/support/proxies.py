@@ -106,11 +106,12 @@ def admin_request(port: int, path: str, method: str = "GET") -> tuple[int, str]:
         connection.close()
 
 
-def envoy_command(config: Path) -> list[str]:
+def envoy_command(config: Path, *options: str) -> list[str]:
     """The real Envoy with one worker."""
     binary = envoy_binary()
     assert binary is not None
-    return [str(binary), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    always = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    return [str(binary), "-c", str(config), *always, *options]
 
 
 def fastproxy_command(config: Path, *options: str) -> list[str]:
@@ -121,10 +122,14 @@ def fastproxy_command(config: Path, *options: str) -> list[str]:
 
 @contextmanager
 def running_envoy(
-    template: ConfigTemplate, listeners: Sequence[str], directory: Path
+    template: ConfigTemplate, listeners: Sequence[str], directory: Path, *options: str
 ) -> Iterator[RunningProxy]:
     """The real Envoy over `template`; ends with the block."""
-    with _running("envoy", template, listeners, directory, envoy_command) as proxy:
+
+    def command(config: Path) -> list[str]:
+        return envoy_command(config, *options)
+
+    with _running("envoy", template, listeners, directory, command) as proxy:
         yield proxy
 
 
