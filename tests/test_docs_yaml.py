@@ -144,6 +144,7 @@ class _File:
             "header_key_format": self.manager.setdefault("http_protocol_options", {}),
             "local_reply_config": self.manager,
             "upgrade_configs": self.manager,
+            "access_log": self.manager,
             "route_config": self.manager,
             "rules": self.jwt,
             "local_jwks": self.provider,

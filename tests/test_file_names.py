@@ -113,6 +113,8 @@ TESTED_BY = {
     "config/view.py": "config/test_nothing_ignored.py",
     "config/well_known.py": "config/test_nothing_ignored.py",
     "config/build/access_log.py": "config/test_listeners.py",
+    "config/build/log_moments.py": "config/test_log_filter.py",
+    "tls/failure.py": "upstream/test_dial.py",
     "config/build/downstream_tls.py": "config/test_downstream_tls.py",
     "config/build/filter_chains.py": "config/test_filter_chains.py",
     "config/build/listener_filters.py": "config/test_filter_chains.py",

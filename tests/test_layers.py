@@ -69,8 +69,9 @@ LAYERS: dict[str, Layer] = {
     "ipc": _layer("base config", "orjson"),
     "runtime": _layer(" ".join(["base", "config", "ipc", *sorted(_DATA_PLANE)])),
     "worker": _layer("base config ipc runtime", "uvloop"),
+    "admin_log": _layer("base http listener"),
     "control": _layer(
-        "base jwt config ipc match",
+        "base admin_log jwt config ipc match",
         "aiohttp cryptography grpc multidict orjson prometheus_client pycares re2 uvloop yarl",
         settings_of="upstream router filters listener tls",
     ),

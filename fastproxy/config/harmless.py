@@ -38,12 +38,10 @@ _BOOTSTRAP = {
 }
 
 _LISTENER = {
-    "metadata": _LABEL,
     "deprecated_v1": _NO_RUNTIME,
     "drain_type": "there is one way to drain",
     "connection_balance_config": "the kernel spreads connections over the workers",
     "max_connections_to_accept_per_socket_event": _SCHEDULING,
-    "access_log": "connections are not logged, requests are",
     "enable_mptcp": "TCP is used",
     "bypass_overload_manager": "there is no overload manager",
 }
@@ -52,9 +50,6 @@ _CONNECTION_MANAGER = {
     "tracing": _TRACING,
     "http2_protocol_options": _NO_HTTP2,
     "http3_protocol_options": "HTTP/3 is not served",
-    "access_log_flush_interval": "a request is logged once, at its end",
-    "flush_access_log_on_new_request": "a request is logged once, at its end",
-    "access_log_options": "a request is logged once, at its end",
 }
 
 _CLUSTER = {
@@ -71,8 +66,6 @@ _CLUSTER = {
 _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.bootstrap.v3.Bootstrap": _BOOTSTRAP,
     "envoy.config.bootstrap.v3.Admin": {
-        "access_log": "requests to the admin interface are not logged",
-        "access_log_path": "requests to the admin interface are not logged",
         "profile_path": _NO_RUNTIME,
         "ignore_global_conn_limit": "there is no such limit",
     },
@@ -92,7 +85,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
         "listening_addresses": _NO_XDS,
     },
     "envoy.config.listener.v3.Listener": _LISTENER,
-    "envoy.config.listener.v3.FilterChain": {"metadata": _LABEL},
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": _CONNECTION_MANAGER,
     "envoy.config.route.v3.RouteConfiguration": {
         "metadata": _LABEL,

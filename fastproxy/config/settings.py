@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings, LocalJwksSettings, ProviderSettings
-from fastproxy.listener.settings import ListenAddress, ListenerSettings, SocketOption
+from fastproxy.listener.settings import AccessLogSettings, ListenAddress, ListenerSettings, SocketOption
 from fastproxy.match.settings import StringMatch
 from fastproxy.upstream.settings import ClusterSettings
 
@@ -21,6 +21,8 @@ class AdminSettings:
     options: tuple[SocketOption, ...] = ()
     allow_paths: tuple[StringMatch, ...] = ()
     """With any, paths that none of them fits are refused."""
+    access_logs: tuple[AccessLogSettings, ...] = ()
+    """Of its requests."""
 
     @property
     def address(self) -> ListenAddress:

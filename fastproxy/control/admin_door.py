@@ -1,14 +1,17 @@
 """The address of the admin interface: opened, kept for a successor, closed."""
 
+import asyncio
 import logging
 import socket
 from pathlib import Path
 
 from fastproxy.addresses import address_of, format_address
+from fastproxy.admin_log import AdminLog
 from fastproxy.config.settings import AdminSettings
 from fastproxy.control.admin import AdminServer, AdminView
 from fastproxy.control.admin.server import warn_if_exposed
 from fastproxy.control.inheritance import Inheritance
+from fastproxy.control.options import ControlOptions
 from fastproxy.control.pipes import PipeFile
 from fastproxy.control.sockets import StartupError, bind_admin_socket
 from fastproxy.stats import StatsSink
@@ -21,12 +24,13 @@ class AdminDoor:
 
     Args:
         view: what it shows.
-        address_path: the file that tells its address (`--admin-address-path`); empty: none.
+        options: where its address is told (`admin_address_path`), and how its log is written (`access_log_flush`).
     """
 
-    def __init__(self, view: AdminView, address_path: str) -> None:
+    def __init__(self, view: AdminView, options: ControlOptions) -> None:
         self._view = view
-        self._address_path = address_path
+        self._options = options
+        self._log: AdminLog | None = None
         self._server: AdminServer | None = None
         self._socket: socket.socket | None = None
         """A copy: the server closes what it gets, and a successor may want it later."""
@@ -40,19 +44,21 @@ class AdminDoor:
             inheritance: what a predecessor has passed on, its socket perhaps.
 
         Raises:
-            StartupError: nobody can listen there, or the file cannot be written.
+            StartupError: nobody can listen there, or a file cannot be written.
         """
         if admin is None:
             return
         warn_if_exposed(admin.host)
         sock, self._file = inheritance.take_admin(admin) or bind_admin_socket(admin.address)
         self._socket = sock.dup()
-        self._server = AdminServer(self._view)
+        if admin.access_logs:
+            self._log = _open_log(admin, self._options)
+        self._server = AdminServer(self._view, self._log)
         await self._server.start(sock)
         address = format_address(*address_of(sock.getsockname()))
         _log.info("admin address: %s", address)
-        if self._address_path:
-            _write_address(self._address_path, address)
+        if self._options.admin_address_path:
+            _write_address(self._options.admin_address_path, address)
 
     def for_successor(self) -> tuple[tuple[str, int], socket.socket, PipeFile | None] | None:
         """The configured host and port, the socket and its file; None if there is none."""
@@ -70,6 +76,13 @@ class AdminDoor:
         """Answer no longer."""
         if self._server is not None:
             await self._server.stop()
+        if self._log is not None:
+            self._log.close()
+
+    def reopen_log(self) -> None:
+        """After a rotation the paths name new files."""
+        if self._log is not None:
+            self._log.reopen()
 
     def remove_file(self) -> None:
         """The file of a Unix domain socket goes with the one who listens there last."""
@@ -80,6 +93,15 @@ class AdminDoor:
         """Add what the admin server counts."""
         if self._server is not None:
             self._server.write_stats(sink)
+
+
+def _open_log(admin: AdminSettings, options: ControlOptions) -> AdminLog:
+    try:
+        return AdminLog(admin.access_logs, options.access_log_flush, asyncio.get_running_loop())
+    except OSError as error:
+        raise StartupError(
+            f"cannot open the access log {error.filename} of the admin interface: {error.strerror}"
+        ) from error
 
 
 def _write_address(path: str, address: str) -> None:

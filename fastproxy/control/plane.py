@@ -127,7 +127,7 @@ class ControlPlane:
             ),
         )
         """What the admin interface shows and does."""
-        self._admin = AdminDoor(self.overview, options.admin_address_path)
+        self._admin = AdminDoor(self.overview, options)
         self._succession = Succession(
             options,
             listeners=lambda: self.generation.sockets,
@@ -263,9 +263,13 @@ class ControlPlane:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_shutdown, number.name)
-        loop.add_signal_handler(signal.SIGUSR1, self.overview.reopen_logs)
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, self._reloader.request, signal.SIGHUP.name)
         loop.add_signal_handler(signal.SIGUSR2, self._succession.start_successor)
+
+    def _reopen_logs(self) -> None:
+        self.overview.reopen_logs()
+        self._admin.reopen_log()
 
     def on_reload(self, *, begins: bool) -> None:
         """A reload begins, or has ended one way or the other (ReloadHost)."""

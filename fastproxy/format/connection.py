@@ -1,12 +1,12 @@
 """Operators about the downstream connection: addresses, server name, TLS session and client certificate."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from hashlib import sha1
 from ssl import DER_cert_to_PEM_cert
 from urllib.parse import quote
 
 from fastproxy.format.context import FormatContext, Operator
+from fastproxy.format.times import time_writer
 from fastproxy.http.connection_info import PeerCertificate, TlsInfo
 
 
@@ -27,8 +27,16 @@ def _peer(read: Callable[[PeerCertificate], object]) -> Operator:
     return _tls(lambda tls: None if tls.peer is None else read(tls.peer))
 
 
-def _time(unix_time: float) -> str:
-    return datetime.fromtimestamp(unix_time, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+def build_valid_from(argument: str | None) -> Operator:
+    """`%DOWNSTREAM_PEER_CERT_V_START(template)%`: since when the client certificate is valid, in UTC."""
+    write = time_writer(argument)
+    return _peer(lambda peer: write(peer.not_before_unix))
+
+
+def build_valid_until(argument: str | None) -> Operator:
+    """`%DOWNSTREAM_PEER_CERT_V_END(template)%`: until when it is."""
+    write = time_writer(argument)
+    return _peer(lambda peer: write(peer.not_after_unix))
 
 
 def _sans(names: tuple[str, ...]) -> str:
@@ -52,6 +60,4 @@ CONNECTION_OPERATORS: dict[str, Operator] = {
     "DOWNSTREAM_PEER_EMAIL_SAN": _peer(lambda peer: _sans(peer.email_sans)),
     "DOWNSTREAM_PEER_IP_SAN": _peer(lambda peer: _sans(peer.ip_sans)),
     "DOWNSTREAM_PEER_CERT": _peer(lambda peer: quote(DER_cert_to_PEM_cert(peer.der), safe="")),
-    "DOWNSTREAM_PEER_CERT_V_START": _peer(lambda peer: _time(peer.not_before_unix)),
-    "DOWNSTREAM_PEER_CERT_V_END": _peer(lambda peer: _time(peer.not_after_unix)),
 }

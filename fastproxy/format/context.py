@@ -4,8 +4,13 @@ from collections.abc import Callable
 
 from fastproxy.http.messages import Request
 
-#: Envoy's `AccessLogType` of a request's one line.
+#: Envoy's `AccessLogType` of a request's last line, for most its only one.
 REQUEST_END = "DownstreamEnd"
+#: Of the lines before that, where they are asked for.
+REQUEST_START, REQUEST_PERIODIC = "DownstreamStart", "DownstreamPeriodic"
+REQUEST_TUNNEL = "DownstreamTunnelSuccessfullyEstablished"
+#: Of whatever is no request and no connection of a TCP proxy.
+NO_LOG_TYPE = "NotSet"
 
 
 class FormatContext:

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 from fastproxy.addresses import format_address, is_pipe
-from fastproxy.format.context import FormatContext, Operator
+from fastproxy.format.context import REQUEST_END, FormatContext, Operator
 from fastproxy.http.connection_info import UpstreamLink
+
+#: Details of responses of an upstream that are complete.
+_SENT = frozenset(("via_upstream",))
 
 
 def address_text(address: tuple[str, int]) -> str | None:
@@ -69,9 +72,58 @@ def _response_duration(context: FormatContext) -> int | None:
 
 
 def _response_tx_duration(context: FormatContext) -> int | None:
-    """From there to the last byte that was sent downstream."""
+    """From there to the last byte that was sent downstream; none of a response that was cut."""
     begun = context.request.response_monotonic
-    return int((context.now - begun) * 1000) if begun and context.log_type else None
+    return int((context.now - begun) * 1000) if begun and _is_sent(context) else None
+
+
+def _is_sent(context: FormatContext) -> bool:
+    """Whether the last byte of an upstream's response has left."""
+    return context.log_type == REQUEST_END and context.request.details in _SENT
+
+
+def _response_sent(context: FormatContext) -> float:
+    return context.now if _is_sent(context) else 0.0
+
+
+def _request_received(context: FormatContext) -> float:
+    request = context.request
+    if not request.body_complete or request.upgrade:
+        return 0.0
+    return request.complete_monotonic or request.start_monotonic
+
+
+#: Points in time by their names in `%COMMON_DURATION%`, monotonic seconds; 0: not reached.
+_POINTS: dict[str, Callable[[FormatContext], float]] = {
+    "DS_RX_BEG": lambda c: c.request.start_monotonic,
+    "DS_RX_END": _request_received,
+    "US_TX_END": lambda c: c.request.sent_monotonic,
+    "US_RX_BEG": lambda c: c.request.response_monotonic,
+    "DS_TX_END": _response_sent,
+}
+_UNITS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def build_common_duration(argument: str | None) -> Operator:
+    """`%COMMON_DURATION(BEGIN:END:UNIT)%`: the time between two points of a request's life; `ms`, `us` or `ns`.
+
+    Raises:
+        ValueError: another point, or another unit.
+    """
+    begin, _, rest = (argument or "").partition(":")
+    end, _, unit = rest.partition(":")
+    unit = unit or "ms"
+    if begin not in _POINTS or end not in _POINTS or unit not in _UNITS:
+        raise ValueError(
+            f"%COMMON_DURATION% takes two of {', '.join(_POINTS)}, and after another colon ms, us or ns"
+        )
+    read_begin, read_end, factor = _POINTS[begin], _POINTS[end], _UNITS[unit]
+
+    def value(context: FormatContext) -> int | None:
+        first, last = read_begin(context), read_end(context)
+        return int((last - first) * factor) if 0.0 < first <= last else None
+
+    return value
 
 
 #: Operators without argument, by name (spec/http.md section 10).
@@ -82,7 +134,8 @@ EXCHANGE_OPERATORS: dict[str, Operator] = {
     "UPSTREAM_REMOTE_ADDRESS": _link(lambda link: address_text(link.remote_address)),
     "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _link(lambda link: link.remote_address[0] or None),
     "UPSTREAM_REMOTE_PORT": _link(lambda link: port_of(link.remote_address)),
-    "UPSTREAM_PROTOCOL": _link(lambda _link: "HTTP/1.1"),
+    # A connection that a TCP proxy passes on has no version.
+    "UPSTREAM_PROTOCOL": lambda c: "HTTP/1.1" if c.request.upstream_link and c.request.version else None,
     "UPSTREAM_CONNECTION_ID": _connection_id,
     "UPSTREAM_HOST_NAME": _host_name,
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _host_name_without_port,

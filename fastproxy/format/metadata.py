@@ -15,7 +15,15 @@ _SOURCES: dict[str, Callable[[FormatContext], object]] = {
     "VIRTUAL_HOST": lambda c: c.request.host_metadata,
     "CLUSTER": lambda c: c.request.cluster_metadata,
     "UPSTREAM_HOST": lambda c: c.request.upstream_metadata,
+    "LISTENER": lambda c: c.request.connection.listener_metadata,
+    "LISTENER_FILTER_CHAIN": lambda c: c.request.connection.chain_metadata,
 }
+
+
+def read_metadata(text: str) -> dict[str, object] | None:
+    """What formats read of `filter_metadata`, which settings have as a JSON object; None if there is none."""
+    found: dict[str, object] | None = orjson.loads(text) if text else None
+    return found
 
 
 def build_dynamic_metadata(argument: str, *, redact: bool) -> Operator:
@@ -46,7 +54,7 @@ def build_upstream_metadata(argument: str, *, redact: bool) -> Operator:
 
 
 def build_metadata(argument: str, *, redact: bool) -> Operator:
-    """`%METADATA(KIND:namespace:key)%`: any of these, of the route or of the virtual host.
+    """`%METADATA(KIND:namespace:key)%`: any of these, of route, virtual host, listener or filter chain.
 
     Raises:
         ValueError: an unknown kind, or no namespace.

@@ -5,9 +5,15 @@ from collections.abc import Callable
 from difflib import get_close_matches
 
 from fastproxy.format.byte_counts import BYTE_OPERATORS
-from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
+from fastproxy.format.coalesce import build_coalesce
+from fastproxy.format.connection import (
+    CONNECTION_OPERATORS,
+    build_valid_from,
+    build_valid_until,
+    direct_remote_address,
+)
 from fastproxy.format.context import FormatContext, Operator
-from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text, port_of
+from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text, build_common_duration, port_of
 from fastproxy.format.grpc import build_grpc_status, grpc_status_number
 from fastproxy.format.message import (
     build_path,
@@ -68,11 +74,7 @@ def _milliseconds(context: FormatContext) -> int:
 
 #: Operators without argument.
 _SIMPLE: dict[str, Operator] = {
-    "PROTOCOL": lambda c: (
-        # A request that cannot be read has neither method nor path, and is answered in HTTP; a TCP connection has no
-        # answer.
-        f"HTTP/{c.request.version}" if c.request.method or c.request.response_status else None
-    ),
+    "PROTOCOL": lambda c: f"HTTP/{c.request.version}" if c.request.version else None,
     "RESPONSE_CODE": lambda c: c.request.response_status,
     "RESPONSE_CODE_DETAILS": lambda c: c.request.details or None,
     "RESPONSE_FLAGS_LONG": _long_flags,
@@ -106,9 +108,15 @@ _SIMPLE: dict[str, Operator] = {
     **BYTE_OPERATORS,
     "HOSTNAME": lambda _c: _HOSTNAME,
     "STREAM_ID": lambda c: first(c.request.headers, b"x-request-id"),
-    # Nothing that ends a connection in the middle has words for it here, and without TLS there is no request.
+    # Nothing that ends a connection in the middle has words for it here.
     "CONNECTION_TERMINATION_DETAILS": lambda _c: None,
-    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda _c: None,
+    "DOWNSTREAM_TRANSPORT_FAILURE_REASON": lambda c: (
+        c.request.connection.transport_failure.replace(" ", "_") or None
+    ),
+    # Nothing is traced, and no filter sets flags of its own.
+    "TRACE_ID": lambda _c: None,
+    "SPAN_ID": lambda _c: None,
+    "CUSTOM_FLAGS": lambda _c: "",
     "LOCAL_REPLY_BODY": lambda c: c.local_reply_body,
 }
 
@@ -133,10 +141,35 @@ _FORMS: dict[str, Callable[[str | None], Operator]] = {
     "GRPC_STATUS": build_grpc_status,
     "START_TIME": build_start_time,
     "EMIT_TIME": build_emit_time,
+    "COMMON_DURATION": build_common_duration,
+    "DOWNSTREAM_PEER_CERT_V_START": build_valid_from,
+    "DOWNSTREAM_PEER_CERT_V_END": build_valid_until,
 }
 
 #: Every operator name that a format may use.
-KNOWN_OPERATORS = frozenset((*_SIMPLE, *_TARGETS, *_WITH_ARGUMENT, *_FORMS, "ENVIRONMENT"))
+KNOWN_OPERATORS = frozenset((*_SIMPLE, *_TARGETS, *_WITH_ARGUMENT, *_FORMS, "ENVIRONMENT", "COALESCE"))
+#: Those whose value may be cut (`%NAME(argument):LENGTH%`), as in Envoy.
+_WITH_LENGTH = frozenset(
+    (
+        *_TARGETS,
+        "REQ",
+        "RESP",
+        "TRAILER",
+        "QUERY_PARAM",
+        "DYNAMIC_METADATA",
+        "METADATA",
+        "ENVIRONMENT",
+        "COALESCE",
+    )
+)
+#: Operators that Envoy has, and what they would need.
+_MISSING = {
+    "CEL": "there are no CEL expressions",
+    "FILTER_STATE": "filters leave metadata, no filter state; use %DYNAMIC_METADATA%",
+    "UPSTREAM_FILTER_STATE": "there is no filter state",
+    "TLS_JA3_FINGERPRINT": "no fingerprints of ClientHellos are taken",
+    "TLS_JA4_FINGERPRINT": "no fingerprints of ClientHellos are taken",
+}
 
 
 def build_operator(name: str, argument: str | None, length: str | None, *, redact: bool) -> Operator:
@@ -146,10 +179,18 @@ def build_operator(name: str, argument: str | None, length: str | None, *, redac
         ValueError: unknown, or its argument makes no sense.
     """
     operator = _build(name, argument, redact=redact)
-    return operator if length is None else _cut(operator, int(length))
+    if length is None:
+        return operator
+    if name not in _WITH_LENGTH:
+        raise ValueError(f"%{name}% takes no length")
+    return _cut(operator, int(length))
 
 
 def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
+    if name == "COALESCE":
+        return build_coalesce(
+            argument, lambda inner, of, length: build_operator(inner, of, length, redact=redact)
+        )
     build = _WITH_ARGUMENT.get(name)
     if build is not None:
         if not argument:
@@ -166,6 +207,8 @@ def _build(name: str, argument: str | None, *, redact: bool) -> Operator:
         return lambda _context: value
     found = _SIMPLE.get(name)
     if found is None:
+        if name in _MISSING:
+            raise ValueError(f"%{name}% is not supported: {_MISSING[name]}")
         raise ValueError(f"unknown operator %{name}%; {_advice(name)}")
     if argument:
         raise ValueError(f"%{name}% takes no argument")

@@ -11,13 +11,13 @@ from fastproxy.format.context import FormatContext, Operator
 
 def build_start_time(argument: str | None) -> Operator:
     """`%START_TIME(template)%`: when the request began, in UTC; without template ISO 8601 with milliseconds."""
-    write = _writer(argument)
+    write = time_writer(argument)
     return lambda context: write(context.request.start_unix)
 
 
 def build_emit_time(argument: str | None) -> Operator:
     """`%EMIT_TIME(template)%`: when the format is written out."""
-    write = _writer(argument)
+    write = time_writer(argument)
 
     def value(_context: FormatContext) -> str:
         return write(clock.unix_time())
@@ -25,7 +25,8 @@ def build_emit_time(argument: str | None) -> Operator:
     return value
 
 
-def _writer(template: str | None) -> Callable[[float], str]:
+def time_writer(template: str | None) -> Callable[[float], str]:
+    """Compile a template for points in time, Unix seconds; None or empty: ISO 8601 with milliseconds."""
     if template:
         return lambda unix_time: _strftime(template, unix_time)
     # The text of a second is reused by everything that happens in it.

@@ -4,6 +4,7 @@ One object per connection, complete before the first byte of a request is looked
 `Request.connection`, network filters get it when they are made.
 """
 
+from collections.abc import Mapping
 from itertools import count
 
 #: Numbers for connections, unique in one worker: downstream and upstream ones share them, as in Envoy.
@@ -94,15 +95,19 @@ class ConnectionInfo:
 
     __slots__ = (
         "application_protocols",
+        "chain_metadata",
         "direct_remote_address",
         "filter_chain_name",
         "is_announced",
         "is_closed",
+        "listener_metadata",
         "local_address",
         "number",
+        "record",
         "remote_address",
         "requested_server_name",
         "tls",
+        "transport_failure",
         "transport_protocol",
     )
 
@@ -129,6 +134,14 @@ class ConnectionInfo:
         """`tls` or `raw_buffer`; empty: nobody looked."""
         self.tls: TlsInfo | None = None
         """None on a plain connection."""
+        self.transport_failure = ""
+        """Why TLS failed, for logs."""
+        self.listener_metadata: Mapping[str, object] | None = None
+        """`metadata` of its listener, for formats; None if that has none."""
+        self.chain_metadata: Mapping[str, object] | None = None
+        """`metadata` of its filter chain."""
+        self.record: object = None
+        """What the listener's log will say of it (`ConnectionRecord`); None: it is not logged."""
 
 
 class UpstreamLink:

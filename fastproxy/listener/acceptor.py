@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from fastproxy.listener.chain_entry import ChainEntry
 from fastproxy.listener.connection_limit import Admission, ConnectionLimit
+from fastproxy.listener.connection_log import ConnectionLog
 from fastproxy.listener.entrance import Entrance, ListeningSockets, Refusal
 from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
 from fastproxy.listener.settings import (
@@ -42,6 +43,7 @@ class Listener:
         loop: runs everything here.
         previous: the listener that this one may replace, at the same place.
         max_connections: this worker's part of the listener's own limit; None: no limit.
+        connection_log: where connections are logged, as `settings.access_logs` say; None: nowhere.
 
     Raises (when it is made):
         ValueError: two filter chains match the same.
@@ -56,6 +58,7 @@ class Listener:
         *,
         previous: "Listener | None" = None,
         max_connections: int | None = None,
+        connection_log: ConnectionLog | None = None,
     ) -> None:
         self.settings = settings
         self.chains = tuple(chains)
@@ -64,7 +67,7 @@ class Listener:
                 isinstance(one, ProxyProtocolSettings) for one in settings.listener_filters
             )
         )
-        self._entry = ChainEntry(settings, chains, self.stats, loop)
+        self._entry = ChainEntry(settings, chains, self.stats, loop, connection_log)
         self._admission = Admission(settings.name, max_connections, lambda: self.open_connections, self.stats)
         self._sockets = ListeningSockets(settings.name, settings.tcp_backlog, loop, self._on_accepted)
         self.entrance: Entrance = Entrance(self) if previous is None else previous.entrance
@@ -196,4 +199,6 @@ def is_plain(settings: ListenerSettings) -> bool:
         and not isinstance(chains[0].network, TcpProxySettings)
         and (not settings.filter_chains or chains[0].match == MATCHES_ALL)
         and not settings.listener_filters
+        # Its beginning is to be noted.
+        and not settings.access_logs
     )

@@ -56,7 +56,12 @@ class AccessLogFile:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def append(self, line: str) -> None:
-        """Queue a line, its line end included."""
+        """Queue a line, its line end included; one that comes after the end is lost.
+
+        A connection outlives the configuration that it was accepted under, and the next one may log elsewhere.
+        """
+        if self._fd < 0:
+            return
         self._lines.append(line)
         self._size += len(line)
         if self._size >= self._flush_bytes:
@@ -104,6 +109,7 @@ class AccessLogFile:
         """Flush and close."""
         self.flush()
         os.close(self._fd)
+        self._fd = -1
 
 
 class AccessLog:

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 
 from fastproxy import clock
 from fastproxy.addresses import ends_of
+from fastproxy.format.metadata import read_metadata
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.listener.chain_match import FilterChainMatcher
+from fastproxy.listener.connection_log import ConnectionLog, end_connection, end_unserved
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.opening import Opening
 from fastproxy.listener.settings import ListenerSettings
@@ -27,6 +29,7 @@ from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.listener.tls.termination import TlsTermination
 from fastproxy.stats import StatsSink
 from fastproxy.tasks import cancel_and_wait, spawn
+from fastproxy.tls.failure import tls_failure
 from fastproxy.tls.stats import TlsStats
 
 #: A peer that never ends its handshake would hold its socket for ever; Envoy has no bound of its own here.
@@ -43,6 +46,7 @@ class ChainEntry:
         chains: what serves the connections of each of `settings.chains()`, in that order.
         stats: the listener's.
         loop: runs everything here.
+        log: where connections are logged, those that no chain serves included; None: nowhere.
 
     Raises (when it is made):
         ValueError: two filter chains match the same.
@@ -50,11 +54,14 @@ class ChainEntry:
     """
 
     __slots__ = (
+        "_chain_metadata",
         "_chain_settings",
         "_default",
         "_hand_overs",
+        "_log",
         "_loop",
         "_matcher",
+        "_metadata",
         "_openings",
         "_serving",
         "_settings",
@@ -70,8 +77,12 @@ class ChainEntry:
         chains: Sequence[NetworkFilter],
         stats: ListenerStats,
         loop: asyncio.AbstractEventLoop,
+        log: ConnectionLog | None = None,
     ) -> None:
         self._settings = settings
+        self._log = log
+        self._metadata = read_metadata(settings.metadata)
+        self._chain_metadata = [read_metadata(one.metadata) for one in settings.chains()]
         self._stats = stats
         self._loop = loop
         self._tls_stats = TlsStats()
@@ -95,6 +106,9 @@ class ChainEntry:
         except OSError:
             sock.close()
             return
+        info.listener_metadata = self._metadata
+        if self._log is not None:
+            self._log.begin(info)
         settings = self._settings
         if not settings.listener_filters:
             self._route(sock, info)
@@ -106,7 +120,7 @@ class ChainEntry:
             self._stats,
             self._loop,
             on_decided=self._on_decided,
-            on_closed=self._forget,
+            on_closed=self._on_opening_closed,
         )
         self._openings.add(opening)
         opening.start(
@@ -117,6 +131,10 @@ class ChainEntry:
         # First, so that a connection is never in no list while it is open.
         self._route(opening.sock, opening.info)
         self._forget(opening)
+
+    def _on_opening_closed(self, opening: Opening) -> None:
+        self._forget(opening)
+        end_unserved(opening.info)
 
     def _forget(self, opening: Opening) -> None:
         self._openings.discard(opening)
@@ -130,7 +148,10 @@ class ChainEntry:
         if index is None:
             self._stats.no_filter_chain_match += 1
             sock.close()
+            end_unserved(info, "NR", "filter_chain_not_found")
             return
+        info.filter_chain_name = self._chain_settings[index].name
+        info.chain_metadata = self._chain_metadata[index]
         network = self._serving[index]
         if isinstance(network, TcpProxy) and self._tls[index] is None:
             network.serve(sock, info)
@@ -159,6 +180,7 @@ class ChainEntry:
             if context is None:
                 # Fail closed: what was asked for is TLS.
                 sock.close()
+                end_connection(info)
                 return
             await self._loop.connect_accepted_socket(
                 lambda: tls.opening(info, lambda: self._serving[index](info)),  # type: ignore[type-var]  # by shape
@@ -170,7 +192,12 @@ class ChainEntry:
         except (OSError, TimeoutError) as error:
             if tls is not None:
                 tls.on_failure(error)
+                info.transport_failure = tls_failure(error)
             sock.close()
+            end_connection(info)
+        except asyncio.CancelledError:
+            end_connection(info)
+            raise
         if tls is not None and info.tls is None:
             self._serving[index].on_handshake_failed((clock.monotonic() - began) * 1000)
 

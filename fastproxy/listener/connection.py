@@ -55,6 +55,9 @@ class DownstreamConnection(RequestReader):
         self._stream.deadlines.on_end(self._made_at)
         self.info.filter_chain_name = self._manager.filter_chain_name
         self.info.is_announced = self._manager.announces_connections
+        metadata = self._manager.metadata
+        if metadata is not None:
+            self.info.listener_metadata, self.info.chain_metadata = metadata
         max_age_s = self._manager.max_connection_duration_s
         if max_age_s:
             self._end_timer = self._manager.loop.call_later(max_age_s, self._on_max_age)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fastproxy.filters.health_check.filter import HEALTH_CHECK_NOTE
-from fastproxy.format.context import FormatContext
+from fastproxy.format.context import NO_LOG_TYPE, FormatContext
 from fastproxy.http.local_reply import grpc_status_of, told_grpc_status
 from fastproxy.listener.settings import (
     CombinedFilter,
@@ -16,6 +16,7 @@ from fastproxy.listener.settings import (
     FlagFilter,
     GrpcStatusFilter,
     LogFilterSettings,
+    LogTypeFilter,
     MetadataFilter,
     NoHealthCheckFilter,
 )
@@ -45,6 +46,8 @@ def build_log_filter(settings: LogFilterSettings) -> LogFilter:
         return _metadata(settings)
     if isinstance(settings, GrpcStatusFilter):
         return _grpc_status(settings)
+    if isinstance(settings, LogTypeFilter):
+        return _log_type(settings.types, exclude=settings.exclude)
     if isinstance(settings, NoHealthCheckFilter):
         return _is_no_health_check
     if isinstance(settings, CombinedFilter):
@@ -92,6 +95,11 @@ def _grpc_status(settings: GrpcStatusFilter) -> LogFilter:
         return (status in statuses) is not exclude
 
     return holds
+
+
+def _log_type(types: frozenset[str], *, exclude: bool) -> LogFilter:
+    # A local reply is judged before it is logged.
+    return lambda context: ((context.log_type or NO_LOG_TYPE) in types) is not exclude
 
 
 def _is_no_health_check(context: FormatContext) -> bool:

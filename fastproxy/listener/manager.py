@@ -1,11 +1,13 @@
 """The HTTP connection manager: what all connections of one listener share in one worker."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastproxy import clock
 from fastproxy.farewell import Farewell
 from fastproxy.filters.chain import FilterChain
+from fastproxy.format.context import REQUEST_END, REQUEST_START
+from fastproxy.format.metadata import read_metadata
 from fastproxy.http.connection_info import ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
@@ -15,7 +17,7 @@ from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.observed_connection import ObservedConnection
 from fastproxy.listener.preparation import RequestPreparation
 from fastproxy.listener.response import ResponseEncoder
-from fastproxy.listener.settings import HttpConnectionManagerSettings, ListenerSettings
+from fastproxy.listener.settings import AT_END, HttpConnectionManagerSettings, ListenerSettings
 from fastproxy.listener.stats import HttpStats, LiveConnections
 from fastproxy.listener.stream_deadlines import NEVER_S
 from fastproxy.listener.upgrades import Upgrades
@@ -24,6 +26,10 @@ from fastproxy.stats import StatsSink
 
 #: How often a drain looks for connections whose grace is over.
 _DRAIN_SWEEP_S = 0.1
+
+
+#: Of a listener and of its filter chain, for formats; None: neither has any.
+_Metadata = tuple[dict[str, object] | None, dict[str, object] | None] | None
 
 
 class HttpConnectionManager:
@@ -59,7 +65,8 @@ class HttpConnectionManager:
         self.on_response = filters.on_response
         self.access_logs = tuple(access_logs)
         self.router = router
-        self.select_first_route = router.select_first_route
+        self.log_moments = http.log_moments if self.access_logs else AT_END
+        self.select_first_route = self._route_selection()
         own = upgrade_filters or {}
         self.upgrades = Upgrades(http.upgrades, filters, own, identity_headers)
         self._own_filters = tuple(own.values())
@@ -84,7 +91,6 @@ class HttpConnectionManager:
         self.allows_chunked_length = http.allow_chunked_length
         self.allows_custom_methods = http.allow_custom_methods
         self.proxies_continue = http.proxy_100_continue
-        self._counts_bytes = http.counts_bytes
         self.has_limits = http.looks_at_every_request
         self.draining = False
         self._farewell = farewell or Farewell()
@@ -92,19 +98,24 @@ class HttpConnectionManager:
         """The end has come: `drain` was called."""
         self.successor: HttpConnectionManager | None = None
         """Set by `hand_over`: serves what is begun from then on."""
-        self._kept_case = http.kept_case
+        self._kept_case, self._counts_bytes = http.kept_case, http.counts_bytes
         preparation = RequestPreparation(http, self.stats)
         self.prepare = preparation.prepare
         self.trailer_rules = preparation.build_trailer_rules(http, identity_headers)
         self._stat_prefix = f"http.{http.stat_prefix}."
         self._settings = settings
-        self.filter_chain_name = next((one.name for one in settings.chains() if one.network is http), "")
+        self.filter_chain_name, self.metadata = _facts_of_chain(settings, http)
         self._connections: set[DownstreamConnection] = set()
         self._empty = asyncio.Event()
 
     def __call__(self, info: ConnectionInfo | None = None) -> DownstreamConnection:
         """Make the protocol of a new connection; without `info` its transport says what there is to know."""
-        if self._kept_case is not None or self._counts_bytes or self.trailer_rules is not None:
+        if (
+            self._kept_case is not None
+            or self._counts_bytes
+            or self.trailer_rules is not None
+            or (info is not None and info.record is not None)
+        ):
             return ObservedConnection(self, info, kept_case=self._kept_case, counts_bytes=self._counts_bytes)
         return DownstreamConnection(self, info)
 
@@ -135,10 +146,18 @@ class HttpConnectionManager:
             self.stats.downstream_cx_drain_close += 1
             request.keep_alive = False
 
-    def log_access(self, request: Request, now: float) -> None:
+    def log_access(self, request: Request, now: float, log_type: str = REQUEST_END) -> None:
         """Write the request's access log lines; `now` is monotonic seconds."""
         for log in self.access_logs:
-            log.write(request, now)
+            log.write(request, now, log_type)
+
+    def _route_selection(self) -> Callable[[Request], None]:
+        return self._begin_logged if self.log_moments.at_start else self.router.select_first_route
+
+    def _begin_logged(self, request: Request) -> None:
+        """Select the route of a request that is logged as soon as it has one."""
+        self.router.select_first_route(request)
+        self.log_access(request, clock.monotonic(), REQUEST_START)
 
     def check_idle(self, now: float) -> None:
         """End what did not move for too long; called about once a second."""
@@ -229,3 +248,12 @@ class HttpConnectionManager:
         self.filters.write_stats(sink, self._stat_prefix)
         for own in self._own_filters:
             own.write_stats(sink, self._stat_prefix)
+
+
+def _facts_of_chain(settings: ListenerSettings, http: HttpConnectionManagerSettings) -> tuple[str, _Metadata]:
+    """The name of the filter chain that ends in a connection manager, the listener's metadata and its own."""
+    found = ((one.name, one.metadata) for one in settings.chains() if one.network is http)
+    name, metadata = next(found, ("", ""))
+    if not settings.metadata and not metadata:
+        return name, None
+    return name, (read_metadata(settings.metadata), read_metadata(metadata))

@@ -1,8 +1,8 @@
 """A downstream connection that notes more than it needs to serve.
 
 How the downstream writes header names (Envoy `preserve_case` of a listener), how many bytes go over the wire
-(`%DOWNSTREAM_WIRE_BYTES_...%`), and what comes behind a body (`enable_trailers`). A class of its own, so that other
-listeners pay nothing for it.
+(`%DOWNSTREAM_WIRE_BYTES_...%`), what comes behind a body (`enable_trailers`), what the log of connections says of it
+(Envoy `Listener.access_log`). A class of its own, so that other listeners pay nothing for it.
 """
 
 from typing import TYPE_CHECKING
@@ -13,15 +13,17 @@ from fastproxy.http.errors import ProtocolError
 from fastproxy.http.messages import Request
 from fastproxy.http.name_case import KeptCase, KeptCaseSettings, MessageNames
 from fastproxy.listener.connection import DownstreamConnection
+from fastproxy.listener.connection_log import end_connection, record_of
+from fastproxy.tls.failure import tls_failure
 
 if TYPE_CHECKING:
     from fastproxy.listener.manager import HttpConnectionManager
 
 
 class ObservedConnection(DownstreamConnection):
-    """Tells each request how its names were written, counts its bytes, keeps its trailers: whatever is asked for."""
+    """Tells each request how its names were written, counts its bytes, keeps its trailers, is logged itself..."""
 
-    __slots__ = ("_counts", "_kept", "_kept_case")
+    __slots__ = ("_counts", "_kept", "_kept_case", "_record")
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class ObservedConnection(DownstreamConnection):
         self._kept_case = kept_case
         self._kept = None if kept_case is None else KeptCase(kept_case)
         self._counts = ByteCounts() if counts_bytes else None
+        self._record = record_of(self.info)
 
     # -- bytes ---------------------------------------------------------------------------------------------
 
@@ -42,13 +45,28 @@ class ObservedConnection(DownstreamConnection):
         """Called by the event loop."""
         if self._counts is not None:
             self._counts.received += len(data)
+        if self._record is not None:
+            self._record.received_bytes += len(data)
         super().data_received(data)
 
     def write(self, data: bytes) -> None:
         """Send, or buffer what cannot be sent at once."""
         if self._counts is not None:
             self._counts.sent += len(data)
+        if self._record is not None:
+            self._record.sent_bytes += len(data)
         super().write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
+        """Called by the event loop. The request that was being served is logged first."""
+        if self._record is not None and self.in_head:
+            # As good as a request, as Envoy sees it.
+            self._record.version = self._record.version or "1.1"
+        super().connection_lost(exc)
+        if self._record is not None:
+            if exc is not None:
+                self.info.transport_failure = tls_failure(exc)
+            end_connection(self.info)
 
     def serve(self) -> None:
         """Bring the connection forward as far as it goes without new bytes."""
@@ -95,6 +113,8 @@ class ObservedConnection(DownstreamConnection):
             return
         if self._kept is not None:
             self._queue[-1].names = MessageNames(self._kept)
+        if self._record is not None:
+            self._record.version = self._queue[-1].version
         # From now on it counts trailers.
         self._repeated = 0
 

@@ -11,6 +11,7 @@ How a response ends, and with it the request:
 from typing import TYPE_CHECKING
 
 from fastproxy import clock
+from fastproxy.format.context import REQUEST_TUNNEL
 from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.local_reply import begin_reply, finish_reply
@@ -164,6 +165,8 @@ class ResponseWriter:
         request.keep_alive = False
         stream.connection.start_tunnel(request)
         self._write_body(request, early, head, complete=False)
+        if manager.log_moments.at_tunnel:
+            manager.log_access(request, clock.monotonic(), REQUEST_TUNNEL)
         stream.connection.serve()
 
     def on_tunnel_closed(self, details: str, flag: str) -> None:

@@ -18,6 +18,7 @@ from fastproxy.filters.chain import FILTER_FAILED
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.body_wait import BodyWait
+from fastproxy.listener.connection_log import note_protocol_error
 from fastproxy.listener.preparation import NO_PATH
 from fastproxy.listener.request_reader import RequestReader
 from fastproxy.listener.response_writer import ResponseWriter
@@ -139,13 +140,15 @@ class Stream:
         self.response.reply(reply)
 
     def _count_request(self, request: Request) -> None:
-        """Close after the last request that the connection may bring, start `max_stream_duration`, count bytes."""
+        """Close after the last request that the connection may bring, start `max_stream_duration`, count bytes..."""
         manager = self.manager
         self.connection.on_begin(request)
         self._begun_requests += 1
         if self._begun_requests == manager.max_requests_per_connection:
             manager.stats.downstream_cx_max_requests_reached += 1
             request.keep_alive = False
+        if manager.log_moments.interval_s:
+            self.deadlines.start_log_interval(request)
         if manager.max_stream_duration_s:
             self.deadlines.start_max_duration(request, manager.max_stream_duration_s)
 
@@ -159,6 +162,7 @@ class Stream:
             request = self.begin_unreadable(error.request)
         if error.reply_flag == "DPE":
             stats.downstream_cx_protocol_error += 1
+            note_protocol_error(self.connection.info)
             if error.request is not None:
                 # Nothing counts that stands in a broken head: it is answered in plain HTTP, gRPC or not (Envoy).
                 error.request.headers.clear()

@@ -13,6 +13,7 @@ The last is no timer: moving it costs one assignment, and a sweep looks at it ab
 from typing import TYPE_CHECKING
 
 from fastproxy import clock
+from fastproxy.format.context import REQUEST_PERIODIC
 from fastproxy.http.messages import LocalReply, Request
 from fastproxy.router.forward import Exchange
 from fastproxy.router.limits import StreamLimits
@@ -38,7 +39,15 @@ NEVER_S = 10 * 365 * 86400.0
 class StreamDeadlines:
     """The deadlines of the requests of one connection, one request at a time."""
 
-    __slots__ = ("_duration_timer", "_stream", "_timer", "idle_at", "stream_idle_timeout_s")
+    __slots__ = (
+        "_duration_timer",
+        "_log_timer",
+        "_logged",
+        "_stream",
+        "_timer",
+        "idle_at",
+        "stream_idle_timeout_s",
+    )
 
     def __init__(self, stream: "Stream") -> None:
         manager = stream.manager
@@ -47,6 +56,10 @@ class StreamDeadlines:
         """The route's timeout, or before the request is complete `request_timeout`, or that of a head."""
         self._duration_timer: LazyTimer | None = None
         """`max_stream_duration`; made when a request first needs it."""
+        self._log_timer: LazyTimer | None = None
+        """`access_log_flush_interval`, likewise."""
+        self._logged: Request | None = None
+        """What that timer was set for; it is not cleared when the request ends, and finds another one or none."""
         self.stream_idle_timeout_s = manager.stream_idle_timeout_s
         """Of the request being served: its route may have its own."""
         self.idle_at = clock.monotonic() + manager.idle_timeout_s
@@ -100,6 +113,15 @@ class StreamDeadlines:
         # Not from the start: a timer that is overdue would be called back with the exchange not yet started.
         timer.set(clock.monotonic(), max(request.start_monotonic + duration_s - clock.monotonic(), 0.0))
 
+    def start_log_interval(self, request: Request) -> None:
+        """Log the request every so often while it is served."""
+        manager = self._stream.manager
+        timer = self._log_timer
+        if timer is None:
+            timer = self._log_timer = LazyTimer(manager.loop, self._on_log_interval)
+        self._logged = request
+        timer.set(clock.monotonic(), manager.log_moments.interval_s)
+
     def apply_limits(self, request: Request, limits: StreamLimits) -> None:
         """Apply what the route says about the stream's duration."""
         idle_timeout_s = limits.idle_timeout_s
@@ -118,6 +140,9 @@ class StreamDeadlines:
         self._timer.close()
         if self._duration_timer is not None:
             self._duration_timer.close()
+        if self._log_timer is not None:
+            self._log_timer.close()
+            self._logged = None
 
     # -- over ----------------------------------------------------------------------------------------------
 
@@ -147,6 +172,15 @@ class StreamDeadlines:
         else:
             stats.downstream_rq_timeout += 1
             stream.end_early(_REQUEST_TIMEOUT)
+
+    def _on_log_interval(self) -> None:
+        request, manager = self._stream.request, self._stream.manager
+        if request is None or request is not self._logged:
+            self._logged = None
+            return
+        manager.log_access(request, clock.monotonic(), REQUEST_PERIODIC)
+        if manager.log_moments.interval_s:
+            self.start_log_interval(request)
 
     def _on_max_duration(self) -> None:
         stream = self._stream

@@ -12,6 +12,7 @@ from fastproxy.filters.jwt_authn.filter import JwtAuthnFilter
 from fastproxy.filters.jwt_authn.provider import Provider
 from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
+from fastproxy.listener.connection_log import ConnectionLog
 from fastproxy.listener.manager import HttpConnectionManager
 from fastproxy.listener.network_filter import NetworkFilter
 from fastproxy.listener.settings import (
@@ -78,6 +79,16 @@ class NetworkBuilder:
                 tools=self._tools,
             )
         return self._build_manager(listener, network)
+
+    def build_connection_log(self, listener: ListenerSettings) -> ConnectionLog | None:
+        """Open what the listener's connections are logged to; None: nothing.
+
+        Raises:
+            OSError: an access log cannot be opened.
+        """
+        if not listener.access_logs:
+            return None
+        return ConnectionLog([AccessLog(one, self._log_file(one.path)) for one in listener.access_logs])
 
     def _build_manager(
         self, listener: ListenerSettings, http: HttpConnectionManagerSettings

@@ -133,6 +133,7 @@ class Runtime:
             self._loop,
             previous=previous,
             max_connections=share_of(listener.max_connections, self._concurrency),
+            connection_log=builder.build_connection_log(listener),
         )
 
     def _count_connections(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from fastproxy.tls.failure import tls_failure
 from fastproxy.upstream.dialing import select_source, set_keepalive
 from fastproxy.upstream.errors import ConnectFailed, ConnectTimeout, UpstreamError
 from fastproxy.upstream.happy_eyeballs import connect_first
@@ -176,11 +177,8 @@ def connect_error(error: Exception) -> UpstreamError:
         return error
     if isinstance(error, TimeoutError) and not error.errno:
         return ConnectTimeout()
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectFailed(f"TLS_error: CERTIFICATE_VERIFY_FAILED: {error.verify_message}")
     if isinstance(error, ssl.SSLError):
-        # Only those that OpenSSL raised have a reason.
-        return ConnectFailed(f"TLS_error: {getattr(error, 'reason', None) or type(error).__name__}")
+        return ConnectFailed(tls_failure(error))
     if isinstance(error, OSError):
         return ConnectFailed(f"delayed connect error: {_reason(error)}")
     # A name that TLS cannot send or verify.

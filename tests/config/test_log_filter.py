@@ -14,6 +14,8 @@ from fastproxy.listener.settings import (
     GrpcStatusFilter,
     LocalReplySettings,
     LogFilterSettings,
+    LogMoments,
+    LogTypeFilter,
     MetadataFilter,
     NoHealthCheckFilter,
     ReplyMapperSettings,
@@ -50,6 +52,10 @@ STATUS = "{status_code_filter: {comparison: {op: GE, value: {default_value: 500,
             ComparisonFilter(Compared.DURATION, Comparison.LE, 9),
         ),
         ("{not_health_check_filter: {}}", NoHealthCheckFilter()),
+        (
+            "{log_type_filter: {types: [DownstreamEnd, NotSet], exclude: true}}",
+            LogTypeFilter(frozenset({"DownstreamEnd", "NotSet"}), exclude=True),
+        ),
         ("{response_flag_filter: {flags: [UF, NR]}}", FlagFilter(frozenset({"UF", "NR"}))),
         ("{response_flag_filter: {}}", FlagFilter(frozenset())),
         (
@@ -153,3 +159,46 @@ local_reply_config:
         ),
         BodyFormatSettings("<%LOCAL_REPLY_BODY%>", omit_empty=True),
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("", LogMoments()),
+        ("access_log_options: {}", LogMoments()),
+        (
+            "access_log_flush_interval: 5s\nflush_access_log_on_new_request: true",
+            LogMoments(at_start=True, interval_s=5.0),
+        ),
+        (
+            "access_log_options: {access_log_flush_interval: 0.5s, flush_access_log_on_new_request: true}",
+            LogMoments(at_start=True, interval_s=0.5),
+        ),
+        (
+            "access_log_options: {flush_log_on_tunnel_successfully_established: true}",
+            LogMoments(at_tunnel=True),
+        ),
+    ],
+)
+def test_when_requests_are_logged(fields: str, expected: LogMoments) -> None:
+    """The new place and the old one."""
+    assert load(minimal(manager=fields)).settings.listeners[0].http.log_moments == expected
+
+
+def test_both_places_are_one_too_many() -> None:
+    """Which of them counts nobody could tell."""
+    text = minimal(manager="flush_access_log_on_new_request: true\naccess_log_options: {}")
+    assert "both set" in problem(text).problem
+
+
+def test_connections_and_the_admin_interface_have_logs_of_their_own() -> None:
+    """`Listener.access_log`, `Admin.access_log` and the older `access_log_path`."""
+    entry = f"{{name: a, typed_config: {{'@type': {STDOUT}}}}}"
+    admin = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}, "
+    text = minimal(
+        listener=f"access_log: [{entry}]", top=f"{admin}access_log: [{entry}], access_log_path: /tmp/a}}"
+    )
+    settings = load(text).settings
+    assert settings.listeners[0].access_logs == (AccessLogSettings("/dev/stdout"),)
+    assert settings.admin is not None
+    assert settings.admin.access_logs == (AccessLogSettings("/dev/stdout"), AccessLogSettings("/tmp/a"))

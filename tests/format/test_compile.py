@@ -73,7 +73,7 @@ def test_the_default_line_is_envoys() -> None:
 
 
 def test_the_default_line_of_an_unreadable_request() -> None:
-    """Dashes, not empty fields (spec/http.md section 5)."""
+    """Dashes, not empty fields; the protocol is that of the listener (spec/http.md section 5)."""
     request = Request(b"", b"", {})
     request.response_status, request.flags, request.start_monotonic = 400, "DPE", 100.25
     line = compile_text(DEFAULT_FORMAT)(context(request))
@@ -101,7 +101,8 @@ def test_the_default_line_of_an_unreadable_request() -> None:
         ("%DOWNSTREAM_LOCAL_ADDRESS%", "[2001:db8::1]:443"),
         ("%DOWNSTREAM_LOCAL_PORT%", "443"),
         ("%UPSTREAM_CLUSTER%", "-"),
-        ("%RESPONSE_CODE_DETAILS:3%", "via"),
+        ("%RESPONSE_CODE_DETAILS%", "via_upstream"),
+        ('%COALESCE({"operators": [{"command": "REQ", "param": "x-none"}, "PROTOCOL"]}):4%', "HTTP"),
         ("%STREAM_ID%", "id"),
         ("%RESPONSE_FLAGS_LONG%", "-"),
         ("%GRPC_STATUS%", "-"),
@@ -211,7 +212,21 @@ def test_json_keeps_types_and_sorts_keys() -> None:
         ("%PROTOCOL(x)%", "takes no argument"),
         ("%REQ(a", "lone %"),
         ("%DYNAMIC_METADATA%", "needs an argument"),
-        ("%METADATA(LISTENER:a:b)%", "kinds are DYNAMIC, ROUTE, VIRTUAL_HOST, CLUSTER, UPSTREAM_HOST"),
+        (
+            "%METADATA(UPSTREAM:a:b)%",
+            "kinds are DYNAMIC, ROUTE, VIRTUAL_HOST, CLUSTER, UPSTREAM_HOST, LISTENER",
+        ),
+        ("%PROTOCOL:3%", "takes no length"),
+        ("%START_TIME(%s):3%", "takes no length"),
+        ("%UPSTREAM_METADATA(a:b):3%", "takes no length"),
+        ("%CLUSTER_METADATA(a:b):3%", "takes no length"),
+        ("%GRPC_STATUS:1%", "takes no length"),
+        ("%COMMON_DURATION%", "takes two of DS_RX_BEG"),
+        ("%COMMON_DURATION(DS_RX_BEG:DS_RX_END:s)%", "ms, us or ns"),
+        ("%COMMON_DURATION(DS_RX_BEG:US_CX_BEG)%", "takes two of DS_RX_BEG"),
+        ("%FILTER_STATE(a)%", "is not supported: filters leave metadata"),
+        ("%CEL(request.path)%", "is not supported: there are no CEL expressions"),
+        ("%TLS_JA3_FINGERPRINT%", "is not supported: no fingerprints"),
         ("%METADATA(ROUTE)%", "needs a namespace"),
         ("%CLUSTER_METADATA%", "needs an argument"),
         ("%PATH(XX)%", "takes WQ or NQ"),
@@ -232,7 +247,12 @@ def test_a_wrong_format_is_an_error_when_it_is_compiled(template: str, message: 
 @pytest.mark.parametrize("name", sorted(KNOWN_OPERATORS))
 def test_every_known_operator_works_on_any_request(name: str) -> None:
     """Also on one that could not be read."""
-    arguments = {"METADATA": "(DYNAMIC:a)", "PATH": "(NQ)"}
+    arguments = {
+        "METADATA": "(DYNAMIC:a)",
+        "PATH": "(NQ)",
+        "COALESCE": '({"operators": ["PROTOCOL"]})',
+        "COMMON_DURATION": "(DS_RX_BEG:DS_TX_END)",
+    }
     takes_one = {
         "REQ",
         "RESP",

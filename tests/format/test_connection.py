@@ -1,6 +1,11 @@
 """Operators about the connection."""
 
-from fastproxy.format.connection import CONNECTION_OPERATORS, direct_remote_address
+from fastproxy.format.connection import (
+    CONNECTION_OPERATORS,
+    build_valid_from,
+    build_valid_until,
+    direct_remote_address,
+)
 from fastproxy.format.context import FormatContext
 from fastproxy.http.connection_info import ConnectionInfo, TlsInfo
 from fastproxy.http.messages import Request
@@ -42,7 +47,8 @@ def test_the_session_and_the_certificate_are_told() -> None:
     assert len(str(values["DOWNSTREAM_PEER_FINGERPRINT_256"])) == 64
     assert len(str(values["DOWNSTREAM_PEER_FINGERPRINT_1"])) == 40
     assert str(values["DOWNSTREAM_PEER_CERT"]).startswith("-----BEGIN%20CERTIFICATE-----%0A")
-    assert str(values["DOWNSTREAM_PEER_CERT_V_END"]).endswith("Z")
+    assert str(build_valid_until(None)(whole)).endswith(".000Z")
+    assert build_valid_from("%Y")(whole) == str(build_valid_from("")(whole))[:4]
 
 
 def test_the_direct_peer_is_the_tcp_peer() -> None:

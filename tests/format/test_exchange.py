@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fastproxy.format.compile import compile_json
-from fastproxy.format.context import REQUEST_END, FormatContext
+from fastproxy.format.context import REQUEST_END, REQUEST_START, FormatContext
 from fastproxy.format.exchange import EXCHANGE_OPERATORS, address_text
 from fastproxy.http.messages import Request
 from tests.listener.support import CLUSTER, GET, OK, Proxy
@@ -65,10 +65,35 @@ def test_the_connection_to_the_upstream_is_told_apart() -> None:
 def test_a_header_cannot_say_how_long_the_response_took() -> None:
     """It is still to be sent."""
     request = Request(b"GET", b"/", {})
-    request.response_monotonic = 5.0
+    request.response_monotonic, request.details = 5.0, "via_upstream"
     line = compile_json({"t": "%RESPONSE_TX_DURATION%"})
     assert line(FormatContext(request, 6.0)) == '{"t":null}\n'
+    assert line(FormatContext(request, 6.0, log_type=REQUEST_START)) == '{"t":null}\n'
     assert line(FormatContext(request, 6.0, log_type=REQUEST_END)) == '{"t":1000}\n'
+
+
+def test_a_response_that_was_cut_has_no_last_byte() -> None:
+    """Its log would otherwise say how long the client had waited for what never came."""
+    with Proxy(
+        log_format="%RESPONSE_TX_DURATION% %COMMON_DURATION(US_RX_BEG:DS_TX_END)% %RESPONSE_FLAGS%"
+    ) as proxy:
+        proxy.send(GET)
+        proxy.upstream.respond(OK[:-1])
+        proxy.advance(0.5)
+        proxy.leave()
+        assert proxy.log.lines == ["- - DC"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"), [("", 250), (":ms", 250), (":us", 250_000), (":ns", 250_000_000)]
+)
+def test_durations_come_in_three_units(unit: str, expected: int) -> None:
+    """Milliseconds where nothing is said."""
+    with Proxy(log_format=f"%COMMON_DURATION(DS_RX_BEG:US_RX_BEG{unit})%") as proxy:
+        proxy.send(GET)
+        proxy.advance(0.25)
+        proxy.upstream.respond(OK)
+        assert abs(int(proxy.log.lines[0]) - expected) <= max(expected // 250, 1)
 
 
 @pytest.mark.parametrize("name", sorted(EXCHANGE_OPERATORS))

@@ -7,8 +7,8 @@ import pytest
 
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog, AccessLogFile
-from fastproxy.listener.settings import AccessLogSettings
-from tests.listener.support import LogLines, SteppedLoop
+from fastproxy.listener.settings import AccessLogSettings, LogMoments
+from tests.listener.support import GET, OK, LogLines, Proxy, SteppedLoop
 
 
 def test_lines_are_written_within_a_second(tmp_path: Path) -> None:
@@ -132,3 +132,57 @@ def test_a_disk_that_stays_full_is_told_of_once(tmp_path: Path, caplog: pytest.L
         file.close()
     assert "written again; 5 lines" in caplog.text
     assert link.read_text() == "y\n"
+
+
+def test_lines_after_the_end_are_lost(tmp_path: Path) -> None:
+    """A connection may outlive the configuration that logs it; the descriptor may be somebody else's by then."""
+    path = tmp_path / "access.log"
+    file = AccessLogFile(str(path), SteppedLoop().as_loop())
+    file.close()
+    file.append("late" * 100_000)
+    assert path.read_text() == ""
+
+
+TYPES = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_FLAGS%"
+
+
+def test_a_request_can_be_logged_when_it_begins() -> None:
+    """`flush_access_log_on_new_request`; one that has no route is logged, too, one that is unreadable is not."""
+    with Proxy(log_format=TYPES, log_moments=LogMoments(at_start=True)) as proxy:
+        proxy.send(GET)
+        assert proxy.log.lines == ["DownstreamStart 0 -"]
+        proxy.upstream.respond(OK)
+        assert proxy.log.lines[1:] == ["DownstreamEnd 200 -"]
+        proxy.send(b"garbage\r\n\r\n")
+        assert proxy.log.lines[2:] == ["DownstreamEnd 400 DPE"]
+
+
+def test_a_request_can_be_logged_while_it_lasts() -> None:
+    """`access_log_flush_interval`: from its begin to its end, and not between two requests."""
+    with Proxy(log_format=TYPES, log_moments=LogMoments(interval_s=2.0)) as proxy:
+        proxy.send(GET)
+        proxy.advance(5)
+        assert proxy.log.lines == ["DownstreamPeriodic 0 -"] * 2
+        proxy.upstream.respond(OK)
+        proxy.advance(5)
+        assert proxy.log.lines[2:] == ["DownstreamEnd 200 -"]
+        proxy.send(GET)
+        proxy.advance(1)
+        proxy.send(b"")
+        proxy.upstream.respond(OK)
+        proxy.send(GET)
+        proxy.advance(1.5)
+        assert proxy.log.lines[3:] == ["DownstreamEnd 200 -"], "the interval is each request's own"
+        proxy.leave()
+        assert proxy.log.lines[4:] == ["DownstreamEnd 0 DC"]
+        proxy.advance(5)
+        assert len(proxy.log.lines) == 5
+
+
+def test_a_request_is_logged_once_where_nothing_else_is_said() -> None:
+    """And its only line says why it is written."""
+    with Proxy(log_format=TYPES) as proxy:
+        proxy.send(GET)
+        proxy.advance(5)
+        proxy.upstream.respond(OK)
+        assert proxy.log.lines == ["DownstreamEnd 200 -"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from fastproxy.config.build.access_log import build_access_log
 from fastproxy.config.build.clusters import build_cluster
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.dns import build_resolver
@@ -19,7 +20,7 @@ from fastproxy.config.digest import digest_listener
 from fastproxy.config.problems import quote
 from fastproxy.config.settings import AdminSettings, NodeSettings, ProxySettings
 from fastproxy.config.view import View
-from fastproxy.listener.settings import ListenerSettings
+from fastproxy.listener.settings import AccessLogSettings, ListenerSettings
 from fastproxy.upstream.settings import ClusterSettings
 
 
@@ -49,7 +50,7 @@ def build_settings(
     context.proxy_protocol_clusters = frozenset(
         cluster.name for cluster in clusters if cluster.proxy_protocol is not None
     )
-    admin = _build_admin(bootstrap)
+    admin = _build_admin(bootstrap, context)
     listeners = _build_listeners(static, context, known_listeners)
     check_provider_keys(context)
     context.runtime.warn_about_unread()
@@ -112,12 +113,16 @@ def _build_listeners(
     return tuple(built)
 
 
-def _build_admin(bootstrap: View) -> AdminSettings | None:
+def _build_admin(bootstrap: View, context: BuildContext) -> AdminSettings | None:
     admin = bootstrap.child("admin")
     if admin is None:
         return None
     address = build_listen_address(admin, build_socket_options(admin))
     found = [build_string_match(one) for one in admin.children("allow_paths")]
+    logs = [build_access_log(entry, context) for entry in admin.children("access_log")]
+    path = admin.text("access_log_path")
+    if path:
+        logs.append(AccessLogSettings(path))
     if address is None:
         return None
     if address.ipv4_compat:
@@ -125,4 +130,11 @@ def _build_admin(bootstrap: View) -> AdminSettings | None:
             "has no effect: the admin interface listens on one address family"
         )
     allowed = tuple(one for one in found if one is not None)
-    return AdminSettings(address.host, address.port, address.mode, address.options, allowed)
+    return AdminSettings(
+        address.host,
+        address.port,
+        address.mode,
+        address.options,
+        allowed,
+        tuple(log for log in logs if log is not None),
+    )

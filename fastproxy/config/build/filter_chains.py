@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.downstream_tls import DOWNSTREAM_TLS, build_downstream_tls
+from fastproxy.config.build.filter_metadata import build_filter_metadata
 from fastproxy.config.build.http_manager import HTTP_CONNECTION_MANAGER, build_http_manager
 from fastproxy.config.build.tcp_proxy import TCP_PROXY, build_tcp_proxy
 from fastproxy.config.build.upstream_tls import RAW_BUFFER
@@ -52,10 +53,13 @@ def build_filter_chain(chain: View, context: BuildContext) -> FilterChainSetting
     tls = _build_transport(chain, context)
     name = chain.text("name")
     timeout_s = chain.duration_s("transport_socket_connect_timeout", 0.0)
+    metadata = build_filter_metadata(chain)
     network = _build_filters(chain, context)
     if network is None:
         return None
-    return FilterChainSettings(network, name, match=settings, tls=tls, handshake_timeout_s=timeout_s)
+    return FilterChainSettings(
+        network, name, match=settings, tls=tls, handshake_timeout_s=timeout_s, metadata=metadata
+    )
 
 
 def _build_match(view: View) -> FilterChainMatchSettings:

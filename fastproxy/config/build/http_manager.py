@@ -7,6 +7,7 @@ from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.http_filters import build_http_filters
 from fastproxy.config.build.http_options import add_http_options
 from fastproxy.config.build.local_reply import build_local_replies
+from fastproxy.config.build.log_moments import build_log_moments
 from fastproxy.config.build.per_filter import FilterViews
 from fastproxy.config.build.request_line import take_host
 from fastproxy.config.build.routes import build_route_config
@@ -39,6 +40,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         route_config=routes or RouteConfigurationSettings("", ()),
         http_filters=tuple(filters.settings),
         access_logs=tuple(log for log in logs if log is not None),
+        log_moments=build_log_moments(manager),
         server_name=manager.text("server_name") or _DEFAULT_SERVER_NAME,
         use_remote_address=manager.flag_or("use_remote_address", default=False),
         xff_num_trusted_hops=manager.integer("xff_num_trusted_hops"),

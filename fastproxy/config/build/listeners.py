@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+from fastproxy.config.build.access_log import build_access_log
 from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.filter_chains import build_filter_chain, build_filter_chains
+from fastproxy.config.build.filter_metadata import build_filter_metadata
 from fastproxy.config.build.listen_address import (
     build_listen_address,
     build_shorthand_options,
@@ -38,6 +40,8 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
     shares_socket = not view.flag_or(
         "enable_reuse_port", default=not view.has("reuse_port") or view.flag("reuse_port")
     )
+    logs = [build_access_log(entry, context) for entry in view.children("access_log")]
+    metadata = build_filter_metadata(view)
     addresses = _build_addresses(view)
     if not addresses or (not chains and default_chain is None):
         return None
@@ -65,6 +69,8 @@ def build_listener(view: View, context: BuildContext) -> ListenerSettings | None
         shares_socket=shares_socket,
         stat_prefix=stat_prefix,
         is_inbound=is_inbound,
+        access_logs=tuple(log for log in logs if log is not None),
+        metadata=metadata,
         config_path=view.path,
     )
     _warn_of_blind_matches(view, settings)

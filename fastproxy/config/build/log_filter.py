@@ -14,6 +14,7 @@ from fastproxy.listener.settings import (
     FlagFilter,
     GrpcStatusFilter,
     LogFilterSettings,
+    LogTypeFilter,
     MetadataFilter,
     NoHealthCheckFilter,
 )
@@ -27,7 +28,7 @@ _GRPC_STATUSES = (
 _DENOMINATORS = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 _KNOWN = (
     "status_code_filter, duration_filter, not_health_check_filter, runtime_filter, and_filter, or_filter, "
-    "header_filter, response_flag_filter, grpc_status_filter, metadata_filter"
+    "header_filter, response_flag_filter, grpc_status_filter, metadata_filter, log_type_filter"
 )
 
 
@@ -60,6 +61,8 @@ def build_log_filter(view: View, context: BuildContext) -> LogFilterSettings | N
         match = build_metadata_match(inner.child_or_empty("matcher"))
         if_missing = inner.flag_or("match_if_key_not_found", default=True)
         return None if match is None else MetadataFilter(match, if_missing)
+    if kind == "log_type_filter":
+        return LogTypeFilter(frozenset(inner.choices("types")), inner.flag("exclude"))
     inner.accept(*(field.name for field, _ in inner.message.ListFields()))
     view.unsupported(kind, fix=f"Use one of {_KNOWN}")
     return None

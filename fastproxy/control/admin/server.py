@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from aiohttp import hdrs, web
 
 from fastproxy import logs
-from fastproxy.addresses import is_pipe
+from fastproxy.addresses import ends_of, is_pipe
+from fastproxy.admin_log import AdminLog
 from fastproxy.control.admin import pages
 from fastproxy.control.admin.certs_page import certs_json
 from fastproxy.control.admin.dump_page import UnknownResource, choose_parts
@@ -52,8 +53,10 @@ class _Command:
 class AdminServer:
     """The admin interface of one control plane."""
 
-    def __init__(self, view: AdminView) -> None:
+    def __init__(self, view: AdminView, log: AdminLog | None = None) -> None:
+        """`log`: where its requests are logged; it stays the caller's."""
         self._view = view
+        self._log = log
         self._runner: web.AppRunner | None = None
         self._requests = StatsSink()
         self._allowed: tuple[tuple[StringMatch, ...], tuple[StringMatcher, ...]] | None = None
@@ -115,11 +118,21 @@ class AdminServer:
             sink.counter(name, value)
 
     async def _dispatch(self, request: web.Request) -> web.Response:
-        response = await self._answer(request)
+        log = self._log
+        if log is None:
+            response = await self._answer(request)
+        else:
+            noted = log.begin(request.method, request.raw_path, request.raw_headers, _ends(request))
+            response = await self._answer(request)
         response.headers.update(_HEADERS)
         prefix = "http.admin.downstream_rq_"
         for name in ("total", "completed", f"{response.status // 100}xx"):
             self._requests.counter(prefix + name, 1)
+        if log is not None:
+            headers = ((name.encode(), value.encode()) for name, value in response.headers.items())
+            body = response.body
+            size = len(body) if isinstance(body, bytes) and request.method != hdrs.METH_HEAD else 0
+            log.end(noted, response.status, headers, size)
         return response
 
     async def _answer(self, request: web.Request) -> web.Response:
@@ -266,6 +279,8 @@ class AdminServer:
 
     async def _reopen_logs(self, _request: web.Request) -> web.Response:
         self._view.reopen_logs()
+        if self._log is not None:
+            self._log.reopen()
         return text_reply("OK\n")
 
     async def _quit(self, _request: web.Request) -> web.Response:
@@ -341,6 +356,13 @@ def _level_changes(request: web.Request) -> list[tuple[str, str]]:
         else:
             changes.append((name, value))
     return changes
+
+
+def _ends(request: web.Request) -> tuple[tuple[str, int], tuple[str, int]]:
+    transport = request.transport
+    if transport is None:
+        return ("", 0), ("", 0)
+    return ends_of(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
 
 
 def _wants_json(request: web.Request) -> bool:

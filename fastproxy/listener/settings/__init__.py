@@ -1,6 +1,7 @@
 """Listeners as the configuration fixes them. Built by `fastproxy.config`, never changed afterwards."""
 
 from fastproxy.listener.settings.access_log import (
+    AT_END,
     AccessLogSettings,
     CombinedFilter,
     Compared,
@@ -10,6 +11,8 @@ from fastproxy.listener.settings.access_log import (
     FlagFilter,
     GrpcStatusFilter,
     LogFilterSettings,
+    LogMoments,
+    LogTypeFilter,
     MetadataFilter,
     NoHealthCheckFilter,
 )
@@ -55,6 +58,7 @@ from fastproxy.listener.settings.tcp_proxy import (
 )
 
 __all__ = [
+    "AT_END",
     "MATCHES_ALL",
     "AccessLogSettings",
     "CombinedFilter",
@@ -75,6 +79,8 @@ __all__ = [
     "ListenerSettings",
     "LocalReplySettings",
     "LogFilterSettings",
+    "LogMoments",
+    "LogTypeFilter",
     "MetadataFilter",
     "NetworkFilterSettings",
     "NoHealthCheckFilter",

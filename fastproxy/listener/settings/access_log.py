@@ -64,6 +64,15 @@ class GrpcStatusFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTypeFilter:
+    """The line is written for one of these reasons, or for none of them (Envoy `LogTypeFilter`)."""
+
+    types: frozenset[str]
+    """As `%ACCESS_LOG_TYPE%` has them."""
+    exclude: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CombinedFilter:
     """All of the conditions hold, or one does (Envoy `AndFilter`, `OrFilter`)."""
 
@@ -83,6 +92,7 @@ LogFilterSettings = (
     | ConditionFilter
     | MetadataFilter
     | GrpcStatusFilter
+    | LogTypeFilter
     | CombinedFilter
     | NoHealthCheckFilter
 )
@@ -99,3 +109,18 @@ class AccessLogSettings:
     omit_empty: bool = False
     """Missing values are left out, not written as `-` or null."""
     filter: LogFilterSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogMoments:
+    """When a request is logged besides its end (Envoy `HcmAccessLogOptions`)."""
+
+    at_start: bool = False
+    """`flush_access_log_on_new_request`."""
+    at_tunnel: bool = False
+    """`flush_log_on_tunnel_successfully_established`: its connection has changed to another protocol."""
+    interval_s: float = 0.0
+    """`access_log_flush_interval`: every so often while it is served; 0: not."""
+
+
+AT_END = LogMoments()

@@ -52,3 +52,5 @@ class FilterChainSettings:
     """None: what comes is served as it is."""
     handshake_timeout_s: float = 0.0
     """`transport_socket_connect_timeout`; 0: the listener's own bound."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, for formats; empty if there is none."""

@@ -7,7 +7,7 @@ from fastproxy.filters.jwt_authn.settings import JwtAuthnSettings
 from fastproxy.filters.settings import FilterSettings
 from fastproxy.format.settings import HeaderRuleSettings
 from fastproxy.http.name_case import KeptCaseSettings
-from fastproxy.listener.settings.access_log import AccessLogSettings
+from fastproxy.listener.settings.access_log import AT_END, AccessLogSettings, LogMoments
 from fastproxy.listener.settings.local_reply import LocalReplySettings
 from fastproxy.router.settings import RouteConfigurationSettings
 
@@ -93,6 +93,7 @@ class HttpConnectionManagerSettings:
     route_config: RouteConfigurationSettings
     http_filters: tuple[HttpFilterSettings, ...] = ()
     access_logs: tuple[AccessLogSettings, ...] = ()
+    log_moments: LogMoments = AT_END
     server_name: str = "fastproxy"
     use_remote_address: bool = False
     xff_num_trusted_hops: int = 0
@@ -170,8 +171,13 @@ class HttpConnectionManagerSettings:
 
     @property
     def looks_at_every_request(self) -> bool:
-        """Whether each may be the last of its connection, take too long, or has to be measured."""
-        return bool(self.max_requests_per_connection or self.max_stream_duration_s or self.counts_bytes)
+        """Whether each may be the last of its connection, take too long, or has to be measured or logged."""
+        return bool(
+            self.max_requests_per_connection
+            or self.max_stream_duration_s
+            or self.counts_bytes
+            or self.log_moments.interval_s
+        )
 
     def all_filters(self) -> tuple[HttpFilterSettings, ...]:
         """Those of every request, and those that upgrades have instead."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from fastproxy.addresses import format_address
+from fastproxy.listener.settings.access_log import AccessLogSettings
 from fastproxy.listener.settings.address import ListenAddress, Place, SocketOption, place_of
 from fastproxy.listener.settings.filter_chain import FilterChainSettings
 from fastproxy.listener.settings.http import HttpConnectionManagerSettings
@@ -67,6 +68,10 @@ class ListenerSettings:
     """`enable_reuse_port: false`: the workers accept from one socket."""
     stat_prefix: str = ""
     """Instead of the address in names of statistics."""
+    access_logs: tuple[AccessLogSettings, ...] = ()
+    """Of connections, one line at the end of each; those of requests are the connection manager's."""
+    metadata: str = ""
+    """`filter_metadata` as a JSON object, for formats; empty if there is none."""
     is_inbound: bool = False
     """`traffic_direction: INBOUND`: `/drain_listeners?inboundonly` stops it."""
     config_path: str = field(default="", compare=False, repr=False)

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from fastproxy import clock
+from fastproxy.http.byte_counts import ByteCounts
 from fastproxy.http.connection_info import NO_CONNECTION, ConnectionInfo
 from fastproxy.http.messages import Request
 from fastproxy.listener.access_log import AccessLog
+from fastproxy.listener.connection_log import end_connection
 from fastproxy.listener.network_filter import ConnectionProtocol, NetworkFilter
 from fastproxy.listener.settings import ListenerSettings, TcpCluster, TcpProxySettings
 from fastproxy.listener.tcp_proxy.pump import PumpTools
@@ -81,6 +83,8 @@ class TcpProxy:
         self._sessions.discard(session)
         if not self._sessions:
             self._empty.set()
+        if session.info.record is not None:
+            end_connection(session.info, _as_request(session))
         self.log(session, LOG_END)
 
     def on_handshake_failed(self, length_ms: float) -> None:
@@ -212,8 +216,15 @@ def _as_request(session: TcpSession) -> Request:
     request.upstream_host = session.upstream_host
     request.cluster_metadata = session.cluster_metadata
     request.upstream_metadata = session.upstream_metadata
+    request.upstream_host_name = session.upstream_host_name
+    request.upstream_link = session.upstream_link
     request.transport_failure = session.failure
+    request.version = ""
     if relay is not None:
         request.bytes_received = relay.received_bytes
         request.bytes_sent = relay.sent_bytes
+        # As they are passed on, in both directions.
+        request.byte_counts = counts = ByteCounts()
+        counts.received = counts.upstream_sent = relay.received_bytes
+        counts.sent = counts.upstream_received = relay.sent_bytes
     return request

@@ -20,7 +20,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fastproxy import clock
-from fastproxy.http.connection_info import ConnectionInfo
+from fastproxy.addresses import address_of
+from fastproxy.http.connection_info import ConnectionInfo, UpstreamLink
 from fastproxy.listener.tcp_proxy.socket_relay import SocketRelay
 from fastproxy.listener.tcp_proxy.transport_relay import TransportEnd, TransportRelay
 from fastproxy.tasks import spawn
@@ -60,6 +61,8 @@ class TcpSession:
         "started_unix",
         "upstream_cluster",
         "upstream_host",
+        "upstream_host_name",
+        "upstream_link",
         "upstream_metadata",
     )
 
@@ -75,6 +78,10 @@ class TcpSession:
         self.attempts = 0
         self.upstream_cluster = ""
         self.upstream_host = ""
+        self.upstream_host_name = ""
+        """The name by which the endpoint was found; empty if it has none."""
+        self.upstream_link: UpstreamLink | None = None
+        """The connection to it."""
         self.cluster_metadata: Mapping[str, object] | None = None
         self.upstream_metadata: Mapping[str, object] | None = None
         self._cluster: Cluster | None = None
@@ -141,6 +148,7 @@ class TcpSession:
                 return
             self.attempts = attempt
             self.upstream_host = endpoint.text
+            self.upstream_host_name = endpoint.address.hostname
             self.upstream_metadata = endpoint.filter_metadata
             try:
                 await self._try(cluster, endpoint)
@@ -166,6 +174,9 @@ class TcpSession:
         origin = (self.info.remote_address, self.info.local_address)
         async with asyncio.timeout(settings.connect_timeout_s):
             upstream, address = await open_socket(proxy.loop, endpoint.addresses, settings, origin)
+            self.upstream_link = UpstreamLink(
+                address_of(upstream.getsockname()), (address.host, address.port)
+            )
             relay = self._relay
             if relay is None and settings.tls is None:
                 self._open(endpoint, self._make_socket_relay(upstream))

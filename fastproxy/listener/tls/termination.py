@@ -11,12 +11,16 @@ from typing import Any
 
 from fastproxy.http.connection_info import ConnectionInfo, TlsInfo
 from fastproxy.large_reads import SharedBufferProtocol
+from fastproxy.listener.connection_log import end_connection
 from fastproxy.listener.network_filter import ConnectionProtocol
 from fastproxy.listener.tls.contexts import ServerContexts
 from fastproxy.listener.tls.settings import DownstreamTlsSettings
 from fastproxy.tls.certificates import read_peer_certificate
 from fastproxy.tls.peer_check import PeerCheck
 from fastproxy.tls.stats import TlsStats
+
+#: What Envoy says of a certificate whose names or whose fingerprint do not fit.
+_REFUSALS = ("verify cert: hash mismatch", "verify cert: SAN matcher")
 
 
 class TlsTermination:
@@ -68,6 +72,9 @@ class TlsTermination:
             tls.peer.chain = _peer_chain(ssl_object, der)
             refusal = self._check.refusal(tls.peer)
             if refusal:
+                info.transport_failure = (
+                    f"TLS_error: CERTIFICATE_VERIFY_FAILED: {_REFUSALS[refusal == 'san']}"
+                )
                 if refusal == "san":
                     stats.fail_verify_san += 1
                 else:
@@ -98,7 +105,7 @@ class TlsTermination:
 class TlsOpening:
     """The protocol of a connection until its handshake has been judged; then the network filter takes over."""
 
-    __slots__ = ("_info", "_make_protocol", "_termination")
+    __slots__ = ("_info", "_is_refused", "_make_protocol", "_termination")
 
     def __init__(
         self,
@@ -108,12 +115,14 @@ class TlsOpening:
     ) -> None:
         self._termination = termination
         self._info = info
+        self._is_refused = False
         self._make_protocol = make_protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Called by the event loop when the handshake is done, before any byte of the peer's is handed over."""
         ssl_object: ssl.SSLObject = transport.get_extra_info("ssl_object")
         if not self._termination.conclude(ssl_object, self._info):
+            self._is_refused = True
             transport.abort()
             return
         protocol = self._make_protocol()
@@ -128,7 +137,9 @@ class TlsOpening:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # the event loop's signature
-        """The connection was cut."""
+        """The connection was cut; after a handshake that failed, which nobody has judged, its error says why."""
+        if self._is_refused:
+            end_connection(self._info)
 
     def pause_writing(self) -> None:
         """Nothing is written here."""

@@ -454,3 +454,15 @@ TRACE_BITS = Difference(
     "`preserve_external_request_id` keeps it as it is",
     "there is no tracing that they could ask for",
 )
+TLS_WORDS = Difference(
+    "tls-failure-words",
+    "BoringSSL's words and numbers, and a TLS version for a handshake that agreed on none",
+    "the words of OpenSSL, as in `TLS_error:_WRONG_VERSION_NUMBER`; no version",
+    "another library; and what was not agreed on is not known",
+)
+TCP_TLS_ORDER = Difference(
+    "tcp-upstream-before-tls",
+    "connects the upstream before the downstream's TLS handshake is done",
+    "connects it after that",
+    "a handshake that fails costs the upstream nothing",
+)
