@@ -67,7 +67,6 @@ _HARMLESS: Mapping[str, Mapping[str, str]] = {
     "envoy.config.bootstrap.v3.Bootstrap": _BOOTSTRAP,
     "envoy.config.bootstrap.v3.Admin": {
         "profile_path": _NO_RUNTIME,
-        "ignore_global_conn_limit": "there is no such limit",
     },
     "envoy.config.bootstrap.v3.ClusterManager": {
         "local_cluster_name": "there is no zone-aware routing",

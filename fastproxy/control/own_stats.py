@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import fastproxy
 from fastproxy.control.change_counts import ChangeCounts
 from fastproxy.control.process_memory import resident_bytes
-from fastproxy.stats import StatsSink
+from fastproxy.stats import Histogram, StatsSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,11 @@ def write_server_stats(sink: StatsSink, facts: ServerFacts) -> None:
     sink.gauge("server.memory_allocated", resident)
     sink.gauge("server.memory_heap_size", resident)
     sink.gauge("server.memory_physical_size", resident)
+    initialization = Histogram()
     if facts.initialization_ms is not None:
         sink.gauge("server.initialization_ms", int(facts.initialization_ms))
+        initialization.record(facts.initialization_ms)
+    sink.histogram("server.initialization_time_ms", initialization)
     sink.counter("server.worker_restarts", facts.worker_restarts)
     sink.counter("listener_manager.listener_added", facts.listeners + facts.changes.listeners_removed)
     sink.counter("listener_manager.listener_modified", facts.changes.listeners_modified)

@@ -21,6 +21,8 @@ from fastproxy.config import LoadedConfig
 from fastproxy.config.settings import ProxySettings
 from fastproxy.control.admin import ServerState
 from fastproxy.control.admin_door import AdminDoor
+from fastproxy.control.cert_expiry import CertificateExpiry
+from fastproxy.control.constant_stats import write_constants
 from fastproxy.control.departure import Departure
 from fastproxy.control.eds import EndpointFiles
 from fastproxy.control.file_watch import FileWatcher
@@ -97,6 +99,7 @@ class ControlPlane:
         self._supervisor = Supervisor(self, options, memory)
         self._stats = StatsCollector(self._supervisor)
         self.past_stats = StatsSink()
+        self._expiry = CertificateExpiry()
         self._files = FileWatcher()
         self.services = ControlServices(
             options,
@@ -332,6 +335,9 @@ class ControlPlane:
         self.generation.keys.write_stats(sink)
         self.generation.tls.write_stats(sink)
         self._admin.write_stats(sink)
+        write_constants(sink, self.settings, self._options.concurrency)
+        days = self._expiry.days_left(self.settings, self.generation.tls)
+        sink.gauge("server.days_until_first_cert_expiring", days)
         write_server_stats(
             sink,
             ServerFacts(

@@ -247,3 +247,6 @@ class ChainEntry:
         self._stats.write(sink, prefix, len(self._openings))
         if any(self._tls):
             self._tls_stats.write(sink, prefix + "ssl.")
+            # Envoy's name for it.
+            timeouts = self._tls_stats.handshake_timeout
+            sink.counter(prefix + "downstream_cx_transport_socket_connect_timeout", timeouts)

@@ -247,6 +247,7 @@ class Runtime:
         for listener in self.listeners:
             listener.write_stats(sink)
         self._connection_limit.write_stats(sink)
+        sink.gauge("server.total_connections", sum(one.open_connections for one in self.listeners))
         for cluster in self._own_clusters(successor):
             cluster.write_stats(sink)
 

@@ -180,3 +180,12 @@ set_current_client_cert_details: {subject: true, cert: true, chain: true, dns: t
     ).http
     assert http.forward_client_cert is ForwardClientCert.SANITIZE_SET
     assert http.client_cert_details == {"subject", "cert", "chain", "dns", "uri"}
+
+
+@pytest.mark.parametrize("ignores", ["true", "false"])
+def test_the_admin_interface_is_in_no_limit(ignores: str) -> None:
+    """`ignore_global_conn_limit`: nothing has to be said about it, for it is never counted."""
+    address = "address: {pipe: {path: /run/admin.sock}}"
+    text = minimal(top=f"admin: {{ignore_global_conn_limit: {ignores}, {address}}}")
+    assert load(text).settings.admin is not None
+    assert warnings(text) == warnings(minimal())

@@ -33,6 +33,8 @@ LABELS = {
     ("envoy.config.bootstrap.v3.RuntimeLayer", "name"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "is_optional"),
     ("envoy.type.matcher.v3.RegexMatcher", "google_re2"),
+    # The admin interface is never counted.
+    ("envoy.config.bootstrap.v3.Admin", "ignore_global_conn_limit"),
     # Refreshing in the background is what always happens.
     ("envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks", "async_fetch"),
     # With one endpoint there is nothing to weigh; test_clusters.py has two.

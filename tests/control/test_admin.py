@@ -1,5 +1,6 @@
 """The admin pages over HTTP, on a fake control plane."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Iterable
@@ -24,7 +25,7 @@ from fastproxy.control.totals import MergedStats
 from fastproxy.ipc.messages import EndpointAddress
 from fastproxy.listener.settings import ListenAddress
 from fastproxy.match.settings import StringKind, StringMatch
-from fastproxy.stats import Histogram
+from fastproxy.stats import Histogram, StatsSink
 from tests.control.support import cluster, jwk, jwks, listener, local_provider, provider, proxy_settings
 
 
@@ -589,3 +590,51 @@ async def test_clusters_can_be_filtered_by_name(admin: Admin) -> None:
         one["name"] for one in (await admin.json("/clusters?format=json&filter=e"))["cluster_statuses"]
     ] == ["e"]
     assert (await admin.text("/clusters?filter=("))[0] == 400
+
+
+async def test_the_page_can_be_looked_at(admin: Admin) -> None:
+    """`?format=html`: a page for a browser, with nothing in it that the browser would take for markup."""
+    response, body = await admin.fetch("/stats?format=html&filter=downstream")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "http.ingress.downstream_rq_time: P0(" in body
+    assert "<script" not in body
+
+
+async def test_summaries_are_for_prometheus_too(admin: Admin) -> None:
+    """`?histogram_buckets=summary`: quantiles instead of buckets."""
+    _, body = await admin.fetch("/stats/prometheus?histogram_buckets=summary&filter=rq_time")
+    assert "# TYPE envoy_http_downstream_rq_time summary" in body
+    assert (
+        'envoy_http_downstream_rq_time{envoy_http_conn_manager_prefix="ingress",quantile="0.5"} 3.0' in body
+    )
+    assert "_bucket" not in body
+    assert "envoy_http_downstream_rq_time_count" in body
+
+
+async def test_connections_of_the_admin_interface_are_counted() -> None:
+    """`listener.admin.*` and `http.admin.*`, a connection that says nothing included."""
+    server = AdminServer(FakeView())
+    sock, _file = bind_admin_socket(ListenAddress("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    await server.start(sock)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with aiohttp.ClientSession() as session:
+        for path in ("/ready", "/nope"):
+            async with session.get(f"http://127.0.0.1:{port}{path}") as response:
+                await response.read()
+        sink = StatsSink()
+        server.write_stats(sink)
+        assert sink.counters["listener.admin.downstream_cx_total"] == 2
+        assert sink.gauges["http.admin.downstream_cx_active"] == 2
+        assert sink.counters["http.admin.downstream_rq_total"] == 2
+        assert sink.counters["http.admin.downstream_rq_4xx"] == 1
+        assert sink.counters["listener.admin.http.admin.downstream_rq_completed"] == 2
+        assert sink.counters["http.admin.downstream_cx_rx_bytes_total"] > 0
+    writer.close()
+    await server.stop()
+    del reader
+    sink = StatsSink()
+    server.write_stats(sink)
+    assert sink.gauges["http.admin.downstream_cx_active"] == 0
+    assert sink.counters["http.admin.downstream_cx_destroy"] == 2
+    assert sink.histograms["listener.admin.downstream_cx_length_ms"][-1] == 2

@@ -341,7 +341,7 @@ async def test_stats_are_summed_over_workers_and_survive_them(tmp_path: Path) ->
     ) as running:
         for _ in range(5):
             await ask(running.port)
-        path = "/stats?filter=^http.ingress"
+        path = "/stats?filter=^http.ingress.downstream_cx_(active|total)$"
         before = await running.get(path)
         await ask(running.port, "die")
         await until(
@@ -358,11 +358,12 @@ async def test_worker_that_does_not_answer_does_not_hang_the_statistics(tmp_path
     async with serving(proxy_settings(listener(), admin=True), tmp_path) as running:
         running.plane._stats._timeout_s = 0.05
         await ask(running.port)
-        first = await running.get("/stats?filter=downstream_cx_total")
+        first = await running.get("/stats?filter=^http.ingress.downstream_cx_total")
         (pid,) = running.plane._supervisor.pids()
         os.kill(pid, signal.SIGSTOP)
         second, third = await asyncio.gather(
-            running.get("/stats?filter=downstream_cx_total"), running.get("/stats?filter=downstream_cx_total")
+            running.get("/stats?filter=^http.ingress.downstream_cx_total"),
+            running.get("/stats?filter=^http.ingress.downstream_cx_total"),
         )
         os.kill(pid, signal.SIGCONT)
 

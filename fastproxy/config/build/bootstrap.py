@@ -123,6 +123,8 @@ def _build_admin(bootstrap: View, context: BuildContext) -> AdminSettings | None
     path = admin.text("access_log_path")
     if path:
         logs.append(AccessLogSettings(path))
+    # It is so, whatever the file says: who could not ask any more would not know why.
+    admin.flag("ignore_global_conn_limit")
     if address is None:
         return None
     if address.ipv4_compat:

@@ -4,6 +4,7 @@ prometheus_client writes the text. It follows OpenMetrics, where a counter's nam
 whose names do not. Those are handed over as untyped: the sample names, which queries and dashboards use, stay Envoy's.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fastproxy.control.admin.quantiles import QUANTILES, estimate_quantiles
 from fastproxy.control.totals import MergedStats
 from fastproxy.stats import BUCKETS
 
@@ -23,8 +25,8 @@ _BOUNDS: Final = (*(f"{bound:g}" if bound < 1e6 else str(int(bound)) for bound i
 _Labels = tuple[tuple[str, str], ...]
 
 _UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_]")
-_LISTENER: Final = re.compile(r"^listener\.(admin|\[[0-9a-fA-F_.]*\]_\d+|[\d.]+_\d+)\.")
-_WORKER: Final = re.compile(r"^(listener(?:_manager)?\.)worker_(\d+)\.")
+_LISTENER: Final = re.compile(r"^listener\.(\[[0-9a-fA-F_.]*\]_\d+|[\d.]+_\d+)\.")
+_WORKER: Final = re.compile(r"^((?:listener|listener_manager|server)\.)worker_(\d+)\.")
 _CODE: Final = re.compile(r"_rq_(\d{3})$")
 _CODE_CLASS: Final = re.compile(r"_rq_(\d)xx$")
 _TLS: Final = re.compile(r"\.(ciphers|versions|curves|sigalgs)\.(.+)$")
@@ -54,6 +56,8 @@ class ScopeNames:
     virtual_clusters: tuple[str, ...] = ("other",)
     routes: tuple[str, ...] = ()
     """`stat_prefix` of routes."""
+    tcp_prefixes: tuple[str, ...] = ()
+    """`stat_prefix` of TCP proxies."""
 
 
 def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
@@ -89,7 +93,9 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
     for prefix, known, label in (
         ("http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),
         ("listener.http.", (*names.stat_prefixes, "admin"), "envoy_http_conn_manager_prefix"),
+        ("listener.admin.http.", ("admin",), "envoy_http_conn_manager_prefix"),
         ("cluster.", names.clusters, "envoy_cluster_name"),
+        ("tcp.", names.tcp_prefixes, "envoy_tcp_prefix"),
         ("jwks.", names.providers, "fastproxy_jwt_provider"),
     ):
         if name.startswith(prefix):
@@ -103,17 +109,24 @@ def split_stat_name(name: str, names: ScopeNames) -> tuple[str, _Labels]:
     return "envoy_" + _UNSAFE.sub("_", name), tuple(labels)
 
 
-def encode_prometheus(stats: MergedStats, names: ScopeNames) -> str:
-    """Write all statistics; counters first, then gauges, then histograms, each sorted by family."""
+def encode_prometheus(stats: MergedStats, names: ScopeNames, *, summaries: bool = False) -> str:
+    """Write all statistics; counters, then gauges, text readouts, and histograms, each sorted by family.
+
+    Args:
+        stats: what to write.
+        names: of the configuration, which become labels.
+        summaries: histograms are written as quantiles (`?histogram_buckets=summary`).
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_StatsCollector(stats, names))
+    registry.register(_StatsCollector(stats, names, summaries=summaries))
     return generate_latest(registry).decode()
 
 
 class _StatsCollector(Collector):
     """Turns merged statistics into the library's families, once."""
 
-    def __init__(self, stats: MergedStats, names: ScopeNames) -> None:
+    def __init__(self, stats: MergedStats, names: ScopeNames, *, summaries: bool) -> None:
+        self._summaries = summaries
         self._stats = stats
         self._names = names
 
@@ -122,10 +135,11 @@ class _StatsCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """Counters, gauges, histograms."""
+        """Counters, gauges, text readouts, histograms."""
         yield from self._collect_values(self._stats.counters, "counter")
         yield from self._collect_values(self._stats.gauges, "gauge")
-        yield from self._collect_histograms()
+        yield from self._collect_texts()
+        yield from self._collect_summaries() if self._summaries else self._collect_histograms()
 
     def _collect_values(self, values: Mapping[str, int], kind: str) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
@@ -134,6 +148,31 @@ class _StatsCollector(Collector):
             if family not in families:
                 families[family] = _new_metric(family, kind)
             families[family].add_sample(family, dict(labels), value)
+        for family in sorted(families):
+            yield families[family]
+
+    def _collect_texts(self) -> Iterator[Metric]:
+        """Text readouts as gauges of 0 with a label (`?text_readouts`)."""
+        families: dict[str, Metric] = {}
+        for name, text in sorted(self._stats.texts.items()):
+            family, labels = split_stat_name(name, self._names)
+            if family not in families:
+                families[family] = _new_metric(family, "gauge")
+            families[family].add_sample(family, {**dict(labels), "text_value": text}, 0)
+        for family in sorted(families):
+            yield families[family]
+
+    def _collect_summaries(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for name, encoded in sorted(self._stats.histograms.items()):
+            family, labels = split_stat_name(name, self._names)
+            known = dict(labels)
+            metric = families.setdefault(family, Metric(family, _HELP, "summary"))
+            values = estimate_quantiles(encoded) or [math.nan] * len(QUANTILES)
+            for percent, value in zip(QUANTILES, values, strict=True):
+                metric.add_sample(family, {**known, "quantile": f"{percent / 100:g}"}, value)
+            metric.add_sample(f"{family}_sum", known, encoded[-2])
+            metric.add_sample(f"{family}_count", known, encoded[-1])
         for family in sorted(families):
             yield families[family]
 

@@ -11,17 +11,18 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from fastproxy import logs
+from fastproxy import clock, logs
 from fastproxy.addresses import ends_of, is_pipe
 from fastproxy.admin_log import AdminLog
 from fastproxy.control.admin import pages
 from fastproxy.control.admin.certs_page import certs_json
+from fastproxy.control.admin.connections import AdminConnections, counted
 from fastproxy.control.admin.dump_page import UnknownResource, choose_parts
 from fastproxy.control.admin.endpoints_dump import endpoints_dump
 from fastproxy.control.admin.process_pages import memory_json, runtime_json
 from fastproxy.control.admin.prometheus import ScopeNames
 from fastproxy.control.admin.replies import HTML, BadAdminRequest, compile_filter, json_reply, text_reply
-from fastproxy.control.admin.stats_page import prometheus_reply, select_stats, stats_page
+from fastproxy.control.admin.stats_page import prometheus_page, stats_page
 from fastproxy.control.admin.view import AdminView, ServerState
 from fastproxy.match.settings import StringMatch
 from fastproxy.match.string import StringMatcher, build_string_matcher
@@ -58,7 +59,7 @@ class AdminServer:
         self._view = view
         self._log = log
         self._runner: web.AppRunner | None = None
-        self._requests = StatsSink()
+        self._connections = AdminConnections()
         self._allowed: tuple[tuple[StringMatch, ...], tuple[StringMatcher, ...]] | None = None
         self._commands = {
             "/": _Command("Admin home page", self._home),
@@ -104,8 +105,7 @@ class AdminServer:
         app.router.add_route(hdrs.METH_ANY, "/{path:.*}", self._dispatch)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = _UnixSockSite if sock.family == socket.AF_UNIX else web.SockSite
-        await site(self._runner, sock).start()
+        await _CountedSite(self._runner, sock, self._connections).start()
 
     async def stop(self) -> None:
         """Stop serving; answers under way are finished within a second."""
@@ -113,21 +113,22 @@ class AdminServer:
             await self._runner.cleanup()
 
     def write_stats(self, sink: StatsSink) -> None:
-        """Add `http.admin.*`."""
-        for name, value in self._requests.counters.items():
-            sink.counter(name, value)
+        """Add `http.admin.*` and `listener.admin.*`."""
+        self._connections.write(sink)
 
     async def _dispatch(self, request: web.Request) -> web.Response:
         log = self._log
-        if log is None:
+        began = clock.monotonic()
+        self._connections.requests += 1
+        status = 500
+        try:
+            if log is not None:
+                noted = log.begin(request.method, request.raw_path, request.raw_headers, _ends(request))
             response = await self._answer(request)
-        else:
-            noted = log.begin(request.method, request.raw_path, request.raw_headers, _ends(request))
-            response = await self._answer(request)
+            status = response.status
+        finally:
+            self._connections.count_answer(status, began)
         response.headers.update(_HEADERS)
-        prefix = "http.admin.downstream_rq_"
-        for name in ("total", "completed", f"{response.status // 100}xx"):
-            self._requests.counter(prefix + name, 1)
         if log is not None:
             headers = ((name.encode(), value.encode()) for name, value in response.headers.items())
             body = response.body
@@ -203,8 +204,7 @@ class AdminServer:
         return stats_page(request, await self._view.collect_stats(), scope_names(self._view))
 
     async def _prometheus(self, request: web.Request) -> web.Response:
-        stats = select_stats(request, await self._view.collect_stats())
-        return prometheus_reply(stats, scope_names(self._view))
+        return prometheus_page(request, await self._view.collect_stats(), scope_names(self._view))
 
     async def _certs(self, _request: web.Request) -> web.Response:
         return json_reply(certs_json(self._view))
@@ -299,8 +299,12 @@ class AdminServer:
         return text_reply(f"active loggers:\n{listed}\n")
 
 
-class _UnixSockSite(web.SockSite):
-    """Serves on a bound Unix domain socket; aiohttp's own wants to bind a path itself."""
+class _CountedSite(web.SockSite):
+    """Serves on a bound socket of either family, and counts connections; aiohttp's own wants to bind paths itself."""
+
+    def __init__(self, runner: web.AppRunner, sock: socket.socket, counts: AdminConnections) -> None:
+        super().__init__(runner, sock)
+        self._counts = counts
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -308,9 +312,9 @@ class _UnixSockSite(web.SockSite):
         assert server is not None
         # What the base class does, with another kind of server.
         await web.BaseSite.start(self)
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            server, sock=self._sock, backlog=self._backlog
-        )
+        loop = asyncio.get_running_loop()
+        create = loop.create_unix_server if self._sock.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(counted(self._counts, server), sock=self._sock, backlog=self._backlog)
 
 
 def scope_names(view: AdminView) -> ScopeNames:
@@ -330,6 +334,7 @@ def scope_names(view: AdminView) -> ScopeNames:
         tuple(host.name for host in hosts),
         ("other", *(one.name for host in hosts for one in host.virtual_clusters)),
         tuple(route.stat_prefix for host in hosts for route in host.routes if route.stat_prefix),
+        tuple(tcp.stat_prefix for listener in settings.listeners for tcp in listener.tcp_proxies()),
     )
 
 

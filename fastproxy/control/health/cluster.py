@@ -123,6 +123,11 @@ class ClusterHealth:
         sink.gauge(prefix + "membership_healthy", len(flags) - unhealthy - degraded)
         sink.gauge(prefix + "membership_degraded", degraded)
         sink.gauge(prefix + "membership_excluded", sum(bool(one & EXCLUDED_FLAGS) for one in flags))
+        # As in Envoy, which looks at weights where members can change.
+        weights = (
+            () if self.settings.discovery is DiscoveryType.STATIC else (one.weight for one in self.endpoints)
+        )
+        sink.gauge(prefix + "max_host_weight", max(weights, default=0))
         if self.settings.health.checks:
             self.stats.write(sink, prefix + "health_check.", flags)
         if self.outliers is not None:
