@@ -12,8 +12,10 @@ from fastproxy.http.headers import HeaderMap
 
 # A letter at the beginning, or behind something that is neither letter nor digit.
 _WORD_START = re.compile(rb"(?:^|(?<=[^a-z0-9]))[a-z]")
-#: Names are remembered up to this number, so that an upstream cannot grow the table.
+#: Names are remembered up to this number, and up to this length, so that no peer can grow the table: 4096 names as long
+#: as a whole head would be half a gigabyte.
 _MAX_KNOWN_NAMES = 4096
+_MAX_KNOWN_BYTES = 64
 
 
 class NameCase(Protocol):
@@ -52,9 +54,11 @@ class ProperCase:
         """One name with capitals."""
         known = self._known.get(name)
         if known is None:
-            if len(self._known) >= _MAX_KNOWN_NAMES:
-                self._known.clear()
-            known = self._known[name] = _WORD_START.sub(lambda found: found.group(0).upper(), name)
+            known = _WORD_START.sub(lambda found: found.group(0).upper(), name)
+            if len(name) <= _MAX_KNOWN_BYTES:
+                if len(self._known) >= _MAX_KNOWN_NAMES:
+                    self._known.clear()
+                self._known[name] = known
         return known
 
 

@@ -29,8 +29,10 @@ from fastproxy.listener.trailer_rules import TrailerRules
 from fastproxy.listener.upgrades import UPGRADE_REFUSED
 from fastproxy.router.redirect import own_location
 
-#: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set.
+#: Hosts are remembered up to this number, so that a flood of made-up ones cannot grow the set; and up to this length,
+#: for each could be as long as a whole head (RFC 1035 section 2.3.4, and a port).
 _MAX_KNOWN_HOSTS = 1024
+_MAX_KNOWN_BYTES = 255 + 6
 
 _MISSING_HOST = LocalReply(400, details="missing_host_header", close=True)
 #: To `OPTIONS *`, and to absolute targets where they are not allowed: routes are about paths (Envoy).
@@ -184,9 +186,10 @@ class RequestPreparation:
         elif self._strip_port is StripPort.MATCHING and b":" in host:
             # Another connection may have another port: such a host is looked at every time.
             return strip_port(host, request.downstream_local_address[1])
-        if len(self._known_hosts) >= _MAX_KNOWN_HOSTS:
-            self._known_hosts.clear()
-        self._known_hosts[received] = host
+        if len(received) <= _MAX_KNOWN_BYTES:
+            if len(self._known_hosts) >= _MAX_KNOWN_HOSTS:
+                self._known_hosts.clear()
+            self._known_hosts[received] = host
         return host
 
     def _settle_path(self, request: Request, target: bytes) -> bool:

@@ -24,11 +24,14 @@ def test_words_begin_with_a_capital(name: bytes, written: bytes) -> None:
 
 
 def test_the_memory_of_names_is_bounded() -> None:
-    """The upstream chooses them."""
+    """The upstream chooses them, and so does the downstream."""
     case = ProperCase()
     for n in range(10000):
         case.convert({b"x-%d" % n: b"v"})
     assert len(case._known) <= 4096
+    long = b"x" * 60_000
+    assert case.name(long) == b"X" + long[1:]
+    assert long not in case._known
 
 
 def test_a_name_is_written_as_it_was_first() -> None:

@@ -120,6 +120,9 @@ def test_a_flood_of_hosts_does_not_grow_the_memory() -> None:
     for n in range(5000):
         assert made.prepare(parsed(host=b"h%d" % n)) is None
     assert len(made._known_hosts) <= 1024
+    long = b"h" * 60_000
+    assert made.prepare(parsed(host=long)) is None
+    assert long not in made._known_hosts
 
 
 def test_missing_host_and_refused_upgrade_are_replies() -> None:

@@ -19,6 +19,8 @@ from fastproxy.stats import StatsSink
 
 #: Choices are remembered up to this number: clients send few different values, attackers many.
 _MAX_REMEMBERED = 256
+#: Longer ones are not: each could be as long as a whole head.
+_MAX_REMEMBERED_BYTES = 256
 _STATUS_HEADER = b"x-envoy-compression-status"
 
 
@@ -116,9 +118,11 @@ class CompressorFilter:
         key = (accept, tuple(unique.items()))
         known = self._choices.get(key)
         if known is None:
-            if len(self._choices) >= _MAX_REMEMBERED:
-                self._choices.clear()
-            known = self._choices[key] = choose_encoding(accept, key[1])
+            known = choose_encoding(accept, key[1])
+            if len(accept) <= _MAX_REMEMBERED_BYTES:
+                if len(self._choices) >= _MAX_REMEMBERED:
+                    self._choices.clear()
+                self._choices[key] = known
         return known
 
     def takes(self, content_type: bytes | None) -> bool:

@@ -290,3 +290,10 @@ def test_remembered_choices_are_bounded() -> None:
             proxy.send(get(b"gzip;q=0.%d" % (number + 1)))
             proxy.upstream.respond(answer(HTML))
         assert len(one._choices) <= 256
+        long = b"gzip," + b"x" * 50_000
+        for _ in range(2):
+            proxy.take()
+            proxy.send(get(long))
+            proxy.upstream.respond(answer(HTML))
+            assert head_of(proxy.take())[1][b"content-encoding"] == b"gzip"
+        assert all(len(accept) <= 256 for accept, _ in one._choices)
