@@ -2,9 +2,13 @@
 
 States: LOOKING (waiting for bytes, reader and timer set) -> DECIDED, or CLOSED. Bytes are looked at where they lie, in
 the kernel; only a PROXY header is taken off. So what comes after, TLS or not, reads the connection from its begin.
+
+Bytes that stay where they are make the socket readable. Of a TCP socket the kernel can be told to report only more of
+them; of a Unix domain socket it cannot, and such a one is looked at again after a pause.
 """
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -22,6 +26,10 @@ from fastproxy.listener.proxy_header import (
 )
 from fastproxy.listener.settings import ListenerFilterSettings, ProxyProtocolSettings, TlsInspectorSettings
 from fastproxy.listener.stats import ListenerStats
+
+#: The first and the longest pause before a Unix domain socket is looked at again.
+_FIRST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.1
 
 
 class Outcome(Enum):
@@ -53,6 +61,8 @@ class Opening:
         "_loop",
         "_on_closed",
         "_on_decided",
+        "_pause",
+        "_pause_s",
         "_peeked",
         "_reading",
         "_stats",
@@ -85,6 +95,8 @@ class Opening:
         self._peeked = 0
         """How many bytes the last look saw; more must be there before the next one is worth it."""
         self._reading = False
+        self._pause: asyncio.TimerHandle | None = None
+        self._pause_s = _FIRST_PAUSE_S
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, timeout_s: float, *, continues: bool) -> None:
@@ -95,7 +107,7 @@ class Opening:
             continues: when that is over, go on with what is known instead of closing.
         """
         self._advance()
-        if self._reading and timeout_s:
+        if (self._reading or self._pause is not None) and timeout_s:
             self._timer = self._loop.call_later(timeout_s, self._on_timeout, continues)
 
     @property
@@ -139,6 +151,11 @@ class Opening:
 
     def _wait(self) -> None:
         # Bytes that were seen stay in the socket: without this the event loop would report them for ever.
+        if self._peeked and self.sock.family == socket.AF_UNIX:
+            self._stop_reading()
+            self._pause = self._loop.call_later(self._pause_s, self._look_again)
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            return
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, self._peeked + 1)
         if not self._reading:
             self._reading = True
@@ -148,10 +165,20 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        self._stop_reading()
+
+    def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self.sock)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    def _look_again(self) -> None:
+        self._pause = None
+        self._advance()
 
     def _on_timeout(self, continues: bool) -> None:
         self._timer = None
@@ -165,6 +192,8 @@ class Opening:
         """Look at the first bytes; None: the peer ended the connection before there were enough."""
         data = self.sock.recv(size, socket.MSG_PEEK)
         if len(data) <= self._peeked:
+            if data and self.sock.family == socket.AF_UNIX and not _has_ended(self.sock):
+                raise BlockingIOError
             # Woken up without more than the last time: what follows is the end.
             self._stats.downstream_listener_filter_remote_close += 1
             return None
@@ -172,13 +201,16 @@ class Opening:
         return data
 
     def _inspect_tls(self, inspector: TlsInspectorSettings) -> Outcome:
-        data = self._peek(inspector.max_client_hello_bytes + 1024)
+        limit = inspector.max_client_hello_bytes
+        data = self._peek(limit + 1)
         if data is None:
             return Outcome.REFUSED
-        found = inspect_first_bytes(data)
+        # What is behind the limit does not count, also if it came with the rest: who chooses how a hello is cut into
+        # pieces would choose how it is read.
+        found = inspect_first_bytes(data[:limit])
         stats, info = self._stats.tls_inspector, self.info
         if found is FirstBytes.INCOMPLETE:
-            if len(data) <= inspector.max_client_hello_bytes:
+            if len(data) <= limit:
                 return Outcome.WAIT
             stats.client_hello_too_large += 1
             found = FirstBytes.MALFORMED
@@ -256,3 +288,10 @@ class Opening:
         self._stats.count_proxy_protocol(why)
         self._stats.proxy_protocol_errors += 1
         return Outcome.REFUSED
+
+
+def _has_ended(sock: socket.socket) -> bool:
+    """Whether the peer will send no more than what is there."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -195,3 +195,32 @@ async def test_half_a_version_2_header_is_never_served(world: World) -> None:
     world.open(PROXY, timeout_s=0.05, continues=True)
     await world.outcome()
     assert world.closed
+
+
+async def test_a_header_in_pieces_is_waited_for_over_a_unix_domain_socket() -> None:
+    """The kernel reports what was seen there again and again: that is no end of the connection."""
+    peer, ours = socket.socketpair()
+    ours.setblocking(False)
+    world = World(peer, ours)
+    with peer, ours:
+        opening = world.open(PROXY)
+        peer.sendall(b"PROXY TCP4 192.0.2.1")
+        while not opening._pause_s > 0.01:
+            # It has looked twice, at the same bytes.
+            await asyncio.sleep(0.001)
+        assert not world.heard.is_set()
+        peer.sendall(b" 198.51.100.1 1 2\r\nrest")
+        assert (await world.outcome()).info.remote_address == ("192.0.2.1", 1)
+        assert ours.recv(100) == b"rest"
+
+
+async def test_the_end_of_a_unix_domain_socket_ends_the_wait() -> None:
+    """Half a header, and then nothing more."""
+    peer, ours = socket.socketpair()
+    ours.setblocking(False)
+    world = World(peer, ours)
+    with peer, ours:
+        world.open(PROXY)
+        peer.sendall(b"PROXY TCP4 192.0.2.1")
+        peer.shutdown(socket.SHUT_WR)
+        assert await world.outcome() in world.closed
