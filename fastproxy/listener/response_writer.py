@@ -71,6 +71,7 @@ class ResponseWriter:
         on_response = manager.on_response
         if request.upgrade:
             on_response = manager.upgrades.response_filters(request)
+            manager.stats.count_endless(request)
         if on_response is not None:
             request.response_status = status
             request.response_has_body = not complete or bool(body)
@@ -198,10 +199,8 @@ class ResponseWriter:
         # Envoy: a protocol error is a flag for the log alone, the rules for local replies do not see it.
         request.details, request.flags = reply.details, "" if reply.flag == "DPE" else reply.flag
         if request.upgrade and request.body_complete:
-            # It has no end that could have come (Envoy).
             request.keep_alive = False
-            manager.stats.downstream_rq_response_before_rq_complete += 1
-            manager.stats.downstream_rq_rx_reset += 1
+            manager.stats.count_endless(request)
         elif reply.close or not request.body_complete:
             request.keep_alive = False
             manager.stats.downstream_rq_response_before_rq_complete += not request.body_complete

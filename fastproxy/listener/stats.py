@@ -1,6 +1,7 @@
 """Counters of a listener and its connection manager (spec/http.md section 16)."""
 
 from fastproxy.http.connection_info import ConnectionInfo
+from fastproxy.http.messages import Request
 from fastproxy.stats import Histogram, StatsSink
 
 _COUNTERS = (
@@ -151,6 +152,12 @@ class HttpStats:
         self.downstream_rq_completed += 1
         self.downstream_rq_rx_reset += 1
         self.classes[0] += 1
+
+    def count_endless(self, request: Request) -> None:
+        """Count an answer to a request for another protocol: the end of that could not have come before it (Envoy)."""
+        if request.body_complete:
+            self.downstream_rq_response_before_rq_complete += 1
+            self.downstream_rq_rx_reset += 1
 
     def write(self, sink: StatsSink, prefix: str, listener_prefix: str, live: LiveConnections) -> None:
         """Write everything under "http.STAT_PREFIX." and "listener.ADDRESS."; `live`: what is open."""

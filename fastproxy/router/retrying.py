@@ -134,14 +134,11 @@ class RetryingExchange(Exchange):
         if self._decide(wanted=wanted):
             self._discard_response(status, headers, complete=complete)
             return
-        self._body.drop()
         if self.request.retries and self._ended_at:
             # Envoy: the time of all tries together.
             self._sent_at = self._ended_at
-        self.request.flags = self._flag
-        if self._route.tells_downstream_attempts:
-            headers[b"x-envoy-attempt-count"] = b"%d" % (self.request.retries + 1)
-        super().on_response_head(status, headers, body, complete=complete)
+        self._settle(headers)
+        self._pass_on(status, headers, body, complete=complete)
 
     def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
         """As for every exchange."""
@@ -149,6 +146,16 @@ class RetryingExchange(Exchange):
         super().on_response_body(body, complete=complete)
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _settle(self, headers: HeaderMap) -> None:
+        """The downstream gets the response with this head: there is no other try."""
+        self._body.drop()
+        self.request.flags = self._flag
+        if self._route.tells_downstream_attempts:
+            headers[b"x-envoy-attempt-count"] = b"%d" % (self.request.retries + 1)
+
+    def _pass_on(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        super().on_response_head(status, headers, body, complete=complete)
 
     def _keep(self, body: list[bytes], *, complete: bool) -> None:
         if complete:

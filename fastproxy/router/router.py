@@ -150,7 +150,7 @@ class Router:
         if request.upgrade:
             # Without copies: nobody would talk to them.
             kind = TcpTunnel if route.connects_tcp and request.method == b"CONNECT" else UpgradeExchange
-            exchange = kind(request, route, cluster, downstream)
+            exchange = kind(request, route, cluster, downstream, self._build_plan(route, retry))
         elif action.mirrors:
             copies = self._build_copies(request, route)
             plan = self._build_plan(route, retry)

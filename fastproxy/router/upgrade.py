@@ -12,22 +12,31 @@ from fastproxy import clock
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
 from fastproxy.router.downstream import UpgradableDownstream
-from fastproxy.router.forward import Exchange
+from fastproxy.router.retrying import RetryingExchange, RetryPlan
 from fastproxy.router.route import Route
 from fastproxy.upstream.cluster import Cluster
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.errors import UpstreamError, UpstreamInvalidResponse
 
 
-class UpgradeExchange(Exchange):
-    """Forwards one upgrade or CONNECT request, and then whatever both sides say."""
+class UpgradeExchange(RetryingExchange):
+    """Forwards one upgrade or CONNECT request, and then whatever both sides say.
+
+    Until the upstream has agreed it is tried again as any other request is; but its request has no end, and so there is
+    nothing from which `per_try_timeout` and `per_try_idle_timeout` could count (Envoy).
+    """
 
     __slots__ = ("_peer", "_switched")
 
     def __init__(
-        self, request: Request, route: Route, cluster: Cluster, downstream: UpgradableDownstream
+        self,
+        request: Request,
+        route: Route,
+        cluster: Cluster,
+        downstream: UpgradableDownstream,
+        plan: RetryPlan,
     ) -> None:
-        super().__init__(request, route, cluster, downstream)
+        super().__init__(request, route, cluster, downstream, plan)
         self._peer = downstream
         self._switched = False
 
@@ -36,6 +45,10 @@ class UpgradeExchange(Exchange):
     def on_switched(self, status: int, headers: HeaderMap, early: list[bytes]) -> None:
         """The upstream speaks the protocol that was asked for."""
         self._switched = True
+        if self._holds_retry:
+            self._cluster.stats.upstream_rq_retry_success += 1
+        self._decide(wanted=False)
+        self._settle(headers)
         self._response_started = True
         self._request_ended = False
         # The route's timeout is for the answer, and here it is.
@@ -51,8 +64,8 @@ class UpgradeExchange(Exchange):
             self._keep_names()
         self._peer.on_switched(status, headers, early)
 
-    def on_response_head(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
-        """An answer other than 101: CONNECT is granted with any 2xx, anything else stays HTTP."""
+    def _pass_on(self, status: int, headers: HeaderMap, body: list[bytes], *, complete: bool) -> None:
+        # An answer other than 101: CONNECT is granted with any 2xx, anything else stays HTTP.
         connects = self.request.method == b"CONNECT"
         if connects and status < 300:
             if complete or b"content-length" in headers or b"transfer-encoding" in headers:
@@ -63,7 +76,7 @@ class UpgradeExchange(Exchange):
         elif status < 400 and not connects:
             self._end_unsuccessful(status, headers, complete=complete)
         else:
-            super().on_response_head(status, headers, body, complete=complete)
+            super()._pass_on(status, headers, body, complete=complete)
 
     def on_response_body(self, body: list[bytes], *, complete: bool) -> None:
         """More of what the upstream says."""
@@ -96,6 +109,15 @@ class UpgradeExchange(Exchange):
 
     # -- inside --------------------------------------------------------------------------------------------
 
+    def _keep(self, body: list[bytes], *, complete: bool) -> None:
+        """Nothing: no try sends more than the head before the upstream has agreed."""
+
+    def _on_sent(self) -> None:
+        """No `per_try_timeout`."""
+
+    def _restart_idle_timer(self) -> None:
+        """No `per_try_idle_timeout`."""
+
     def _send_request(self, connection: UpstreamConnection, body: list[bytes]) -> None:
         connection.expect_switch(self)
         super()._send_request(connection, body)
@@ -111,13 +133,13 @@ class UpgradeExchange(Exchange):
         if not complete and self._connection is not None:
             self._connection.close()
         self._response_started = True
-        self._cluster.stats.statuses[status] += 1
-        if b"x-envoy-internal" in self.request.headers:
-            self._cluster.stats.internal_statuses[status] += 1
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
         self._complete(clock.monotonic())
         headers.pop(b"transfer-encoding", None)
+        # Of what is not there.
+        headers.pop(b"content-type", None)
+        headers.pop(b"x-envoy-attempt-count", None)
         headers.pop(b"x-envoy-upstream-service-time", None)
         headers[b"content-length"] = b"0"
         self.request.details = "websocket_handshake_unsuccessful"

@@ -185,9 +185,15 @@ class ClusterStats:
 
 
 def _write_statuses(sink: StatsSink, prefix: str, statuses: dict[int, int]) -> None:
+    unknown = 0
     for status, count in statuses.items():
-        sink.counter(f"{prefix}upstream_rq_{status}", count)
-        sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
+        if status < 600:
+            sink.counter(f"{prefix}upstream_rq_{status}", count)
+            sink.counter(f"{prefix}upstream_rq_{status // 100}xx", count)
+        else:
+            unknown += count
+    if unknown:
+        sink.counter(f"{prefix}upstream_rq_unknown", unknown)
     sink.counter(prefix + "upstream_rq_completed", sum(statuses.values()))
 
 

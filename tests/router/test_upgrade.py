@@ -11,7 +11,14 @@ from fastproxy.http.messages import LocalReply, Request
 from fastproxy.listener.settings import UpgradeSettings
 from fastproxy.listener.upgrades import Upgrades
 from fastproxy.match.settings import Fraction, RequestConditions
-from fastproxy.router.settings import DirectResponseAction, MirrorPolicy, RouteSettings, RouteUpgrade
+from fastproxy.router.settings import (
+    DirectResponseAction,
+    MirrorPolicy,
+    RetryOn,
+    RetrySettings,
+    RouteSettings,
+    RouteUpgrade,
+)
 from fastproxy.upstream.connection import UpstreamConnection
 from fastproxy.upstream.settings import ClusterSettings, UpstreamTlsSettings
 from tests.filters.jwt_authn.support import jwt_filter, rule, token
@@ -62,6 +69,29 @@ def switched(**options: Any) -> Proxy:
 
 
 # -- the handshake -----------------------------------------------------------------------------------------
+
+
+async def test_a_refused_upgrade_is_tried_again_as_the_policy_says() -> None:
+    """The downstream sees the try that succeeds, and what it says then goes there once."""
+    retry = RetrySettings(RetryOn.SERVER_ERROR, base_interval_s=0.0, max_interval_s=0.0)
+    route = to_service(retry=retry, tells_downstream_attempts=True)
+    with Proxy(routes=[route], upgrades=WEBSOCKET) as proxy:
+        proxy.send(upgrade())
+        proxy.upstream.take()
+        proxy.upstream.respond(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
+        assert proxy.take() == b""
+        proxy.loop.advance(0.0)
+        second = await proxy.accept()
+        assert head_of(second.take())[1][b"upgrade"] == b"websocket"
+        second.respond(SWITCH)
+        line, headers = head_of(proxy.take())
+        assert line == b"HTTP/1.1 101 Switching Protocols"
+        assert headers[b"x-envoy-attempt-count"] == b"2"
+        proxy.send(b"hello")
+        assert second.take() == b"hello"
+        found = proxy.stats().counters
+        assert found["cluster.service.upstream_rq_retry_success"] == 1
+        assert not proxy.cluster.breakers[0].retries.used
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
