@@ -150,6 +150,56 @@ def test_no_workers_are_one(monkeypatch: pytest.MonkeyPatch, given: str, workers
     assert requests[0].options.concurrency == workers
 
 
+def test_flags_reach_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag that is taken and forgotten is worse than one that is refused."""
+    requests: list[Any] = []
+
+    def remember(request: Any) -> int:
+        requests.append(request)
+        return 0
+
+    monkeypatch.setattr(fastproxy.serve, "serve", remember)
+
+    result = run(
+        "--config-path", "a.yaml", "--config-yaml", "{}", "--log-level", "WARN", "--log-path", "log",
+        "--component-log-level", "upstream:debug,fastproxy.http:trace", "--log-format", "%v",
+        "--admin-address-path", "admin", "--drain-time-s", "3", "--drain-strategy", "IMMEDIATE",
+        "--file-flush-interval-msec", "250", "--file-flush-min-size-kb", "2", "--service-node", "n",
+        "--service-cluster", "c", "--service-zone", "z", "--allow-unknown-fields", "--ignore-unknown-dynamic-fields",
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    (request,) = requests
+    options = request.options
+    assert (str(request.config_path), request.config_yaml) == ("a.yaml", "{}")
+    assert (request.service_node, request.service_cluster, request.service_zone) == ("n", "c", "z")
+    assert (request.allow_unknown_fields, request.allow_unknown_resource_fields) == (True, True)
+    assert (options.log_level, options.log_path, options.log_format) == ("warning", "log", "%v")
+    assert options.component_log_levels == {"upstream": "debug", "http": "trace"}
+    assert (options.drain_time_s, options.drains_at_once) == (3.0, True)
+    assert options.access_log_flush == (0.25, 2048)
+    assert options.admin_address_path == "admin"
+    assert options.command_line["drain_strategy"] == "Immediate"
+
+
+@pytest.mark.parametrize("flag", ["--allow-unknown-fields", "--allow-unknown-static-fields"])
+def test_unknown_fields_may_be_allowed_and_are_told_all_the_same(tmp_path: Path, flag: str) -> None:
+    """Both of Envoy's names for it; what FastProxy does not support stays an error."""
+    path = tmp_path / "config.yaml"
+    path.write_text("static_resources: {clusters: [{name: a, foo: 1}]}\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("hds_config: {api_type: GRPC}\nfoo: 1\n")
+
+    assert run("-c", str(path), "--mode", "validate").exit_code == 1
+    allowed = run("-c", str(path), "--mode", "validate", flag)
+    refused = run("-c", str(other), "--mode", "validate", flag)
+
+    assert allowed.exit_code == 0
+    assert 'unknown field "foo"' in allowed.stderr
+    assert refused.exit_code == 1
+    assert "hds_config" in refused.stderr
+
+
 def test_empty_text_on_the_command_line_is_none(config: Path) -> None:
     """A script writes `--config-yaml ""` when it has nothing to merge; Envoy takes it."""
     result = run("-c", str(config), "--config-yaml", "", "--mode", "validate")
@@ -257,7 +307,7 @@ def test_serves_until_sigterm(config: Path, tmp_path: Path) -> None:
     address, log = tmp_path / "admin", tmp_path / "log"
     process = subprocess.Popen(
         [sys.executable, "-m", "fastproxy", "-c", config, "--concurrency", "1", "--log-path", log,
-         "--admin-address-path", address],
+         "--admin-address-path", address, "--service-node", "n", "--service-cluster", "c", "--service-zone", "z"],
         cwd=tmp_path,
     )  # fmt: skip
     try:
@@ -266,6 +316,10 @@ def test_serves_until_sigterm(config: Path, tmp_path: Path) -> None:
             if log.exists() and "starting main dispatch loop" in log.read_text():
                 break
             time.sleep(0.02)
+        with urllib.request.urlopen(f"http://{address.read_text()}/server_info") as answer:
+            node = json.load(answer)["node"]
+        # The file says nothing about the node.
+        assert (node["id"], node["cluster"], node["locality"]["zone"]) == ("n", "c", "z")
         with urllib.request.urlopen(f"http://{address.read_text()}/listeners?format=json") as answer:
             listeners = json.load(answer)
         port = listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]

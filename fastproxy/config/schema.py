@@ -29,6 +29,20 @@ _OLD_API = re.compile(r"^envoy\..*\bv2(alpha\d?)?\.")
 ANY = "google.protobuf.Any"
 TYPED_STRUCTS = frozenset({"xds.type.v3.TypedStruct", "udpa.type.v1.TypedStruct"})
 
+#: Names that are closer than this are the same word with a slip in it; `drain_timeout_jitter` is another field.
+_SLIP_RATIO = 0.85
+#: Fields of the v2 API that published files still have, and what to write now.
+_OLD_FIELDS = {
+    "hosts": "use load_assignment: {endpoints: [{lb_endpoints: [{endpoint: {address: ...}}]}]}",
+    "tls_context": 'use transport_socket with typed_config: {"@type": ...UpstreamTlsContext or DownstreamTlsContext}',
+    "config": 'use typed_config with the "@type" of its message',
+    "runtime": "use layered_runtime",
+    "regex": "use safe_regex: {regex: ...}",
+    "regex_match": "use safe_regex_match: {regex: ...}",
+    "allow_origin": "use allow_origin_string_match",
+    "per_filter_config": "use typed_per_filter_config",
+    "extension_protocol_options": "use typed_extension_protocol_options",
+}
 #: Where people most often mean these types; offered when a type URL is misspelt.
 WELL_KNOWN_TYPES = (
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -91,14 +105,18 @@ def unknown_field_fix(descriptor: Descriptor, name: str) -> str:
     """What to say about a field that a message does not have."""
     if name == "<<":
         return "YAML merge keys are not supported, by Envoy neither; write the fields out"
-    near = difflib.get_close_matches(name, fields_by_any_name(descriptor), n=1, cutoff=0.6)
+    if name in _OLD_FIELDS and descriptor.full_name.startswith("envoy."):
+        return f"It went with the v2 API; {_OLD_FIELDS[name]}"
+    # Suggested in the spelling that was tried, where the two differ.
+    spellings = [field.name if name == name.lower() else field.json_name for field in descriptor.fields]
+    near = difflib.get_close_matches(name, spellings, n=1, cutoff=0.6)
+    newer = f"field newer than the schema in use (xds-protos {schema_version()}) is unknown, too"
     if near:
-        return f'Did you mean "{near[0]}"?'
+        is_slip = difflib.SequenceMatcher(None, name, near[0]).ratio() > _SLIP_RATIO
+        return f'Did you mean "{near[0]}"?' + ("" if is_slip else f" A {newer}")
     known = sorted(field.name for field in descriptor.fields)
     listed = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-    return (
-        f"Known fields: {listed}. " if known else "It has no fields. "
-    ) + f"A field newer than the schema in use (xds-protos {schema_version()}) is unknown, too"
+    return (f"Known fields: {listed}. " if known else "It has no fields. ") + f"A {newer}"
 
 
 @cache

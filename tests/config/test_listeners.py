@@ -215,7 +215,7 @@ def test_an_unknown_filter_is_refused_by_name_with_the_known_ones() -> None:
     found = problem(minimal(filters=rbac))
 
     assert "envoy.extensions.filters.http.rbac.v3.RBAC" in found.problem
-    assert "JwtAuthentication" in found.fix
+    assert "jwt_authn" in found.fix
 
 
 def test_an_optional_unknown_filter_is_a_warning() -> None:
@@ -284,7 +284,7 @@ def test_our_own_extensions_are_reserved_and_checked() -> None:
     found = problem(minimal(filters=f"- name: z\n  typed_config: {struct}"))
 
     assert "fastproxy.no_such" in found.problem
-    assert "Known filters: none" in found.fix
+    assert "FastProxy has none" in found.fix
 
 
 @pytest.mark.parametrize("order", ["missing", "not last"])

@@ -86,7 +86,7 @@ def _open_filter(entry: View) -> View | None:
     if config.type_name in KNOWN_FILTERS:
         return config
     kind = config.type_name
-    known = ", ".join(KNOWN_FILTERS + OWN_FILTERS)
+    known = ", ".join(_short(one) for one in KNOWN_FILTERS + OWN_FILTERS)
     if kind in TYPED_STRUCTS:
         kind = type_name(config.text("type_url"))
         config.accept("value")
@@ -98,10 +98,15 @@ def _open_filter(entry: View) -> View | None:
     else:
         entry.error(
             f"FastProxy has no HTTP filter {quote(kind)}",
-            f"Remove it, or set is_optional: true to do without it. Known filters: {known}",
+            f"Remove it, or set is_optional: true to do without it. FastProxy has {known}",
             field="typed_config",
         )
     return None
+
+
+def _short(kind: str) -> str:
+    # envoy.extensions.filters.http.cors.v3.Cors is "cors" to everybody; names of our own stay whole.
+    return kind.split(".")[-3] if kind.startswith("envoy.") else kind
 
 
 def _missing_config(entry: View, name: str, *, optional: bool) -> None:
