@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from unittest.mock import create_autospec
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastproxy.http.messages import Request
@@ -159,6 +159,7 @@ def _messages(draw: st.DrawFn) -> tuple[bytes, bytes, bytes]:
 
 
 @pytest.mark.interpreted_only
+@settings(deadline=None)
 @given(st.data())
 def test_s51_any_split_of_any_sequence_gives_the_same_requests(data: st.DataObject) -> None:
     """A body that looks like a head stays a body, and nothing else is ever a method."""

@@ -101,7 +101,8 @@ class _RouteBuilder:
                 if domain == "*"
                 else f"Only unique values for domains are permitted: {quote(domain)} is given twice"
             )
-            view.error(f"{words} (first in virtual host {quote(seen[domain])})", field="domains")
+            problem = f"{words} (first in virtual host {quote(seen[domain])})"
+            view.error(problem, "Remove it from one of them", field="domains")
         elif not domain:
             view.error("a domain must not be empty", 'Use "*" for every host', field="domains")
         elif "*" in domain[1:-1] or (len(domain) > 1 and domain[0] == domain[-1] == "*"):

@@ -20,7 +20,11 @@ def build_weighted_clusters(view: View, scope: "ActionScope") -> WeightedCluster
     total = sum(entry.weight for entry in clusters)
     wanted = view.integer_or("total_weight", total)
     if total == 0:
-        view.error("Sum of weights in the weighted_cluster must be greater than 0.", field="clusters")
+        view.error(
+            "Sum of weights in the weighted_cluster must be greater than 0.",
+            "Give a weight to the clusters that are to get requests",
+            field="clusters",
+        )
         return None
     if wanted != total:
         # Envoy has stopped comparing them, and divides by the sum; so is it here.
