@@ -232,7 +232,7 @@ _HEALTH = st.sampled_from(["UNKNOWN", "HEALTHY", "UNHEALTHY", "DRAINING", "TIMEO
 _SETS = st.dictionaries(st.integers(1, 9), st.tuples(st.integers(1, 5), _HEALTH), max_size=6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_SETS, min_size=1, max_size=6))
 def test_a_random_sequence_of_updates_leaves_exactly_the_last_set(
     tmp_path: Path, sequence: list[dict[int, tuple[int, str]]]

@@ -4,14 +4,13 @@ import http.client
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.conftest import require_peer
-from tests.e2e.support.health_world import Sick, upstreams
-from tests.e2e.support.proxies import Config, Ports, RunningProxy, running_envoy, running_fastproxy
+from tests.e2e.support.health_world import Sick, SickPair, sick_pair, upstreams
+from tests.e2e.support.proxies import Config, Ports, RunningProxy
 from tests.e2e.support.templates import bootstrap, cluster, forward, listener, virtual_host
 
 _LISTENERS = ("plain", "inside", "closed")
@@ -37,16 +36,8 @@ _COMPARED = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Both proxies, and what is behind them."""
-
-    proxies: tuple[RunningProxy, RunningProxy]
-    servers: dict[str, Sick]
-
-
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SickPair]:
     """The same file, and the same requests to both."""
     require_peer("envoy")
     with ExitStack() as stack:
@@ -83,11 +74,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             return bootstrap(ports["admin"], listeners, clusters)
 
         directory = tmp_path_factory.mktemp("numbers")
-        envoy = stack.enter_context(running_envoy(template, _LISTENERS, directory))
-        fastproxy = stack.enter_context(running_fastproxy(template, _LISTENERS, directory))
-        for proxy in (envoy, fastproxy):
+        found = stack.enter_context(sick_pair(template, _LISTENERS, directory, servers))
+        for proxy in found.proxies:
             _play(proxy, servers)
-        yield Pair((envoy, fastproxy), servers)
+        yield found
 
 
 def _play(proxy: RunningProxy, servers: dict[str, Sick]) -> None:
@@ -109,7 +99,7 @@ def _ask(connection: http.client.HTTPConnection, path: str) -> None:
     connection.getresponse().read()
 
 
-def test_counters_and_gauges_are_envoys(pair: Pair) -> None:
+def test_counters_and_gauges_are_envoys(pair: SickPair) -> None:
     """Requests that got no connection are in no total; overflow ejects nobody; inside and outside are told apart."""
     told = []
     for proxy in pair.proxies:
@@ -144,7 +134,7 @@ def test_counters_and_gauges_are_envoys(pair: Pair) -> None:
         assert expected[f"cluster.{name}"] > 0
 
 
-def _hosts(pair: Pair, proxy: RunningProxy) -> dict[str, list[Any]]:
+def _hosts(pair: SickPair, proxy: RunningProxy) -> dict[str, list[Any]]:
     letters = {f"127.0.0.1:{server.server_port}": letter for letter, server in pair.servers.items()}
     found: dict[str, list[Any]] = {}
     for line in proxy.admin("/clusters")[1].splitlines():
@@ -154,7 +144,7 @@ def _hosts(pair: Pair, proxy: RunningProxy) -> dict[str, list[Any]]:
     return {key: sorted(values) for key, values in found.items()}
 
 
-def test_endpoints_are_told_about_alike(pair: Pair) -> None:
+def test_endpoints_are_told_about_alike(pair: SickPair) -> None:
     """`/clusters`: what was refused is an error of the endpoint's, no request, and no reason to eject it."""
     expected, found = (_hosts(pair, proxy) for proxy in pair.proxies)
     # By chance, or by a start of the rotation that is by chance.

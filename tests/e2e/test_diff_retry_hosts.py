@@ -4,14 +4,13 @@ import http.client
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.conftest import require_peer
-from tests.e2e.support.health_world import Sick, stat, upstreams
-from tests.e2e.support.proxies import Config, Ports, RunningProxy, running_envoy, running_fastproxy
+from tests.e2e.support.health_world import SickPair, sick_pair, stat, upstreams
+from tests.e2e.support.proxies import Config, Ports, RunningProxy
 from tests.e2e.support.templates import address, bootstrap, forward, listener, virtual_host
 
 _TYPES = "type.googleapis.com/envoy.extensions.retry"
@@ -47,16 +46,8 @@ POLICIES: dict[str, Config] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Both proxies, and what is behind them."""
-
-    proxies: tuple[RunningProxy, RunningProxy]
-    servers: dict[str, Sick]
-
-
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SickPair]:
     """Of `a`, `b` and `c` the first one fails; `b` is a canary, and far away."""
     require_peer("envoy")
     with ExitStack() as stack:
@@ -94,10 +85,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             return bootstrap(ports["admin"], [listener("plain", ports["plain"], [host])], clusters)
 
         directory = tmp_path_factory.mktemp("hosts")
-        envoy = stack.enter_context(running_envoy(template, ("plain",), directory))
-        fastproxy = stack.enter_context(running_fastproxy(template, ("plain",), directory))
+        found = stack.enter_context(sick_pair(template, ("plain",), directory, servers))
         servers["a"].status = 503
-        yield Pair((envoy, fastproxy), servers)
+        yield found
 
 
 def _answers(proxy: RunningProxy, path: str, count: int) -> Counter[tuple[str, int, str]]:
@@ -113,7 +103,7 @@ def _answers(proxy: RunningProxy, path: str, count: int) -> Counter[tuple[str, i
 
 
 @pytest.mark.parametrize("name", ["any", "previous", "canaries", "metadata", "priorities"])
-def test_retries_go_where_envoys_go(pair: Pair, name: str) -> None:
+def test_retries_go_where_envoys_go(pair: SickPair, name: str) -> None:
     """Who was tried, canaries, endpoints with some metadata and priorities are left out."""
     expected, found = (set(_answers(proxy, f"/{name}", 120)) for proxy in pair.proxies)
     assert found == expected
@@ -121,7 +111,7 @@ def test_retries_go_where_envoys_go(pair: Pair, name: str) -> None:
     assert retried == {"any": set("abc"), "previous": set("bc"), "priorities": set("bc")}.get(name, set("ac"))
 
 
-def test_an_upstream_says_when_to_come_again(pair: Pair) -> None:
+def test_an_upstream_says_when_to_come_again(pair: SickPair) -> None:
     """`rate_limited_retry_back_off`: what is not well formed, or too late, does not count."""
     told = []
     for proxy in pair.proxies:

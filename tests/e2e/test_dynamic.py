@@ -44,6 +44,12 @@ class Files:
         self.routes = directory / "rds.yaml"
         self.endpoints = directory / "eds.yaml"
 
+    def put_first(self, *ports: int) -> None:
+        """Version 1 of all that a start needs."""
+        self.put_endpoints(1, *ports)
+        self.put_clusters(1)
+        self.put_routes(1)
+
     def put_endpoints(self, version: int, *ports: int) -> None:
         put(self.endpoints, str(version), assignment("followed", *ports))
 
@@ -91,9 +97,7 @@ async def test_s58_seventy_changed_files_under_load_lose_no_request(
     files = Files(tmp_path)
     with named_upstreams("abc") as ports:
         letters = list(ports.values())
-        files.put_endpoints(1, *letters)
-        files.put_clusters(1)
-        files.put_routes(1)
+        files.put_first(*letters)
         proxy = start_fastproxy(files.template, "--concurrency", "2")
         workers = workers_of(proxy)
         reloads = routes = clusters = 0
@@ -140,9 +144,7 @@ def test_listeners_may_be_written_before_the_clusters_that_they_need(
     """The listener is refused at first, and taken with the cluster; nobody has to touch its file again."""
     files = Files(tmp_path)
     with named_upstreams("a") as ports:
-        files.put_endpoints(1, ports["a"])
-        files.put_clusters(1)
-        files.put_routes(1)
+        files.put_first(ports["a"])
         proxy = start_fastproxy(files.template)
         inline = listener(
             "plain", proxy.ports["plain"], [virtual_host("all", ["*"], [forward({"prefix": "/"}, "late")])]
@@ -163,9 +165,7 @@ def test_sighup_reads_every_file_and_a_change_reads_only_its_own(
     """An operator who edits the configuration decides when that takes effect."""
     files = Files(tmp_path)
     with named_upstreams("a") as ports:
-        files.put_endpoints(1, ports["a"])
-        files.put_clusters(1)
-        files.put_routes(1)
+        files.put_first(ports["a"])
         proxy = start_fastproxy(files.template)
         written = proxy.config_path.read_text()
         config = yaml.safe_load(written)
@@ -199,9 +199,7 @@ def test_a_file_that_is_of_no_use_at_the_start_ends_it_with_a_line(
 ) -> None:
     """Whoever deploys must not find out later that the proxy serves nobody."""
     files = Files(tmp_path)
-    files.put_endpoints(1, 1)
-    files.put_clusters(1)
-    files.put_routes(1)
+    files.put_first(1)
     path = tmp_path / "main.yaml"
     path.write_text(yaml.safe_dump(files.template({"admin": 1, "plain": 2})))
     command = [sys.executable, "-m", "fastproxy", "-c", str(path)]

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 from tests.e2e.conftest import StartFastProxy
-from tests.e2e.support.proxies import Config, Ports, RunningProxy, workers_of
+from tests.e2e.support.proxies import Config, ConfigTemplate, Ports, RunningProxy, workers_of
 from tests.e2e.support.templates import EVERYTHING_TO_ECHO, bootstrap, cluster, listener
 from tests.e2e.support.tls_setup import Attempt, Pki
 from tests.e2e.support.upstream import ScriptedUpstream
@@ -28,18 +28,23 @@ def _wait_for(proxy: RunningProxy, name: str, wanted: object) -> None:
         proxy.wait_until(lambda: _certs(proxy)[name] == wanted)
 
 
-def test_renewed_certificates_serve_without_a_dropped_connection(
-    start_fastproxy: StartFastProxy, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    """All workers, at once; a pair that does not fit changes nothing, and the page says why."""
-    pki = Pki(tmp_path)
+def _template(pki: Pki, upstream: ScriptedUpstream) -> ConfigTemplate:
+    """One listener with the certificate `first`."""
 
     def template(ports: Ports) -> Config:
         made = listener("plain", ports["plain"], EVERYTHING_TO_ECHO)
         made["filter_chains"][0]["transport_socket"] = pki.socket("first")
         return bootstrap(ports["admin"], [made], [cluster("echo", upstream.port)])
 
-    proxy = start_fastproxy(template, "--concurrency", "2")
+    return template
+
+
+def test_renewed_certificates_serve_without_a_dropped_connection(
+    start_fastproxy: StartFastProxy, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    """All workers, at once; a pair that does not fit changes nothing, and the page says why."""
+    pki = Pki(tmp_path)
+    proxy = start_fastproxy(_template(pki, upstream), "--concurrency", "2")
     port = proxy.ports["plain"]
     with (
         socket.create_connection(("127.0.0.1", port)) as bare,
@@ -67,13 +72,7 @@ def test_a_worker_that_replaces_another_serves_tls(
 ) -> None:
     """It is given the certificates in force, whatever the files hold by then."""
     pki = Pki(tmp_path)
-
-    def template(ports: Ports) -> Config:
-        made = listener("plain", ports["plain"], EVERYTHING_TO_ECHO)
-        made["filter_chains"][0]["transport_socket"] = pki.socket("first")
-        return bootstrap(ports["admin"], [made], [cluster("echo", upstream.port)])
-
-    proxy = start_fastproxy(template)
+    proxy = start_fastproxy(_template(pki, upstream))
     (tmp_path / "first.key").unlink()
     (worker,) = workers_of(proxy)
     os.kill(worker, signal.SIGKILL)

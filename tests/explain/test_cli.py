@@ -212,7 +212,7 @@ def test_hostile_token_is_explained_and_steers_nothing(
     path=strategies.text(max_size=60),
     header=strategies.text(max_size=60),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_explain_never_raises(raw: bytes, path: str, header: str, config_file: Path) -> None:
     """Whatever is pasted: an explanation, or a sentence about the question."""
     result = run(config_file, "--token", "-", "--path", path, "-H", header, stdin=raw)
@@ -230,7 +230,7 @@ def test_explain_never_raises(raw: bytes, path: str, header: str, config_file: P
     ),
     max_size=8,
 ))  # fmt: skip
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 def test_explain_never_raises_over_claims(claims: dict[str, Any], config_file: Path) -> None:
     """A well-signed token may say anything."""
     made = sign_raw("RS256", b'{"alg":"RS256","kid":"k1"}', json.dumps(claims).encode())

@@ -24,7 +24,7 @@ ARTICLE = (ROOT / "configs" / "envoy-jwt.yaml").read_text(encoding="utf-8")
 LINES = ARTICLE.splitlines()
 
 # Damaged files name files at random; none of them may be read, and none exists.
-quiet = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+quiet = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 words = st.sampled_from(
     [
@@ -114,7 +114,7 @@ def _nodes(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_changed_node_of_any_example_is_served_or_says_where_it_is_wrong(
     path: Path, data: st.DataObject, started_in: Path

@@ -33,7 +33,7 @@ FRAGMENTS = st.sampled_from([
 WIRES = st.lists(st.one_of(FRAGMENTS, st.binary(max_size=20)), max_size=25)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WIRES, st.sampled_from([0, 1, 5, 64]))
 @example([b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"\xff"], 1)
 def test_any_bytes_give_responses_or_a_close(pieces: Sequence[bytes], step: int) -> None:
@@ -51,7 +51,7 @@ def test_any_bytes_give_responses_or_a_close(pieces: Sequence[bytes], step: int)
         proxy.check_nothing_left()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WIRES, st.sampled_from([0, 1, 5, 64]))
 def test_whatever_reaches_the_upstream_is_well_formed(pieces: Sequence[bytes], step: int) -> None:
     """One request at a time, with a framing that the strict parser accepts: what we forward nobody reads otherwise."""
@@ -207,7 +207,7 @@ async def tell(events: Sequence[tuple[str, bool]], *, warm: bool) -> None:
 
 
 @pytest.mark.parametrize("warm", [True, False])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(events=EVENTS)
 def test_any_order_of_events_on_both_sides_leaves_nothing_behind(
     warm: bool, events: Sequence[tuple[str, bool]]

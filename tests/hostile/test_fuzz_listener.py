@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 from tests.e2e.support.wire import Downstream, PeerClosedError
 from tests.hostile.conftest import Target
 
-_SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 _FRAGMENTS = st.sampled_from([
     b"GET ", b"POST ", b"/", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"Host: a\r\n", b"Host:",

@@ -127,7 +127,7 @@ TEXTS = [path.read_text(encoding="utf-8") for path in CONFIGS]
 VALUES = ["", " {}", " []", " null", " 5", " /", ' "*"', " [a, b]", " true", " /a/../b", " ''", ' "^"', " 1s"]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_lint_never_raises(data: st.DataObject) -> None:
     """Invariant: whatever loads can be linted. Real files, lines of which are changed, removed or doubled."""
@@ -171,7 +171,7 @@ requires = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(matches, requires), max_size=4),
     st.lists(matches, min_size=1, max_size=4),

@@ -113,7 +113,7 @@ regex = st.sampled_from(["/a.*", ".*", "/[aA1]+", "^/a", "(?i)/a1?", "/(a|A1).*"
 )
 conditions = literal | regex
 paths = st.text("/aA1-x", max_size=6).map("/".__add__)
-many = settings(max_examples=500, deadline=None)
+many = settings(max_examples=500)
 
 
 @many

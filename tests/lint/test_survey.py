@@ -93,7 +93,7 @@ def passes(jwt: JwtAuthnSettings, route: RouteSettings, path: str) -> bool:
     return JwtAuthnFilter(jwt, ask=lambda _: None).on_request(request) is None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(routes, max_size=3), st.lists(rules, max_size=3), requirements, st.booleans(), values)
 def test_access_is_what_the_data_plane_does(
     route_list: list[RouteSettings],
@@ -116,7 +116,7 @@ def test_access_is_what_the_data_plane_does(
     assert manager.access(host, path) is expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(requirements)
 def test_needs_token_is_what_the_filter_does(requirement: RequirementSettings) -> None:
     """Whatever the combination of allow_missing and its like."""

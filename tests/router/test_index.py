@@ -39,7 +39,7 @@ def request(path: str, *, has_header: bool = False) -> Request:
     return made
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(path_matches(), st.booleans()), max_size=14), st.lists(PATHS, min_size=1, max_size=6)
 )

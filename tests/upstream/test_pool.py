@@ -382,7 +382,7 @@ async def run_steps(steps: list[tuple[str, int]]) -> None:
     assert not bench.pool._waiting
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_pool_consistent(steps: list[tuple[str, int]]) -> None:
     """No waiter is left behind, no connection belongs to two, the count is right."""

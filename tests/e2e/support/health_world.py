@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from time import sleep
@@ -12,7 +13,14 @@ from typing import cast
 from fastproxy.clock import monotonic
 from tests.conftest import require_peer
 from tests.e2e.support.counting import ask
-from tests.e2e.support.proxies import Config, Ports, RunningProxy, running_envoy, running_fastproxy
+from tests.e2e.support.proxies import (
+    Config,
+    ConfigTemplate,
+    Ports,
+    RunningProxy,
+    running_envoy,
+    running_fastproxy,
+)
 from tests.e2e.support.templates import address, bootstrap, cluster, forward, listener, virtual_host
 from tests.e2e.support.wire import PATIENCE_S
 
@@ -82,6 +90,26 @@ def upstreams(names: str) -> Iterator[dict[str, Sick]]:
         for server in servers.values():
             server.shutdown()
             server.server_close()
+
+
+@dataclass(frozen=True, slots=True)
+class SickPair:
+    """Envoy and FastProxy over the same file, and the upstreams behind both."""
+
+    proxies: tuple[RunningProxy, RunningProxy]
+    servers: dict[str, Sick]
+
+
+@contextmanager
+def sick_pair(
+    template: ConfigTemplate, listeners: Sequence[str], directory: Path, servers: dict[str, Sick]
+) -> Iterator[SickPair]:
+    """Start both."""
+    require_peer("envoy")
+    with ExitStack() as stack:
+        envoy = stack.enter_context(running_envoy(template, listeners, directory))
+        fastproxy = stack.enter_context(running_fastproxy(template, listeners, directory))
+        yield SickPair((envoy, fastproxy), servers)
 
 
 def flags_of(proxy: RunningProxy, name: str) -> dict[str, str]:
