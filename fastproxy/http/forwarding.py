@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from fastproxy.addresses import is_pipe, read_ip
+from fastproxy.http.client_header import ClientHeader
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
-from fastproxy.http.messages import Request
+from fastproxy.http.messages import LocalReply, Request
 from fastproxy.http.request_id import new_request_id
 
 #: Control headers that only a trusted caller may send: removed from every external request.
@@ -40,6 +41,7 @@ class HeaderTrust:
     __slots__ = (
         "_append_port",
         "_append_xff",
+        "_client_headers",
         "_generate_request_id",
         "_hops",
         "_internal",
@@ -67,10 +69,14 @@ class HeaderTrust:
         trusted_networks: Sequence[str] = (),
         via: str = "",
         detects_by_extension: bool = False,
+        client_headers: Sequence[ClientHeader | None] = (),
         keeps_client_cert: bool = False,
         internal_only: Sequence[str] = (),
     ) -> None:
         """`detects_by_extension`: an extension says how to read `x-forwarded-for`, and may append to it.
+
+        `client_headers`: other headers that may name the client, in order; None stands for `x-forwarded-for`, which
+        is not looked at if it is not among them. Without any it is the only one.
 
         `internal_networks`: `internal_address_config`; `trusted_networks`: `xff_trusted_cidrs`; both CIDR ranges.
         `internal_pipes`: peers on Unix domain sockets are internal, too (`internal_address_config.unix_sockets`).
@@ -80,6 +86,7 @@ class HeaderTrust:
         self._use_remote_address = use_remote_address
         self._hops = xff_num_trusted_hops
         self._append_xff = (use_remote_address or detects_by_extension) and not skip_xff_append
+        self._client_headers = tuple(client_headers)
         self._append_port = append_x_forwarded_port
         self._internal = tuple(ip_network(text, strict=False) for text in internal_networks)
         self._pipes_inside = internal_pipes
@@ -93,13 +100,26 @@ class HeaderTrust:
         self._removed = (removed | {name.encode() for name in internal_only}) - kept
         self._removed_inside = _NEVER_TRUSTED - kept
 
-    def apply(self, request: Request) -> None:
-        """Rewrite the forwarding headers of one request. Hot path: once per request."""
+    def apply(self, request: Request) -> LocalReply | None:
+        """Rewrite the forwarding headers of one request. Hot path: once per request.
+
+        Returns:
+            None to go on, or the answer to a request that does not name its client where it has to.
+        """
         headers = request.headers
         peer, peer_port = request.remote_address
         # Over a Unix domain socket, which has no port, nobody knows an address.
         has_address = peer_port != 0 or not is_pipe(peer)
-        was_alone = self._find_client(request)
+        appends = self._append_xff
+        if not self._client_headers:
+            was_alone = self._find_client(request)
+            # Who is behind this proxy must learn of a peer that is not to be trusted (Envoy).
+            appends = appends or (bool(self._trusted) and not _is_in(peer, self._trusted))
+        else:
+            found = self._ask_headers(request)
+            if isinstance(found, LocalReply):
+                return found
+            was_alone, appends = found
         is_internal = self._knows_inside and was_alone and self._is_inside(request.remote_address[0])
         removed = self._removed_inside if is_internal else self._removed
         if not removed.isdisjoint(headers):
@@ -107,7 +127,7 @@ class HeaderTrust:
                 del headers[name]
         if b"referer" in headers:
             _check_referer(headers)
-        if self._append_xff and has_address:
+        if appends and has_address:
             _append_peer(headers, peer.encode())
         self._settle_scheme(request)
         if self._append_port and has_address and self._is_own_word(headers, b"x-forwarded-port"):
@@ -122,6 +142,31 @@ class HeaderTrust:
             headers[b"x-request-id"] = new_request_id()
         if self._via:
             append_via(headers, self._via)
+        return None
+
+    def _ask_headers(self, request: Request) -> tuple[bool, bool] | LocalReply:
+        """Settle `Request.remote_address` by the first header that names somebody.
+
+        Returns:
+            What `_find_client` returns, and whether to append the peer to `x-forwarded-for`; or the answer to a request
+            that had to name somebody.
+        """
+        peer = request.remote_address
+        appends = False
+        for header in self._client_headers:
+            if header is None:
+                was_alone = self._find_client(request)
+                appends = self._append_xff or (bool(self._trusted) and not _is_in(peer[0], self._trusted))
+                if request.remote_address is not peer:
+                    return was_alone, appends
+            else:
+                address = header.read(request.headers)
+                if address:
+                    request.remote_address = (address, 0)
+                    return header.is_trusted, False
+                if header.refusal is not None:
+                    return header.refusal
+        return False, appends
 
     def _find_client(self, request: Request) -> bool:
         """Settle `Request.remote_address` (spec/http.md section 7.1).
@@ -147,14 +192,18 @@ class HeaderTrust:
         return self._pipes_inside if is_pipe(address) else _is_in(address, self._internal)
 
     def _first_untrusted(self, peer: str, entries: list[bytes]) -> str:
-        """Go back from one trusted proxy to the next; whoever the last of them names is the client."""
+        """Go back from one trusted proxy to the next; whoever the last of them names is the client.
+
+        Where all are trusted it is the first of them.
+        """
         if not _is_in(peer, self._trusted):
             return ""
+        address = ""
         for entry in reversed(entries):
             address = _plain_address(entry)
             if not address or not _is_in(address, self._trusted):
-                return address
-        return ""
+                break
+        return address
 
     def _is_own_word(self, headers: HeaderMap, name: bytes) -> bool:
         """Whether a header is this proxy's to set: nobody in front of it is trusted, or has set it."""

@@ -9,9 +9,10 @@ _REASONS |= {
     414: "URI Too Long",
     416: "Range Not Satisfiable",
     422: "Unprocessable Entity",
+    425: "Too Early",
 }
 # Envoy does not know these.
-for _unknown in (103, 418, 425, 430):
+for _unknown in (103, 418, 430):
     _REASONS.pop(_unknown, None)
 _REASONS |= {302: "Found", 599: "Last Unassigned Server Error Code"}
 

@@ -1,6 +1,7 @@
 """What happens to a parsed head before anything decides by it: host, path, connection and forwarding headers."""
 
 from fastproxy.format.header_rules import build_header_rules
+from fastproxy.http.client_header import ClientHeader
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.forwarding import HeaderTrust, check_target
 from fastproxy.http.framing import (
@@ -85,6 +86,7 @@ class RequestPreparation:
             and not settings.use_remote_address
             and not settings.append_x_forwarded_port
             and settings.xff_detection is None
+            and not settings.client_headers
             and not settings.via
             and self._underscores is Underscores.ALLOW
             and self._escaped_slashes is EscapedSlashes.KEEP
@@ -153,7 +155,9 @@ class RequestPreparation:
             reply = _take_connection_headers(request)
             if reply is not None:
                 return reply
-        self._apply_trust(request)
+        refusal = self._apply_trust(request)
+        if refusal is not None:
+            return refusal
         return _redirect_to_path(request) if redirects else None
 
     def _prepare_connect(self, request: Request) -> LocalReply | None:
@@ -167,16 +171,19 @@ class RequestPreparation:
             raise ProtocolError("http1.codec_error")
         request.authority = self._settle_host(request, request.target)
         remove_hop_by_hop(request)
-        self._apply_trust(request)
-        return None
+        return self._apply_trust(request)
 
-    def _apply_trust(self, request: Request) -> None:
+    def _apply_trust(self, request: Request) -> LocalReply | None:
         """Settle what the request may say about where it comes from, whatever its method (S61)."""
-        self._trust.apply(request)
+        refusal = self._trust.apply(request)
+        if refusal is not None:
+            self._stats.downstream_rq_rejected_via_ip_detection += 1
+            return refusal
         if self._client_cert is not None:
             self._client_cert.apply(request)
         if self._early_rules is not None:
             self._early_rules.apply_to_request(request)
+        return None
 
     def _settle_host(self, request: Request, received: bytes) -> bytes:
         """The host that routes, filters and the upstream see."""
@@ -255,6 +262,12 @@ def _build_trust(settings: HttpConnectionManagerSettings) -> HeaderTrust:
         trusted_networks=() if detection is None else detection.trusted_networks,
         via=settings.via,
         detects_by_extension=detection is not None,
+        client_headers=[
+            None
+            if one is None
+            else ClientHeader(one.name, is_trusted=one.is_trusted, reject_status=one.reject_status)
+            for one in settings.client_headers
+        ],
         keeps_client_cert=settings.forward_client_cert is not ForwardClientCert.SANITIZE,
         internal_only=settings.route_config.internal_only_headers,
     )

@@ -33,6 +33,7 @@ _COUNTERS = (
     "downstream_rq_non_relative_path",
     "downstream_rq_failed_path_normalization",
     "downstream_rq_redirected_with_normalized_path",
+    "downstream_rq_rejected_via_ip_detection",
     "downstream_rq_response_before_rq_complete",
     "downstream_flow_control_paused_reading_total",
     "downstream_flow_control_resumed_reading_total",
@@ -113,6 +114,7 @@ class HttpStats:
         self.downstream_rq_non_relative_path = 0
         self.downstream_rq_failed_path_normalization = 0
         self.downstream_rq_redirected_with_normalized_path = 0
+        self.downstream_rq_rejected_via_ip_detection = 0
         self.downstream_rq_response_before_rq_complete = 0
         self.downstream_flow_control_paused_reading_total = 0
         self.downstream_flow_control_resumed_reading_total = 0

@@ -5,6 +5,7 @@ import pytest
 from fastproxy.format.settings import HeaderRuleSettings, HeaderValueSettings
 from fastproxy.http.name_case import KeptCaseSettings
 from fastproxy.listener.settings import (
+    ClientHeaderSettings,
     EscapedSlashes,
     HttpConnectionManagerSettings,
     ServerHeader,
@@ -14,6 +15,7 @@ from fastproxy.listener.settings import (
 )
 from tests.config.support import load, minimal, problem
 
+CUSTOM = "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
 XFF = "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
 EARLY = "type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 
@@ -73,6 +75,33 @@ def test_extensions_for_the_original_address() -> None:
     assert manager(xff(networks)).xff_detection == XffDetectionSettings(0, ("10.0.0.0/8",))
 
 
+ONE_EXTENSION = "original_ip_detection_extensions: [{name: x, typed_config: {%s}}]"
+
+
+def client(fields: str) -> str:
+    return f"{{name: c, typed_config: {{'@type': {CUSTOM}{fields}}}}}"
+
+
+def test_headers_that_name_the_client_are_asked_in_order() -> None:
+    """Those before `x-forwarded-for`, and those behind it."""
+    own = client(", header_name: CF-Connecting-IP, allow_extension_to_set_address_as_trusted: true")
+    plain = f"{{name: x, typed_config: {{'@type': {XFF}}}}}"
+    http = manager(f"original_ip_detection_extensions: [{own}, {plain}]")
+    asked = ClientHeaderSettings("cf-connecting-ip", is_trusted=True)
+    assert (http.client_headers, http.xff_detection) == ((asked, None), XffDetectionSettings())
+    assert manager(f"original_ip_detection_extensions: [{plain}]").client_headers == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("Unauthorized", 401), ("OK", 403), ("Found", 403), ("BadGateway", 502)]
+)
+def test_a_refusal_is_an_error(code: str, status: int) -> None:
+    """As in Envoy, which takes 403 for whatever is none."""
+    own = client(f", header_name: x-c, reject_with_status: {{code: {code}}}")
+    found = manager(f"original_ip_detection_extensions: [{own}]").client_headers
+    assert found == (ClientHeaderSettings("x-c", reject_status=status),)
+
+
 def test_early_header_mutations_are_levels_in_order() -> None:
     """Each sees what the one before it did."""
     http = manager(early(EARLY, ", mutations: [{append: {header: {key: x-a, value: b}}}, {remove: X-B}]"))
@@ -100,6 +129,17 @@ def test_early_header_mutations_are_levels_in_order() -> None:
         ),
         ("strip_any_host_port: true\nstrip_matching_host_port: true", "both set"),
         ("via: caf\u00e9", "printable ASCII"),
+        (xff("") + "\nuse_remote_address: false", "cannot be mixed"),
+        (
+            "original_ip_detection_extensions: ["
+            + f"{{name: x, typed_config: {{'@type': {XFF}}}}}, " * 2
+            + "]",
+            "read twice",
+        ),
+        (
+            ONE_EXTENSION % f"'@type': {EARLY}, mutations: [{{remove: x}}]",
+            "only extensions that",
+        ),
         (early(EARLY, ", mutations: [{remove: ':path'}]"), "part of the request line"),
         (early(XFF), "only extension that is supported"),
         (

@@ -29,6 +29,20 @@ def _early(*mutations: Config) -> Config:
     return {"early_header_mutation_extensions": [{"name": "early", "typed_config": typed}]}
 
 
+def _client_header(name: str, **config: object) -> Config:
+    kind = f"{_EXTENSIONS}.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+    return {"name": name, "typed_config": {"@type": kind, "header_name": name, **config}}
+
+
+def _asked(*extensions: Config) -> Config:
+    return {**_INTERNAL, "original_ip_detection_extensions": list(extensions)}
+
+
+_XFF_CONFIG = {
+    "name": "xff",
+    "typed_config": {"@type": f"{_EXTENSIONS}.original_ip_detection.xff.v3.XffConfig"},
+}
+_TOLD = {"local_reply_config": {"mappers": [{"filter": {"status_code_filter": {"comparison": {"op": "GE", "value": {"default_value": 0, "runtime_key": "none"}}}}, "headers_to_add": [{"header": {"key": "x-details", "value": "%RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS%"}}]}]}}  # fmt: skip
 _TRUSTED = {"cidrs": [{"address_prefix": "127.0.0.0", "prefix_len": 8}, {"address_prefix": "198.51.100.0", "prefix_len": 24}]}  # fmt: skip
 _SLASHES = ("REJECT_REQUEST", "UNESCAPE_AND_FORWARD", "UNESCAPE_AND_REDIRECT")
 
@@ -42,6 +56,13 @@ MANAGERS: dict[str, Config] = {
     "xff-hops": _xff(xff_num_trusted_hops=1),
     "xff-append": _xff(xff_num_trusted_hops=0, skip_xff_append=False),
     "xff-trusted": _xff(xff_trusted_cidrs=_TRUSTED),
+    "xff-not-trusted": _xff(xff_trusted_cidrs={"cidrs": [{"address_prefix": "203.0.113.0", "prefix_len": 24}]}),
+    "client": _asked(_client_header("x-client")),
+    "client-inside": _asked(_client_header("x-client", allow_extension_to_set_address_as_trusted=True)),
+    "client-refused": {**_TOLD, **_asked(_client_header("x-client", reject_with_status={"code": "NotAcceptable"}), _XFF_CONFIG)},
+    "client-ok": {**_TOLD, **_asked(_client_header("x-client", reject_with_status={"code": "OK"}))},
+    "client-or-xff": _asked(_client_header("x-client"), _XFF_CONFIG, _client_header("x-other")),
+    "xff-or-client": _asked(_XFF_CONFIG, _client_header("x-client")),
     "via": {"via": "1.1 edge"},
     "request-id": {"always_set_request_id_in_response": True},
     "server-absent": {"server_header_transformation": "APPEND_IF_ABSENT"},
@@ -61,6 +82,7 @@ MANAGERS: dict[str, Config] = {
     "normalized": {"normalize_path": True, "merge_slashes": True},
 }  # fmt: skip
 
+_SEEN = {"header": {"key": "x-seen", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}
 _HOSTS = [
     virtual_host("stripped", ["only.test"], [forward({"prefix": "/"}, host_rewrite_literal="stripped.test")]),
     virtual_host(
@@ -71,7 +93,7 @@ _HOSTS = [
             redirect({"prefix": "/redirect"}, path_redirect="/there"),
             direct({"path": "*"}, 200, "the server"),
             forward({"prefix": "/secret/"}, prefix_rewrite="/found/"),
-            forward({"prefix": "/"}),
+            {**forward({"prefix": "/"}), "request_headers_to_add": [_SEEN]},
         ],
     ),
 ]
@@ -189,14 +211,42 @@ _XFF_FORMS: dict[str, tuple[tuple[str, str], ...]] = {
     "garbage": (("x-forwarded-for", "unknown"),),
     "port": (("x-forwarded-port", "444"), ("x-forwarded-proto", "https")),
     "control": (("x-forwarded-for", "203.0.113.5"), ("x-envoy-max-retries", "9"), ("x-envoy-internal", "true"), ("x-request-id", "mine"), ("x-envoy-decorator-operation", "op"), ("x-envoy-ip-tags", "a")),
+    "all-trusted": (("x-forwarded-for", "198.51.100.1, 198.51.100.2"),),
+    "one-trusted": (("x-forwarded-for", "198.51.100.1"),),
     "control-alone": (("x-envoy-max-retries", "9"), ("x-envoy-internal", "true"), ("x-request-id", "mine"), ("x-envoy-original-path", "/f")),
 }  # fmt: skip
 
 TRUST = [
     case(listener, name, "/", *headers)
-    for listener in ("port", "port-edge", "port-hops", "internal", "internal-edge", "xff-hops", "xff-append", "xff-trusted")
+    for listener in ("port", "port-edge", "port-hops", "internal", "internal-edge", "xff-hops", "xff-append", "xff-trusted", "xff-not-trusted")
     for name, headers in _XFF_FORMS.items()
 ]  # fmt: skip
+
+_CLIENT_FORMS: dict[str, tuple[tuple[str, str], ...]] = {
+    "none": (), "address": (("x-client", "198.51.100.9"),), "inside": (("x-client", "203.0.113.5"),), "v6": (("X-Client", "2001:db8::9"),), "no-address": (("x-client", "nobody"),),
+    "empty": (("x-client", ""),), "port": (("x-client", "198.51.100.9:80"),), "twice": (("x-client", "198.51.100.9"), ("x-client", "198.51.100.10")), "list": (("x-client", "198.51.100.9, 198.51.100.10"),),
+    "other": (("x-other", "198.51.100.8"),), "forwarded": (("x-forwarded-for", "203.0.113.5"),), "both": (("x-forwarded-for", "203.0.113.5"), ("x-client", "198.51.100.9")),
+}  # fmt: skip
+TRUST += [
+    case(
+        listener,
+        f"client-{name}",
+        "/",
+        *headers,
+        ("x-envoy-ip-tags", "a"),
+        ("x-request-id", "mine"),
+        status=0,
+    )
+    for listener in (
+        "client",
+        "client-inside",
+        "client-refused",
+        "client-ok",
+        "client-or-xff",
+        "xff-or-client",
+    )
+    for name, headers in _CLIENT_FORMS.items()
+]
 
 OWN_NAMES = [
     case(

@@ -304,7 +304,8 @@ def test_names_of_the_inside_are_removed_from_what_comes_from_outside(edge: bool
         (b"198.51.100.1", "198.51.100.1"),
         (b"198.51.100.1, 203.0.113.9", "198.51.100.1"),
         (b"10.0.0.1, 198.51.100.1,203.0.113.9, 192.0.2.1", "198.51.100.1"),
-        (b"203.0.113.9", PEER),
+        (b"203.0.113.9", "203.0.113.9"),
+        (b"192.0.2.3, 203.0.113.9", "192.0.2.3"),
         (b"garbage, 203.0.113.9", PEER),
     ],
 )
@@ -318,8 +319,10 @@ def test_the_first_address_that_is_not_trusted_is_the_client(forwarded: bytes | 
 def test_a_stranger_cannot_name_a_client() -> None:
     """`xff_trusted_cidrs` and a peer outside of them."""
     made = request(x_forwarded_for=b"198.51.100.1")
-    trust(trusted=("10.0.0.0/8",)).apply(made)
+    trust(trusted=("10.0.0.0/8",), skip_xff_append=True).apply(made)
     assert made.remote_address == (PEER, 4711)
+    # Whoever is behind must not take the first address for the last one either.
+    assert made.headers[b"x-forwarded-for"] == b"198.51.100.1," + PEER.encode()
 
 
 def test_port_and_via() -> None:

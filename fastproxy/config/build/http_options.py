@@ -9,6 +9,7 @@ from fastproxy.config.problems import quote
 from fastproxy.config.view import View
 from fastproxy.format.settings import HeaderRuleSettings
 from fastproxy.listener.settings import (
+    ClientHeaderSettings,
     EscapedSlashes,
     HttpConnectionManagerSettings,
     ServerHeader,
@@ -18,6 +19,8 @@ from fastproxy.listener.settings import (
 )
 
 _XFF = "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+_CLIENT_HEADER = "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+_FORBIDDEN, _FIRST_ERROR, _LAST_ERROR = 403, 400, 511
 _EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 #: What `internal_address_config` means without ranges of its own; without the field nothing is internal (Envoy).
 _PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
@@ -31,12 +34,14 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
     slashes = manager.choice("path_with_escaped_slashes_action")
     if slashes == "IMPLEMENTATION_SPECIFIC_DEFAULT":
         slashes = EscapedSlashes.KEEP.value
+    detection, client_headers = _build_detection(manager)
     return replace(
         settings,
         append_x_forwarded_port=manager.flag("append_x_forwarded_port"),
         internal_networks=_build_internal_networks(manager),
         internal_pipes=manager.child_or_empty("internal_address_config").flag("unix_sockets"),
-        xff_detection=_build_detection(manager),
+        xff_detection=detection,
+        client_headers=client_headers,
         early_rules=_build_early_rules(manager),
         via=_build_via(manager),
         always_set_request_id_in_response=manager.flag("always_set_request_id_in_response"),
@@ -85,32 +90,57 @@ def _build_internal_networks(manager: View) -> tuple[str, ...]:
     return build_cidr_ranges(config, "cidr_ranges") or _PRIVATE_NETWORKS
 
 
-def _build_detection(manager: View) -> XffDetectionSettings | None:
+def _build_detection(
+    manager: View,
+) -> tuple[XffDetectionSettings | None, tuple[ClientHeaderSettings | None, ...]]:
+    """How `x-forwarded-for` is read, if an extension does; and the headers that are asked, None in its place."""
     extensions = manager.children("original_ip_detection_extensions")
-    if not extensions:
-        return None
-    if manager.has("use_remote_address") or manager.has("xff_num_trusted_hops"):
+    if extensions and (manager.has("use_remote_address") or manager.has("xff_num_trusted_hops")):
         manager.error(
             "original_ip_detection_extensions cannot be mixed with use_remote_address or xff_num_trusted_hops",
             "Keep one of them",
             field="original_ip_detection_extensions",
         )
-    extensions[0].accept("name")
-    config = extensions[0].typed("typed_config")
-    for more in extensions[1:]:
-        more.accept("name", "typed_config")
-        more.error("only one way to detect the original address is supported")
-    if config is None or config.type_name != _XFF:
-        if config is not None:
-            config.accept(*(one.name for one, _ in config.message.ListFields()))
-        extensions[0].error(f"the only extension that is supported is {_XFF}", field="typed_config")
-        return None
+    detection: XffDetectionSettings | None = None
+    headers: list[ClientHeaderSettings | None] = []
+    for extension in extensions:
+        extension.accept("name")
+        config = extension.typed("typed_config")
+        if config is not None and config.type_name == _CLIENT_HEADER:
+            headers.append(_build_client_header(config))
+        elif config is not None and config.type_name == _XFF:
+            if detection is not None:
+                extension.error("x-forwarded-for is read twice", "Keep one of them", field="typed_config")
+            detection = _build_xff(config)
+            headers.append(None)
+        else:
+            if config is not None:
+                config.accept(*(one.name for one, _ in config.message.ListFields()))
+            extension.error(
+                f"the only extensions that are supported are {_XFF} and {_CLIENT_HEADER}",
+                field="typed_config",
+            )
+    return detection, tuple(headers) if any(headers) else ()
+
+
+def _build_xff(config: View) -> XffDetectionSettings:
     trusted = config.child("xff_trusted_cidrs")
     networks = () if trusted is None else build_cidr_ranges(trusted, "cidrs")
     if networks and config.integer("xff_num_trusted_hops"):
         config.error("cannot set both xff_num_trusted_hops and xff_trusted_cidrs", "Keep one of them")
     return XffDetectionSettings(
         config.integer("xff_num_trusted_hops"), networks, config.flag_or("skip_xff_append", default=True)
+    )
+
+
+def _build_client_header(config: View) -> ClientHeaderSettings:
+    status = config.child("reject_with_status")
+    code = 0 if status is None else status.integer("code")
+    if status is not None and not _FIRST_ERROR <= code <= _LAST_ERROR:
+        # Whoever is not to be let in would be told that all is well (Envoy).
+        code = _FORBIDDEN
+    return ClientHeaderSettings(
+        config.text("header_name").lower(), config.flag("allow_extension_to_set_address_as_trusted"), code
     )
 
 

@@ -31,6 +31,7 @@ from fastproxy.listener.settings.filter_chain import (
     SourceType,
 )
 from fastproxy.listener.settings.http import (
+    ClientHeaderSettings,
     EscapedSlashes,
     ForwardClientCert,
     HttpConnectionManagerSettings,
@@ -61,6 +62,7 @@ __all__ = [
     "AT_END",
     "MATCHES_ALL",
     "AccessLogSettings",
+    "ClientHeaderSettings",
     "CombinedFilter",
     "Compared",
     "Comparison",

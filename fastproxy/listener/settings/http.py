@@ -75,6 +75,17 @@ class XffDetectionSettings:
     skip_append: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class ClientHeaderSettings:
+    """A header that names the client (Envoy `CustomHeaderConfig`)."""
+
+    name: str
+    is_trusted: bool = False
+    """`allow_extension_to_set_address_as_trusted`."""
+    reject_status: int = 0
+    """`reject_with_status`; 0: a request without the header goes on."""
+
+
 class ForwardClientCert(Enum):
     """What becomes of `x-forwarded-client-cert` (Envoy `ForwardClientCertDetails`)."""
 
@@ -126,7 +137,9 @@ class HttpConnectionManagerSettings:
     internal_pipes: bool = False
     """`internal_address_config.unix_sockets`: who comes over a Unix domain socket is internal."""
     xff_detection: XffDetectionSettings | None = None
-    """`original_ip_detection_extensions`."""
+    """`original_ip_detection_extensions`: how `x-forwarded-for` is read."""
+    client_headers: tuple[ClientHeaderSettings | None, ...] = ()
+    """`original_ip_detection_extensions`, if there are others: in order, None for `xff_detection`."""
     early_rules: tuple[HeaderRuleSettings, ...] = ()
     """`early_header_mutation_extensions`, one level for each mutation."""
     via: str = ""
