@@ -5,6 +5,7 @@ disagree on where a request ends or whom it is for.
 """
 
 import re
+from ipaddress import IPv6Address
 
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
@@ -26,7 +27,10 @@ HOP_BY_HOP_REQUEST = frozenset(
 
 # RFC 3986 host and port, IP literals in brackets; no user-info, no path, nothing a log or a regex could misread.
 _AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?\Z")
-_ABSOLUTE_FORM = re.compile(rb"(https?)://(?:[^/?#@]*@)?([^/?#]+)([^#]*)\Z", re.IGNORECASE)
+_ABSOLUTE_FORM = re.compile(rb"(https?)://(?:[^/?#@]*@)?([^/?#]+)((?:[/?].*)?)\Z", re.IGNORECASE | re.DOTALL)
+# Envoy is stricter with the authority of a target than with `host`.
+_TARGET_AUTHORITY = re.compile(rb"(?:[A-Za-z0-9.-]+|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{1,5}))?\Z")
+_MAX_PORT = 65535
 # Names that a downstream must not be able to have removed by listing them in `Connection` (Envoy).
 _NEVER_NOMINATED = frozenset((b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 _NOT_REMOVED = frozenset((b"content-length",))
@@ -87,6 +91,20 @@ def take_authority(headers: HeaderMap) -> bytes | None:
     return host
 
 
+def is_target_authority(authority: bytes, *, needs_port: bool) -> bool:
+    """Whether the bytes may stand for the authority in a request target: a name or an address, no odd characters."""
+    found = _TARGET_AUTHORITY.match(authority)
+    if found is None:
+        return False
+    address, port = found.groups()
+    if address is not None:
+        try:
+            IPv6Address(address.decode())
+        except ValueError:
+            return False
+    return not needs_port if port is None else int(port) <= _MAX_PORT
+
+
 def split_absolute_form(target: bytes) -> tuple[bytes, bytes]:
     """Authority and origin-form target of an absolute-form request target (RFC 9112 section 3.2.2).
 
@@ -95,10 +113,12 @@ def split_absolute_form(target: bytes) -> tuple[bytes, bytes]:
     """
     found = _ABSOLUTE_FORM.match(target)
     if found is None:
-        raise ProtocolError("http1.invalid_scheme" if b"://" in target else "http1.codec_error")
+        scheme, separator, _ = target.lower().partition(b"://")
+        is_http = not separator or scheme in (b"http", b"https")
+        raise ProtocolError("http1.invalid_url" if is_http else "http1.invalid_scheme")
     authority, rest = found.group(2), found.group(3)
-    if _AUTHORITY.match(authority) is None:
-        raise ProtocolError("http.invalid_authority")
+    if not is_target_authority(authority, needs_port=False):
+        raise ProtocolError("http1.invalid_url")
     if not rest.startswith(b"/"):
         rest = b"/" + rest
     return authority, rest
@@ -144,8 +164,9 @@ def _remove_nominated(headers: HeaderMap, connection: bytes, *, keeps_upgrade: b
         if keeps_upgrade and name in (b"upgrade", b"connection"):
             continue
         if name in _NEVER_NOMINATED or name.startswith(b":"):
-            body = b"" if name == b"host" else None
-            raise ProtocolError("http1.connection_header_rejected", body=body, flag="")
+            if name == b"host":
+                raise ProtocolError("missing_host_header", body=b"", flag="")
+            raise ProtocolError("http1.connection_header_rejected")
         if name == b"te":
             # `te` is handled by its own rule; nominating it is what RFC 9110 section 10.1.4 asks for.
             continue

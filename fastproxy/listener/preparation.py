@@ -6,7 +6,7 @@ from fastproxy.http.errors import ProtocolError
 from fastproxy.http.forwarding import HeaderTrust, check_target
 from fastproxy.http.framing import (
     HOP_BY_HOP_REQUEST,
-    is_authority,
+    is_target_authority,
     is_upgrade,
     remove_hop_by_hop,
     split_absolute_form,
@@ -167,8 +167,8 @@ class RequestPreparation:
         if request.has_body:
             raise ProtocolError("http1.body_disallowed")
         request.headers.pop(b"content-length", None)
-        if not is_authority(request.target):
-            raise ProtocolError("http1.codec_error")
+        if not is_target_authority(request.target, needs_port=True):
+            raise ProtocolError("http1.invalid_url")
         request.authority = self._settle_host(request, request.target)
         remove_hop_by_hop(request)
         return self._apply_trust(request)

@@ -5,6 +5,7 @@ import pytest
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.framing import (
     check_framing,
+    is_target_authority,
     is_upgrade,
     remove_hop_by_hop,
     split_absolute_form,
@@ -121,14 +122,38 @@ def test_absolute_form_splits_into_authority_and_path(target: bytes, authority: 
 
 
 @pytest.mark.parametrize(
+    ("authority", "needs_port", "expected"),
+    [
+        (b"a", False, True), (b"a", True, False), (b"a:80", True, True), (b"a:0", True, True), (b"a:65535", True, True),
+        (b"a:65536", True, False), (b"a:", True, False), (b"a:", False, False), (b"[::1]", False, True),
+        (b"[::1]:80", True, True), (b"[::1]", True, False), (b"[::1", False, False), (b"[:::1]", False, False),
+        (b"a-b.c", False, True), (b"*", False, False), (b"a%41", False, False), (b"a_b", False, False),
+        (b"", False, False),
+        (b":80", True, False), (b"u@a:80", True, False), (b"a:80:80", True, False), (b"a:8a", True, False),
+    ],
+)  # fmt: skip
+def test_authorities_of_targets_are_names_or_addresses(
+    authority: bytes,
+    needs_port: bool,
+    expected: bool,
+) -> None:
+    """CONNECT needs a port besides (RFC 9110 section 9.3.6)."""
+    assert is_target_authority(authority, needs_port=needs_port) is expected
+
+
+@pytest.mark.parametrize(
     ("target", "code"),
     [
         (b"ftp://a/x", "http1.invalid_scheme"),
-        (b"x", "http1.codec_error"),
-        (b"*", "http1.codec_error"),
-        (b"http:///x", "http1.invalid_scheme"),
-        (b"http://a@b@c/x", "http.invalid_authority"),
-        (b"http://a\\b/x", "http.invalid_authority"),
+        (b"x", "http1.invalid_url"),
+        (b"*", "http1.invalid_url"),
+        (b"http:///x", "http1.invalid_url"),
+        (b"http://a@b@c/x", "http1.invalid_url"),
+        (b"http://a\\b/x", "http1.invalid_url"),
+        (b"http://a_b/x", "http1.invalid_url"),
+        (b"http://a:/x", "http1.invalid_url"),
+        (b"http://a:65536/x", "http1.invalid_url"),
+        (b"http://[:::1]/x", "http1.invalid_url"),
         (b"javascript://a/x", "http1.invalid_scheme"),
     ],
 )
@@ -199,7 +224,7 @@ def test_nominated_headers_are_removed(connection: bytes) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"host", b"Host", b"x-forwarded-for", b"X-Forwarded-Proto", b"x-forwarded-host", b":path", b":anything"],
+    [b"x-forwarded-for", b"X-Forwarded-Proto", b"x-forwarded-host", b":path", b":anything"],
 )
 def test_nominating_what_others_rely_on_is_refused(name: bytes) -> None:
     """A downstream could otherwise make the upstream believe that it is the first hop."""
@@ -207,6 +232,18 @@ def test_nominating_what_others_rely_on_is_refused(name: bytes) -> None:
         remove_hop_by_hop(request({b"connection": b"close, " + name}))
     assert caught.value.reply_code == "http1.connection_header_rejected"
     assert caught.value.reply_status == 400
+
+
+@pytest.mark.parametrize("name", [b"host", b"Host"])
+def test_s51_nominating_the_host_leaves_a_request_without_one(name: bytes) -> None:
+    """And that is what it is refused for, as in Envoy."""
+    with pytest.raises(ProtocolError) as caught:
+        remove_hop_by_hop(request({b"connection": b"close, " + name}))
+    assert (caught.value.reply_code, caught.value.reply_body, caught.value.reply_flag) == (
+        "missing_host_header",
+        b"",
+        "",
+    )
 
 
 def test_s51_nominating_content_length_does_not_remove_it() -> None:

@@ -159,7 +159,7 @@ def _messages(draw: st.DrawFn) -> tuple[bytes, bytes, bytes]:
 
 
 @pytest.mark.interpreted_only
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_s51_any_split_of_any_sequence_gives_the_same_requests(data: st.DataObject) -> None:
     """A body that looks like a head stays a body, and nothing else is ever a method."""

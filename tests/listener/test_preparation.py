@@ -74,7 +74,7 @@ def test_the_fast_path_does_what_the_full_one_does(target: bytes, settings: dict
     [
         (parsed(b"/a#b"), "path_normalization_failed"),
         (parsed(b"/a%00b"), "path_normalization_failed"),
-        (parsed(b"*"), "http1.codec_error"),
+        (parsed(b"*"), "http1.invalid_url"),
         (parsed(b"/", host=b"a,a"), "http1.multiple_host_headers"),
     ],
 )

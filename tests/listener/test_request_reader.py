@@ -48,7 +48,7 @@ REJECTED = {
     "target-non-ascii": (head(first=b"GET /\xff HTTP/1.1"), 400, "http1.codec_error"),
     "target-space": (head(first=b"GET /a b HTTP/1.1"), 400, "http1.codec_error"),
     "target-relative": (head(first=b"GET a HTTP/1.1"), 400, "http1.codec_error"),
-    "target-star-get": (head(first=b"GET * HTTP/1.1"), 400, "http1.codec_error"),
+    "target-star-get": (head(first=b"GET * HTTP/1.1"), 400, "http1.invalid_url"),
     "target-ftp": (head(first=b"GET ftp://a/ HTTP/1.1"), 400, "http1.invalid_scheme"),
     "length-sign": (head(b"content-length: +3"), 400, "http1.codec_error"),
     "length-negative": (head(b"content-length: -1"), 400, "http1.codec_error"),

@@ -400,6 +400,42 @@ STATUS_LINES = Difference(
     "502 for the former; the latter is ignored with the reason, unless that is forwarded: then it is 502",
     "RFC 9112 section 4; the reason phrase goes nowhere else",
 )
+TE_TOKENS = Difference(
+    "te-tokens",
+    "keeps `te: trailers` in small letters alone, and an empty `te`",
+    "keeps the token in any case, as `trailers`, and no empty one",
+    "RFC 9112 section 7: names of codings, and `trailers` among them, are compared without regard to case",
+)
+HOST_SYNTAX = Difference(
+    "host-syntax",
+    "forwards hosts with an odd port, an unclosed bracket, a zone, or nothing before the port",
+    "400",
+    "RFC 9110 section 7.2: host is a name or an address, and a port",
+)
+ABSOLUTE_QUERY = Difference(
+    "absolute-query",
+    "404 for an absolute target with a query and no path",
+    "takes `/` for its path",
+    "RFC 9112 section 3.2.1",
+)
+EMPTY_UPGRADE = Difference(
+    "empty-upgrade",
+    "403 for `connection: upgrade` with an empty `upgrade`",
+    "serves the request without both",
+    "it asks for no protocol; a server may ignore the header (RFC 9110 section 7.8)",
+)
+CHUNK_SYNTAX = Difference(
+    "chunk-syntax",
+    "takes blanks behind a chunk size or coding, odd extensions, and bytes between a chunk and its line end",
+    "400; 501 for the coding",
+    "two parsers that disagree on where a chunk ends are a request smuggled (S51)",
+)
+OLD_VERSIONS = Difference(
+    "old-versions",
+    "`accept_http_10` is about HTTP/0.9, too, and about HTTP/1.0 with `transfer-encoding`",
+    "426, and 400",
+    "RFC 9112 section 6.1: its framing is faulty; HTTP/0.9 has neither status nor headers to answer with",
+)
 MANY_RESOURCES = Difference(
     "many-resources",
     "refuses a file for routes or endpoints that holds more than one resource",
