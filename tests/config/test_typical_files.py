@@ -221,3 +221,39 @@ tracing:
 
     assert {name for name in silent if not any(name in entry for entry in said)} == set()
     assert load(text).settings.node.id == "sidecar~1"
+
+
+_LATER = "- match: {prefix: /}\n  route: {cluster: backend, %s}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (minimal(routes=_LATER % "internal_redirect_policy: {}"), "internal_redirect_policy"),
+        (minimal(routes=_LATER % "hedge_policy: {hedge_on_per_try_timeout: true}"), "hedge_policy"),
+        (minimal(virtual_host="hedge_policy: {hedge_on_per_try_timeout: true}"), "hedge_policy"),
+        (minimal(manager="proxy_status_config: {}"), "proxy_status_config"),
+        (minimal(manager="codec_type: HTTP3"), "codec_type"),
+        (minimal(manager="codec_type: HTTP2"), "codec_type"),
+        (minimal(clusters=cluster("http2_protocol_options: {}")), "http2_protocol_options"),
+        (
+            minimal(
+                manager="typed_header_validation_config: {name: a, typed_config: "
+                '{"@type": type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig}}'
+            ),
+            "typed_header_validation_config",
+        ),
+        ("hds_config: {api_type: GRPC}", "hds_config"),
+        (
+            "dynamic_resources: {ads_config: {api_type: GRPC, grpc_services: {envoy_grpc: {cluster_name: a}}}}",
+            "ads_config",
+        ),
+    ],
+)
+def test_what_is_left_out_is_refused_by_its_name(text: str, field: str) -> None:
+    """Each of these changes where a request goes, or what it is allowed to be: reading past it is no choice."""
+    found = problems(text)
+
+    assert [entry.path.rpartition(".")[2] for entry in found] == [field]
+    assert found[0].line is not None
+    assert found[0].fix or "not supported" in found[0].problem
