@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,6 +23,9 @@ from tests.e2e.conftest import StartFastProxy
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, resident_bytes, workers_of, write_config
 from tests.e2e.support.templates import bootstrap, cluster, direct, forward, listener, virtual_host
 from tests.e2e.support.threaded_server import ThreadedServer
+from tests.listener.test_client_hello import hello_of
+from tests.listener.test_proxy_header import V4, v2
+from tests.tls.pki import Authority
 
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 _COMPRESSOR = {
@@ -45,6 +49,28 @@ _PER_ROUTE = {
         "buffer": {"max_request_bytes": 40_000},
     }
 }
+_LISTENER_FILTERS = [
+    {
+        "name": "proxy",
+        "typed_config": {
+            "@type": f"{_EXTENSIONS}.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            "allow_requests_without_proxy_protocol": True,
+        },
+    },
+    {
+        "name": "tls",
+        "typed_config": {"@type": f"{_EXTENSIONS}.filters.listener.tls_inspector.v3.TlsInspector"},
+    },
+]
+#: What may stand before everything else on a connection to the second listener; the last ones are no good.
+_OPENINGS = (
+    b"",
+    b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n",
+    v2(V4),
+    b"PROXY TCP4 192.0",
+    v2(V4)[:20],
+    v2(V4[:-1]),
+)
 _RETRY = {
     "retry_on": "5xx,reset,connect-failure",
     "num_retries": 2,
@@ -139,18 +165,21 @@ async def _read_body(head: bytes, reader: asyncio.StreamReader) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+    sock = writer.get_extra_info("socket")
+    # A TLS connection that is lost has none any more.
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class _Client:
     """A downstream that does what it should, does half of it, or goes away in the middle."""
 
-    def __init__(self, port: int, seed: int) -> None:
-        self._port = port
+    def __init__(self, ports: Ports, seed: int) -> None:
+        self._ports = ports
         self._random = random.Random(seed)
+        self._tls = ssl.create_default_context()
+        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
 
     async def run(self, times: int) -> None:
         kinds: list[Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]] = [
@@ -163,10 +192,39 @@ class _Client:
             self._half_a_head,
         ]
         for _ in range(times):
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            with contextlib.suppress(*_BROKEN):
+                if self._random.random() < 0.3:
+                    await self._knock()
+            name = self._random.choice(("plain", "plain", "secure"))
+            try:
+                reader, writer = await self._open(name)
+            except _BROKEN:
+                continue
             with contextlib.suppress(*_BROKEN):
                 async with asyncio.timeout(self._random.choice((0.01, 0.05, 0.3, 1.0))):
                     await self._random.choice(kinds)(reader, writer)
+            if self._random.random() < 0.3:
+                _reset(writer)
+            writer.transport.abort()
+
+    async def _open(self, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection, with TLS or not."""
+        port = self._ports[name]
+        tls = self._tls if name == "secure" and self._random.random() < 0.7 else None
+        return await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+
+    async def _knock(self) -> None:
+        """Begin a connection with a PROXY header, a ClientHello, part of them or nonsense, and leave."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._ports["secure"])
+        hello = hello_of("a.test", ("http/1.1",))
+        more = (b"", hello, hello[:90], hello + b"nonsense", self._head("GET"), b"\x16\x03\x01\xff\xff")
+        try:
+            writer.write(self._random.choice(_OPENINGS))
+            await asyncio.sleep(self._random.choice((0, 0.01)))
+            writer.write(self._random.choice(more))
+            async with asyncio.timeout(self._random.choice((0.01, 0.1))):
+                await reader.read(1000)
+        finally:
             if self._random.random() < 0.3:
                 _reset(writer)
             writer.transport.abort()
@@ -218,7 +276,41 @@ class _Client:
         await reader.read(1)
 
 
-def _config(ports: Ports, upstream_port: int, connect_timeout: str = "1s") -> Config:
+def _listener(name: str, port: int, routes: list[Config]) -> Config:
+    options: Config = {"upgrade_configs": [{"upgrade_type": "websocket"}], "request_timeout": "1s"}
+    options |= {"common_http_protocol_options": {"idle_timeout": "2s"}}
+    return listener(
+        name,
+        port,
+        [virtual_host("all", ["*"], routes)],
+        filters=[_COMPRESSOR, _BUFFER],
+        options=options,
+        listener_options={"per_connection_buffer_limit_bytes": 16_384},
+    )
+
+
+def _secure(port: int, routes: list[Config], folder: Path) -> Config:
+    """The same behind PROXY headers, with TLS for those who ask for it."""
+    made = _listener("secure", port, routes)
+    (plain,) = made["filter_chains"]
+    certificate = {
+        "certificate_chain": {"filename": str(folder / "own.pem")},
+        "private_key": {"filename": str(folder / "own.key")},
+    }
+    context = {
+        "@type": f"{_EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": {"tls_certificates": [certificate]},
+    }
+    tls = {
+        **plain,
+        "filter_chain_match": {"transport_protocol": "tls"},
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context},
+    }
+    made["filter_chains"] = [tls, {**plain, "filter_chain_match": {"transport_protocol": "raw_buffer"}}]
+    return {**made, "listener_filters": _LISTENER_FILTERS, "listener_filters_timeout": "0.5s"}
+
+
+def _config(ports: Ports, upstream_port: int, folder: Path, connect_timeout: str = "1s") -> Config:
     mirror: dict[str, Any] = {"request_mirror_policies": [{"cluster": "echo"}], "timeout": "0.5s"}
     routes = [
         direct({"prefix": "/direct"}, 200, "made here"),
@@ -229,20 +321,12 @@ def _config(ports: Ports, upstream_port: int, connect_timeout: str = "1s") -> Co
         {**forward({"prefix": "/buffer"}, timeout="0.5s"), "typed_per_filter_config": _PER_ROUTE},
         forward({"prefix": "/"}, timeout="0.5s"),
     ]
-    options: Config = {"upgrade_configs": [{"upgrade_type": "websocket"}], "request_timeout": "1s"}
-    options |= {"common_http_protocol_options": {"idle_timeout": "2s"}}
     limits = {"max_connections": 16, "max_pending_requests": 8, "max_requests": 40, "track_remaining": True}
     return bootstrap(
         ports["admin"],
         [
-            listener(
-                "plain",
-                ports["plain"],
-                [virtual_host("all", ["*"], routes)],
-                filters=[_COMPRESSOR, _BUFFER],
-                options=options,
-                listener_options={"per_connection_buffer_limit_bytes": 16_384},
-            )
+            _listener("plain", ports["plain"], routes),
+            _secure(ports["secure"], routes, folder),
         ],
         [
             cluster(
@@ -259,18 +343,21 @@ def _config(ports: Ports, upstream_port: int, connect_timeout: str = "1s") -> Co
 class _Soaked:
     """The proxy under load."""
 
-    def __init__(self, proxy: RunningProxy, upstream_port: int) -> None:
+    def __init__(self, proxy: RunningProxy, upstream_port: int, folder: Path) -> None:
         self.proxy = proxy
         self._upstream_port = upstream_port
+        self._folder = folder
 
     async def load(self, times: int, seed: int) -> None:
         """All clients at once, and reloads meanwhile."""
-        clients = [_Client(self.proxy.ports["plain"], seed + number) for number in range(_CLIENTS)]
+        clients = [_Client(self.proxy.ports, seed + number) for number in range(_CLIENTS)]
         running = asyncio.gather(*(client.run(times * _SCALE) for client in clients))
         reloads = self.counter("server.config_reload_success")
         for number in range(3):
             # Two with the same cluster, one with another: connections and breakers pass on, or end with their requests.
-            config = _config(self.proxy.ports, self._upstream_port, "1s" if number < 2 else f"1.{seed}s")
+            config = _config(
+                self.proxy.ports, self._upstream_port, self._folder, "1s" if number < 2 else f"1.{seed}s"
+            )
             write_config(config, self.proxy.config_path)
             self.proxy.process.send_signal(signal.SIGHUP)
             await self.reloaded(reloads + number + 1)
@@ -287,7 +374,7 @@ class _Soaked:
     def active(self) -> dict[str, int]:
         """Gauges of requests, connections and tunnels that are not zero; idle upstream connections may stay."""
         found = self.stats("_active$")
-        ours = ("http.plain.", "cluster.echo.", "listener.127")
+        ours = ("http.plain.", "http.secure.", "cluster.echo.", "listener.127")
         busy = {name: value for name, value in found.items() if value and name.startswith(ours)}
         busy.pop("cluster.echo.upstream_cx_active", None)
         return busy
@@ -322,10 +409,16 @@ class _Soaked:
 
 
 @pytest.mark.timeout(120 * _SCALE)
-async def test_nothing_is_left_after_thousands_of_faults(start_fastproxy: StartFastProxy) -> None:
+async def test_nothing_is_left_after_thousands_of_faults(
+    start_fastproxy: StartFastProxy, tmp_path: Path
+) -> None:
     """A leak of one in a thousand requests ends a proxy within a day."""
     with _FaultyUpstream() as upstream:
-        soaked = _Soaked(start_fastproxy(lambda ports: _config(ports, upstream.port)), upstream.port)
+        Authority("ca").issue("a.test").write(tmp_path, "own")
+        proxy = start_fastproxy(
+            lambda ports: _config(ports, upstream.port, tmp_path), listeners=("plain", "secure")
+        )
+        soaked = _Soaked(proxy, upstream.port, tmp_path)
         await soaked.load(15, seed=100)
         await soaked.settle()
         files, memory = soaked.open_files(), soaked.memory_bytes()
@@ -343,6 +436,8 @@ async def test_nothing_is_left_after_thousands_of_faults(start_fastproxy: StartF
         cut = "upstream_cx_destroy_remote_with_active_rq"
         seen = ("upstream_rq_retry", "upstream_rq_timeout", cut, "upstream_rq_cancelled")
         assert {name for name in seen if not numbers[f"cluster.echo.{name}"]} == set()
+        shaken = soaked.stats("secure_?|ssl.handshake|proxy_proto")
+        assert any(value for name, value in shaken.items() if name.endswith("ssl.handshake")), shaken
         # The number of idle connections comes with the counters, a moment later than the files.
         await soaked.wait_until(lambda: soaked.open_files() <= files)
         assert soaked.memory_bytes() < memory + _MEMORY_SLACK_BYTES
