@@ -638,3 +638,25 @@ async def test_connections_of_the_admin_interface_are_counted() -> None:
     assert sink.gauges["http.admin.downstream_cx_active"] == 0
     assert sink.counters["http.admin.downstream_cx_destroy"] == 2
     assert sink.histograms["listener.admin.downstream_cx_length_ms"][-1] == 2
+
+
+async def test_log_levels_change_all_or_not_at_all(admin: Admin) -> None:
+    """Half of a request would be a state that nobody asked for."""
+    before = logs.levels()
+    for query in (
+        "paths=main:debug,nobody:debug",
+        "paths=main:debug,control:loud",
+        "main=debug&control=loud",
+    ):
+        status, body = await admin.text(f"/logging?{query}", "POST")
+        assert status == 400
+        assert body.startswith("error: unknown logger")
+        assert logs.levels() == before
+
+
+async def test_runtime_modify_says_how_it_is_asked(admin: Admin) -> None:
+    """As in Envoy: without anything to change there is nothing to refuse."""
+    status, body = await admin.text("/runtime_modify", "POST")
+    assert status == 400
+    assert body.startswith("usage: /runtime_modify?key1=value1")
+    assert await admin.text("/runtime_modify?a=b", "POST") == (503, "No admin layer specified")

@@ -265,7 +265,13 @@ class AdminServer:
     async def _runtime(self, _request: web.Request) -> web.Response:
         return json_reply(runtime_json(self._view.config_dump()))
 
-    async def _runtime_modify(self, _request: web.Request) -> web.Response:
+    async def _runtime_modify(self, request: web.Request) -> web.Response:
+        if not (request.query or await request.post()):
+            raise BadAdminRequest(
+                "usage: /runtime_modify?key1=value1&key2=value2&keyN=valueN\n"
+                "       or send the parameters as form values\n"
+                "use an empty value to remove a previously added override"
+            )
         return text_reply("No admin layer specified", 503)
 
     async def _server_info(self, _request: web.Request) -> web.Response:
@@ -288,13 +294,17 @@ class AdminServer:
         return text_reply("OK\n")
 
     async def _logging(self, request: web.Request) -> web.Response:
-        for component, level in _level_changes(request):
+        changes = _level_changes(request)
+        # All of it, or nothing.
+        for component, level in changes:
             if component not in ("", *logs.levels()):
                 return text_reply(f"error: unknown logger name\n\n{_LOGGING_USAGE}", 400)
             try:
-                self._view.set_log_level(level, component)
+                logs.level_number(level)
             except ValueError:
                 return text_reply(f"error: unknown logger level\n\n{_LOGGING_USAGE}", 400)
+        for component, level in changes:
+            self._view.set_log_level(level, component)
         listed = "".join(f"  {name}: {level}\n" for name, level in logs.levels().items())
         return text_reply(f"active loggers:\n{listed}\n")
 
