@@ -77,8 +77,8 @@ def serve(request: ServeRequest) -> int:
     first = _configuration(loaded)
     options = replace(options, warnings=first.warnings)
 
-    def load_again() -> Configuration:
-        return _configuration(_load_or_raise(request))
+    def load_again(in_force: Configuration) -> Configuration:
+        return _configuration(_load_or_raise(request, in_force=in_force.loaded))
 
     def update(in_force: Configuration, contents: Mapping[str, bytes]) -> Configuration:
         assert in_force.loaded is not None
@@ -115,7 +115,9 @@ def _configuration(loaded: LoadedConfig) -> Configuration:
     )
 
 
-def _load_or_raise(request: ServeRequest, *, checks_endpoints: bool = False) -> LoadedConfig:
+def _load_or_raise(
+    request: ServeRequest, *, checks_endpoints: bool = False, in_force: LoadedConfig | None = None
+) -> LoadedConfig:
     return load_config(
         request.config_path,
         config_yaml=request.config_yaml,
@@ -125,6 +127,7 @@ def _load_or_raise(request: ServeRequest, *, checks_endpoints: bool = False) -> 
             node=NodeSettings(request.service_node, request.service_cluster, request.service_zone),
             checks_endpoints=checks_endpoints,
         ),
+        in_force=in_force,
     )
 
 

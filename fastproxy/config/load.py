@@ -84,7 +84,11 @@ class LoadedConfig:
 
 
 def load_config(
-    path: Path | None, *, config_yaml: str | None = None, options: LoadOptions | None = None
+    path: Path | None,
+    *,
+    config_yaml: str | None = None,
+    options: LoadOptions | None = None,
+    in_force: LoadedConfig | None = None,
 ) -> LoadedConfig:
     """Read, check and build a configuration.
 
@@ -93,6 +97,8 @@ def load_config(
         config_yaml: YAML that is merged over the file as Envoy does it: messages merge, lists grow, the rest is
             replaced.
         options: how.
+        in_force: what a reload is to replace. If the configuration itself says the same, a cluster that has gone from
+            a file with clusters since then is no mistake of it.
 
     Raises:
         ConfigError: with every problem that was found.
@@ -123,8 +129,11 @@ def load_config(
     if options.node.zone:
         bootstrap.node.locality.zone = options.node.zone
     source = " + ".join(name for name, _ in parsed)
+    is_same = in_force is not None and in_force.base is not None and in_force.base.message == bootstrap
     return _finish(
-        _Base(bootstrap, place, {name: text for name, text, _ in texts}, source, options), problems
+        _Base(bootstrap, place, {name: text for name, text, _ in texts}, source, options),
+        problems,
+        known_listeners=in_force.resources.listeners if in_force is not None and is_same else (),
     )
 
 

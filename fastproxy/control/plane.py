@@ -109,7 +109,9 @@ class ControlPlane:
             memory,
             EndpointFiles(self._files),
         )
-        self.generation = Generation(1, Configuration(settings, bootstrap, loaded=loaded), (), self.services)
+        self.generation = Generation(
+            1, Configuration(settings, bootstrap, options.warnings, loaded), (), self.services
+        )
         self._departure = Departure(
             options.drain_time_s,
             is_immediate=options.drains_at_once,
@@ -360,5 +362,5 @@ class ControlPlane:
         )
 
 
-def _nothing_to_load() -> Configuration:
+def _nothing_to_load(in_force: Configuration) -> Configuration:
     raise ReloadRefused("this proxy was started without a configuration that can be read again")

@@ -26,7 +26,8 @@ from fastproxy.tasks import cancel_and_wait, spawn
 _log = logging.getLogger("fastproxy.control.reload")
 
 #: Loads the configuration again from where it came from; ConfigError: with every problem of it.
-LoadConfiguration = Callable[[], Configuration]
+#: It is given the one in force.
+LoadConfiguration = Callable[[Configuration], Configuration]
 #: Makes the configuration in force anew with other contents of files with resources, by path; ConfigError: as above.
 UpdateConfiguration = Callable[[Configuration, Mapping[str, bytes]], Configuration]
 
@@ -110,7 +111,7 @@ class Reloader:
 
     async def reload(self) -> bool:
         """Load everything again; whether the new configuration is in force."""
-        return await self._try(self._load)
+        return await self._try(partial(self._load, self._host.generation.configuration))
 
     async def _on_changed(self, changed: dict[str, bytes]) -> None:
         """Files with resources hold something else: all of it if it fits together, else what does by itself."""
@@ -133,7 +134,7 @@ class Reloader:
             if not await self._try(partial(update, in_force, {path: content})):
                 self.resources.on_rejected(path, content, self.status.last_error)
 
-    async def _try(self, load: LoadConfiguration) -> bool:
+    async def _try(self, load: Callable[[], Configuration]) -> bool:
         """Put what `load` makes into force; whether that could be done."""
         status = self.status
         _log.info("%s: reloading the configuration", status.last_trigger)
@@ -161,7 +162,7 @@ class Reloader:
         status.last_error = ()
         return True
 
-    async def _read(self, load: LoadConfiguration) -> Configuration:
+    async def _read(self, load: Callable[[], Configuration]) -> Configuration:
         try:
             # Parsing takes a tenth of a second and more; health, keys and the admin interface go on meanwhile.
             configuration = await asyncio.to_thread(load)
@@ -170,8 +171,11 @@ class Reloader:
         problems = unchangeable(self._host.generation.settings, configuration.settings)
         if problems:
             raise ReloadRefused("\n".join(problems))
+        told = set(self._host.generation.configuration.warnings)
         for warning in configuration.warnings:
-            _log.warning("%s", warning)
+            # A file with endpoints or clusters may change every second.
+            if warning not in told:
+                _log.warning("%s", warning)
         return configuration
 
     async def _replace(self, configuration: Configuration) -> None:

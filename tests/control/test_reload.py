@@ -45,7 +45,7 @@ class Proxy:
         self.next: Configuration | ConfigError = Configuration(settings, behaviour())
         self.plane = ControlPlane(settings, behaviour(), options(**more), load=self.load)
 
-    def load(self) -> Configuration:
+    def load(self, in_force: Configuration) -> Configuration:
         if isinstance(self.next, ConfigError):
             raise self.next
         return self.next
@@ -288,6 +288,16 @@ async def test_a_shutdown_during_a_reload_is_not_held_up() -> None:
         running.next = Configuration(proxy_settings(listener(), listener("b")), behaviour("mute"))
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: running.plane.overview.reload_status().in_progress)
+
+
+async def test_what_a_configuration_warns_of_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Files with resources may change every second, and an operator must find what is new."""
+    async with proxy(proxy_settings(listener("one")), warnings=("odd: first",)) as made:
+        for warnings in (("odd: first",), ("odd: first", "odd: second"), ("odd: first", "odd: second")):
+            made.next = Configuration(proxy_settings(listener("one")), behaviour(), warnings)
+            assert await made.reload_again()
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("odd")]
+    assert told == ["odd: first", "odd: second"]
 
 
 def test_the_admin_address_cannot_be_reloaded() -> None:

@@ -93,11 +93,10 @@ def _build_listeners(
 ) -> tuple[ListenerSettings, ...]:
     built = []
     taken: set[tuple[str, int]] = set()
-    complete = context.clusters_complete
     for view in static.children("listeners"):
-        context.clusters_complete = complete and not (known and digest_listener(view.message) in known)
+        context.clusters_may_be_gone = bool(known) and digest_listener(view.message) in known
         listener = build_listener(view, context)
-        context.clusters_complete = complete
+        context.clusters_may_be_gone = False
         if listener is None:
             continue
         # Nobody listens on the address of one that does not bind.

@@ -20,6 +20,8 @@ class BuildContext:
     """Clusters whose connections begin with a PROXY header: of no use for requests."""
     clusters_complete: bool = True
     """False when a cluster has no readable name: references to clusters can then not be judged."""
+    clusters_may_be_gone: bool = False
+    """What is being built is in force as it is: a cluster that it names and that is gone is a warning."""
     default_tls: ssl.SSLContext | None = None
     """TLS with default settings, built once: reading the system's roots takes milliseconds."""
     dns_resolver: DnsResolverSettings | None = None

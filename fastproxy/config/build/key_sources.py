@@ -196,7 +196,9 @@ def _build_discovery(name: str, view: View, context: BuildContext) -> DiscoveryJ
 
 
 def _check_key_cluster(key: ProviderKey, context: BuildContext) -> None:
-    if key.value not in context.cluster_names and context.clusters_complete:
+    if key.value in context.cluster_names or context.clusters_may_be_gone:
+        return
+    if context.clusters_complete:
         near = difflib.get_close_matches(key.value, context.cluster_names, n=1)
         fix = f"Did you mean {quote(near[0])}?" if near else "Define it in static_resources.clusters"
         key.error(f"unknown cluster {quote(key.value)}", fix)

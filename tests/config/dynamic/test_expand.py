@@ -259,6 +259,30 @@ def test_a_listener_in_force_is_not_judged_again_when_a_cluster_goes(files: File
         update_config(gone, {str(files.file("lds")): files.file("lds").read_bytes()})
 
 
+def test_a_reload_of_the_same_file_is_not_refused_because_a_cluster_has_gone(files: Files) -> None:
+    """Whoever sends SIGHUP, as log rotation does, has made no mistake; one who has changed the file may have."""
+    listener = files.listener("main")
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["rds"]
+    manager["route_config"] = {key: value for key, value in table("t", "one").items() if key != "@type"}
+    files.put("lds")
+    del listener["@type"]
+    files.main["static_resources"] = {"listeners": [listener]}
+    loaded = files.load()
+    files.put("cds")
+    gone = update_config(loaded, {str(files.file("cds")): files.file("cds").read_bytes()})
+    again = load_config(files.path, in_force=gone)
+    assert again.settings == gone.settings
+    for one in (gone, again):
+        assert ["the cluster 'one' is gone: its requests get 503" in str(it) for it in one.warnings] == [True]
+    with pytest.raises(ConfigError, match="unknown cluster 'one'"):
+        load_config(files.path)
+    files.main["node"]["cluster"] = "another"
+    files.path.write_text(yaml.safe_dump(files.main))
+    with pytest.raises(ConfigError, match="unknown cluster 'one'"):
+        load_config(files.path, in_force=gone)
+
+
 def test_an_update_reads_nothing_but_what_it_is_given(files: Files) -> None:
     """A file that is being written must not come in with the change of another."""
     loaded = files.load()
