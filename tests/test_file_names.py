@@ -172,6 +172,7 @@ TESTED_BY = {
     "lint/requirements.py": "lint/test_survey.py",
     "lint/rule.py": "lint/test_check.py",
     # The control plane's helpers are tested with whoever they help.
+    "control/admin/access.py": "control/test_admin.py",
     "control/admin/certs_page.py": "control/test_tls_watcher.py",
     "control/admin/pages.py": "control/test_admin.py",
     "control/admin/prometheus.py": "control/test_prometheus.py",

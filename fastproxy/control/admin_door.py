@@ -9,7 +9,7 @@ from fastproxy.addresses import address_of, format_address
 from fastproxy.admin_log import AdminLog
 from fastproxy.config.settings import AdminSettings
 from fastproxy.control.admin import AdminServer, AdminView
-from fastproxy.control.admin.server import warn_if_exposed
+from fastproxy.control.admin.access import warn_if_exposed
 from fastproxy.control.inheritance import Inheritance
 from fastproxy.control.options import ControlOptions
 from fastproxy.control.pipes import PipeFile

@@ -14,12 +14,9 @@ A class of its own in the parser's place, so that other listeners pay nothing fo
 """
 
 import re
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import httptools
-
-if TYPE_CHECKING:
-    from fastproxy.listener.request_reader import RequestReader
 
 #: The longest method that is taken for one. The longest that is registered has 17 bytes.
 MAX_METHOD_BYTES = 64
@@ -54,12 +51,31 @@ class RequestParser(Protocol):
         """Take a length beside chunks."""
 
 
+class MessageReader(Protocol):
+    """Who is called back, as far as it says where in a message it is."""
+
+    in_head: bool
+    """A head has begun, and is not complete."""
+
+    @property
+    def has_fault(self) -> bool:
+        """Nothing more is to be read."""
+
+    @property
+    def is_between_messages(self) -> bool:
+        """Neither in a head nor in a body."""
+
+    @property
+    def body_left(self) -> int | None:
+        """Bytes of the body that are still to come; None: no length says where it ends."""
+
+
 class CustomMethodParser:
     """Stands for the `httptools.HttpRequestParser` of one connection."""
 
     __slots__ = ("_awaits_method", "_held", "_method", "_parser", "_reader", "_tail")
 
-    def __init__(self, reader: "RequestReader") -> None:
+    def __init__(self, reader: MessageReader) -> None:
         self._reader = reader
         self._parser = httptools.HttpRequestParser(reader)
         self._awaits_method = True

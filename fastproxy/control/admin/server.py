@@ -2,19 +2,18 @@
 
 import asyncio
 import html
-import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
 from fastproxy import clock, logs
-from fastproxy.addresses import ends_of, is_pipe
+from fastproxy.addresses import ends_of
 from fastproxy.admin_log import AdminLog
 from fastproxy.control.admin import pages
+from fastproxy.control.admin.access import is_cross_origin, is_rebound
 from fastproxy.control.admin.certs_page import certs_json
 from fastproxy.control.admin.connections import AdminConnections, counted
 from fastproxy.control.admin.dump_page import UnknownResource, choose_parts
@@ -144,7 +143,7 @@ class AdminServer:
             and not self._is_allowed(admin.allow_paths, request.raw_path)
         ):
             return text_reply(f"request to path {request.path} not allowed\n", 403)
-        if admin is not None and _is_rebound(request, admin.host):
+        if admin is not None and is_rebound(request, admin.host):
             return text_reply(
                 "The admin interface listens on a loopback address, and is asked for under another name"
                 " (DNS rebinding?). Ask for localhost, or for its address.\n",
@@ -157,7 +156,7 @@ class AdminServer:
             return text_reply(f"Method {request.method} not allowed, POST required.", 405)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_POST):
             return text_reply(f"Method {request.method} not allowed.", 405)
-        if command.post_only and _is_cross_origin(request):
+        if command.post_only and is_cross_origin(request):
             return text_reply("A page of another site asked for this.", 403)
         try:
             return await command.answer(request)
@@ -348,16 +347,6 @@ def scope_names(view: AdminView) -> ScopeNames:
     )
 
 
-def warn_if_exposed(host: str) -> None:
-    """Say at the start that everybody who reaches the admin interface can stop the proxy (S64)."""
-    if not is_pipe(host) and not ipaddress.ip_address(host).is_loopback:
-        _log.warning(
-            "the admin interface listens on %s, which is not a loopback address: whoever reaches it can read"
-            " the configuration and stop the proxy; bind it to 127.0.0.1",
-            host,
-        )
-
-
 def _level_changes(request: web.Request) -> list[tuple[str, str]]:
     """Read `?level=`, `?paths=a:b,c:d`, `?NAME=level` as (component, level) pairs; no component means all."""
     changes: list[tuple[str, str]] = []
@@ -382,34 +371,3 @@ def _ends(request: web.Request) -> tuple[tuple[str, int], tuple[str, int]]:
 
 def _wants_json(request: web.Request) -> bool:
     return request.query.get("format") == "json"
-
-
-def _is_rebound(request: web.Request, listens_on: str) -> bool:
-    """Tell a browser that was made to believe that the name of some site is this machine.
-
-    To the browser its page and our answers then are one site. What it cannot do is lie about the name: a loopback
-    address is asked for under its own name, `localhost`, or as an IP address.
-    """
-    if is_pipe(listens_on) or not ipaddress.ip_address(listens_on).is_loopback:
-        return False
-    host = request.headers.get("host", "")
-    if not host:
-        return False
-    try:
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        if name != "localhost" and not name.endswith(".localhost"):
-            ipaddress.ip_address(name)
-    except ValueError:
-        return True
-    return False
-
-
-def _is_cross_origin(request: web.Request) -> bool:
-    """Tell a browser that acts for another site: a form on any page can POST to 127.0.0.1."""
-    origin = request.headers.get("origin")
-    if origin is None:
-        return False
-    try:
-        return urlsplit(origin).netloc != request.host
-    except ValueError:
-        return True
