@@ -53,6 +53,8 @@ class RequestPreparation:
         "_known_hosts",
         "_normalize",
         "_plain_trust",
+        "_service_cluster",
+        "_service_node",
         "_stats",
         "_strip_dot",
         "_strip_port",
@@ -87,6 +89,7 @@ class RequestPreparation:
             and not settings.append_x_forwarded_port
             and settings.xff_detection is None
             and not settings.client_headers
+            and not settings.service_cluster
             and not settings.via
             and self._underscores is Underscores.ALLOW
             and self._escaped_slashes is EscapedSlashes.KEEP
@@ -95,6 +98,8 @@ class RequestPreparation:
             and not settings.route_config.internal_only_headers
         )
         self._trust = _build_trust(settings)
+        self._service_cluster = settings.service_cluster.encode()
+        self._service_node = settings.service_node.encode()
 
     def prepare(self, request: Request) -> LocalReply | None:
         """Settle what the request asks for, and from whom. Hot path: once per request.
@@ -179,11 +184,21 @@ class RequestPreparation:
         if refusal is not None:
             self._stats.downstream_rq_rejected_via_ip_detection += 1
             return refusal
+        if self._service_cluster:
+            self._introduce(request.headers)
         if self._client_cert is not None:
             self._client_cert.apply(request)
         if self._early_rules is not None:
             self._early_rules.apply_to_request(request)
         return None
+
+    def _introduce(self, headers: HeaderMap) -> None:
+        """Tell the upstream who calls (Envoy `add_user_agent`); who called here is not told then."""
+        headers[b"x-envoy-downstream-service-cluster"] = self._service_cluster
+        if not headers.get(b"user-agent"):
+            headers[b"user-agent"] = self._service_cluster
+        if self._service_node:
+            headers[b"x-envoy-downstream-service-node"] = self._service_node
 
     def _settle_host(self, request: Request, received: bytes) -> bytes:
         """The host that routes, filters and the upstream see."""

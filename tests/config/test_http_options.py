@@ -13,7 +13,7 @@ from fastproxy.listener.settings import (
     Underscores,
     XffDetectionSettings,
 )
-from tests.config.support import load, minimal, problem
+from tests.config.support import load, minimal, problem, warnings
 
 CUSTOM = "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
 XFF = "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
@@ -207,3 +207,12 @@ def test_bytes_are_counted_only_if_a_format_asks_for_them(operator: str, *, coun
     """Wherever it stands: here in the body of local replies."""
     text = f"local_reply_config: {{body_format: {{text_format_source: {{inline_string: '{operator}'}}}}}}"
     assert manager(text).counts_bytes is counts
+
+
+def test_the_proxy_can_name_itself_if_it_has_a_name() -> None:
+    """`add_user_agent`, which without `node.cluster` has nothing to tell."""
+    node = "node: {cluster: front, id: front-1}\n"
+    for option, names in (("add_user_agent: true", ("front", "front-1")), ("", ("", ""))):
+        http = load(node + minimal(manager=option)).settings.listeners[0].http
+        assert (http.service_cluster, http.service_node) == names
+    assert any("without node.cluster" in one for one in warnings(minimal(manager="add_user_agent: true")))

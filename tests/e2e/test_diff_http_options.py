@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.support.cases import Case, Pair, parametrize_cases
 from tests.e2e.support.differences import CHUNKED_LENGTH_NUMBER, FIRST_INTERIM, REDIRECT_ELSEWHERE, Difference
 from tests.e2e.support.pairs import managers_template, running_pair
-from tests.e2e.support.proxies import Config
+from tests.e2e.support.proxies import Config, Ports
 from tests.e2e.support.templates import direct, forward, redirect, virtual_host
 from tests.e2e.support.wire import encode_request as req
 
@@ -63,6 +63,8 @@ MANAGERS: dict[str, Config] = {
     "client-ok": {**_TOLD, **_asked(_client_header("x-client", reject_with_status={"code": "OK"}))},
     "client-or-xff": _asked(_client_header("x-client"), _XFF_CONFIG, _client_header("x-other")),
     "xff-or-client": _asked(_XFF_CONFIG, _client_header("x-client")),
+    "named": {"add_user_agent": True},
+    "named-edge": {"add_user_agent": True, "use_remote_address": True},
     "via": {"via": "1.1 edge"},
     "request-id": {"always_set_request_id_in_response": True},
     "server-absent": {"server_header_transformation": "APPEND_IF_ABSENT"},
@@ -181,7 +183,11 @@ CONTINUE = [
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Both proxies."""
-    template = managers_template(MANAGERS, _HOSTS)
+    nameless = managers_template(MANAGERS, _HOSTS)
+
+    def template(ports: Ports) -> Config:
+        return {**nameless(ports), "node": {"cluster": "front", "id": "front-1"}}
+
     with running_pair(template, (*MANAGERS, "closed"), tmp_path_factory.mktemp("options")) as running:
         yield running
 
@@ -246,6 +252,18 @@ TRUST += [
         "xff-or-client",
     )
     for name, headers in _CLIENT_FORMS.items()
+]
+
+_NAMES_OF_CALLERS: dict[str, tuple[tuple[str, str], ...]] = {
+    "none": (),
+    "agent": (("user-agent", "curl/8"),),
+    "empty-agent": (("user-agent", ""),),
+    "forged": (("x-envoy-downstream-service-cluster", "other"), ("x-envoy-downstream-service-node", "other")),
+}
+TRUST += [
+    case(listener, f"caller-{name}", "/", *headers)
+    for listener in ("named", "named-edge")
+    for name, headers in _NAMES_OF_CALLERS.items()
 ]
 
 OWN_NAMES = [

@@ -43,6 +43,7 @@ def build_settings(
     files = TlsFiles(given=None if read_key_files else {})
     context.tls = TlsSources(files, Secrets(static, files))
     context.service_cluster = bootstrap.child_or_empty("node").text("cluster")
+    context.service_node = bootstrap.child_or_empty("node").text("id")
     context.dns_resolver = build_resolver(bootstrap)
     context.outlier_log = build_outlier_log(bootstrap)
     clusters = _build_clusters(static, context)

@@ -16,6 +16,8 @@ class BuildContext:
     cluster_names: frozenset[str] = frozenset()
     service_cluster: str = ""
     """`node.cluster`."""
+    service_node: str = ""
+    """`node.id`."""
     proxy_protocol_clusters: frozenset[str] = frozenset()
     """Clusters whose connections begin with a PROXY header: of no use for requests."""
     clusters_complete: bool = True

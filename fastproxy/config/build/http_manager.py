@@ -66,7 +66,7 @@ def build_http_manager(manager: View, context: BuildContext) -> HttpConnectionMa
         config_path=manager.path,
     )
     settings = replace(
-        add_http_options(settings, manager), local_replies=build_local_replies(manager, context)
+        add_http_options(settings, manager, context), local_replies=build_local_replies(manager, context)
     )
     return None if routes is None else settings
 

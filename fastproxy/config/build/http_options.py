@@ -3,6 +3,7 @@
 from dataclasses import replace
 from ipaddress import ip_network
 
+from fastproxy.config.build.context import BuildContext
 from fastproxy.config.build.header_rules import build_header_mutations
 from fastproxy.config.build.name_case import build_name_case
 from fastproxy.config.problems import quote
@@ -26,7 +27,9 @@ _EARLY = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderM
 _PRIVATE_NETWORKS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32", "fd00::/8", "::1/128")
 
 
-def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> HttpConnectionManagerSettings:
+def add_http_options(
+    settings: HttpConnectionManagerSettings, manager: View, context: BuildContext
+) -> HttpConnectionManagerSettings:
     """The same settings with the options of this module."""
     common = manager.child_or_empty("common_http_protocol_options")
     http1 = manager.child_or_empty("http_protocol_options")
@@ -35,8 +38,14 @@ def add_http_options(settings: HttpConnectionManagerSettings, manager: View) -> 
     if slashes == "IMPLEMENTATION_SPECIFIC_DEFAULT":
         slashes = EscapedSlashes.KEEP.value
     detection, client_headers = _build_detection(manager)
+    tells = manager.flag_or("add_user_agent", default=False)
+    if tells and not context.service_cluster:
+        manager.warn("has no effect without node.cluster (--service-cluster)", field="add_user_agent")
+        tells = False
     return replace(
         settings,
+        service_cluster=context.service_cluster if tells else "",
+        service_node=context.service_node if tells else "",
         append_x_forwarded_port=manager.flag("append_x_forwarded_port"),
         internal_networks=_build_internal_networks(manager),
         internal_pipes=manager.child_or_empty("internal_address_config").flag("unix_sockets"),

@@ -140,6 +140,10 @@ class HttpConnectionManagerSettings:
     """`original_ip_detection_extensions`: how `x-forwarded-for` is read."""
     client_headers: tuple[ClientHeaderSettings | None, ...] = ()
     """`original_ip_detection_extensions`, if there are others: in order, None for `xff_detection`."""
+    service_cluster: str = ""
+    """With `add_user_agent`: what the upstream is told of this proxy, `node.cluster`."""
+    service_node: str = ""
+    """Likewise, `node.id`."""
     early_rules: tuple[HeaderRuleSettings, ...] = ()
     """`early_header_mutation_extensions`, one level for each mutation."""
     via: str = ""
