@@ -88,6 +88,11 @@ def _parse_level(_ctx: click.Context, param: click.Parameter, value: str) -> str
     return "warning" if value.lower() == "warn" else value.lower()
 
 
+def _parse_path(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
+    # `-c "$CONFIG"` without the variable is no file, and not the directory that Path makes of it.
+    return Path(value) if value else None
+
+
 def _parse_log_format(_ctx: click.Context, param: click.Parameter, value: str) -> str:
     try:
         logs.check_format(value)
@@ -113,7 +118,11 @@ def _parse_component_levels(ctx: click.Context, param: click.Parameter, value: s
     epilog="Other command line flags of Envoy are accepted and have no effect. See docs/operations.md.",
 )
 @click.option(
-    "-c", "--config-path", type=click.Path(path_type=Path), help="Envoy v3 configuration: YAML or JSON."
+    "-c",
+    "--config-path",
+    callback=_parse_path,
+    metavar="FILE",
+    help="Envoy v3 configuration: YAML or JSON.",
 )
 @click.option("--config-yaml", metavar="TEXT", help="Configuration as text; merged over the file.")
 @click.option(

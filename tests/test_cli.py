@@ -215,6 +215,15 @@ def test_validate_says_ok_on_stdout(config: Path) -> None:
     assert (result.exit_code, result.stdout) == (0, f"configuration '{config}' OK\n"), result.stderr
 
 
+def test_an_empty_file_name_is_none() -> None:
+    """`-c "$CONFIG"` with a variable that is not set; Envoy says the same."""
+    result = run("-c", "")
+
+    assert result.exit_code == 2
+    assert "give a configuration with -c FILE" in result.stderr
+    assert run("-c", "", "--config-yaml", "{}", "--mode", "validate").exit_code == 0
+
+
 def test_validate_of_yaml_on_the_command_line() -> None:
     """`--config-yaml` alone is a configuration."""
     result = run("--config-yaml", MINIMAL.replace("PORT", "0"), "--mode", "validate")

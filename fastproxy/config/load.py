@@ -28,6 +28,7 @@ from fastproxy.config.yaml_text import parse_yaml
 
 _YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 _BINARY_SUFFIXES = frozenset({".pb", ".pb_text", ".pb_yaml"})
+_SUFFIX_DECIDES = "A file is YAML if its name ends in .yaml or .yml, and JSON otherwise"
 #: How `--config-yaml` is called where a file name is expected.
 INLINE_NAME = "--config-yaml"
 
@@ -272,5 +273,7 @@ def _parse(name: str, text: str, problems: ProblemLog, *, as_yaml: bool) -> Node
     try:
         return parse_yaml(text) if as_yaml else parse_json(text)
     except SyntaxProblem as exc:
-        problems.error(Place(name, exc.line), "", exc.problem, exc.fix)
+        problems.error(
+            Place(name, exc.line), "", exc.problem, exc.fix or ("" if as_yaml else _SUFFIX_DECIDES)
+        )
         return None

@@ -66,6 +66,17 @@ def test_a_worker_builds_the_same_settings() -> None:
     assert comparable(settings_from_bootstrap(loaded.bootstrap)) == comparable(loaded.settings)
 
 
+def test_yaml_in_a_file_of_another_name_is_told_what_decides(tmp_path: Path) -> None:
+    """The file is fine to look at; that `.conf` makes it JSON is nowhere to be seen."""
+    path = tmp_path / "proxy.conf"
+    path.write_text("node: {id: a}\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    assert "ends in .yaml or .yml" in caught.value.problems[0].fix
+
+
 def test_damaged_bytes_are_a_config_error() -> None:
     """A worker reports them; it must not die of something else."""
     with pytest.raises(ConfigError):
