@@ -174,7 +174,8 @@ async def rehearse(arrival: Arrival, raw: bytes, book: KeyBook, at: float) -> Re
 def _build_clusters(settings: tuple[ClusterSettings, ...], port: int) -> dict[str, Cluster]:
     clusters = {}
     for one in settings:
-        cluster = Cluster(replace(one, tls=None, discovery=DiscoveryType.STATIC))
+        # Its own name, whatever logs and statistics call it.
+        cluster = Cluster(replace(one, tls=None, discovery=DiscoveryType.STATIC, stat_name=""))
         hostname = next((entry.hostname or entry.host for entry in one.endpoints), "")
         cluster.update_endpoints([Address("127.0.0.1", port, hostname)])
         clusters[one.name] = cluster

@@ -7,7 +7,7 @@ from fastproxy.format.context import REQUEST_END, FormatContext, Operator
 from fastproxy.http.connection_info import UpstreamLink
 
 #: Details of responses of an upstream that are complete.
-_SENT = frozenset(("via_upstream",))
+_SENT = frozenset(("via_upstream", "websocket_handshake_unsuccessful"))
 
 
 def address_text(address: tuple[str, int]) -> str | None:

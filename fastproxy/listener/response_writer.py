@@ -165,9 +165,9 @@ class ResponseWriter:
         head = manager.responses.encode(request, status, headers)
         request.keep_alive = False
         stream.connection.start_tunnel(request)
-        self._write_body(request, early, head, complete=False)
         if manager.log_moments.at_tunnel:
             manager.log_access(request, clock.monotonic(), REQUEST_TUNNEL)
+        self._write_body(request, early, head, complete=False)
         stream.connection.serve()
 
     def on_tunnel_closed(self, details: str, flag: str) -> None:

@@ -355,7 +355,7 @@ class Exchange:
         counts = request.byte_counts
         if counts is not None:
             counts.add_request_head(head)
-            connection.counts = counts
+            connection.count_into(counts)
         if request.has_body:
             self._write_body(connection, body, head, complete=self._request_ended)
         elif connection.write(head):

@@ -107,7 +107,7 @@ class Router:
             self.stats.no_cluster += 1
             return LocalReply(action.cluster_not_found_status, details="cluster_not_found", flag="NC")
         self.stats.rq_total += 1
-        request.upstream_cluster = cluster.name
+        request.upstream_cluster = cluster.shown_name
         request.cluster_metadata = cluster.filter_metadata
         if self._envoy_headers and route.expected_timeout_ms:
             request.headers[b"x-envoy-expected-rq-timeout-ms"] = route.expected_timeout_ms

@@ -54,6 +54,7 @@ class UpgradeExchange(RetryingExchange):
         # The route's timeout is for the answer, and here it is.
         self.timeout_s = 0.0
         self.request.details = "via_upstream"
+        self.request.response_monotonic = clock.monotonic()
         self._cluster.stats.statuses[status] += 1
         if b"x-envoy-internal" in self.request.headers:
             self._cluster.stats.internal_statuses[status] += 1
@@ -135,7 +136,8 @@ class UpgradeExchange(RetryingExchange):
         self._response_started = True
         if self._endpoint is not None:
             self._endpoint.stats.rq_success += 1
-        self._complete(clock.monotonic())
+        now = self.request.response_monotonic = clock.monotonic()
+        self._complete(now)
         headers.pop(b"transfer-encoding", None)
         # Of what is not there.
         headers.pop(b"content-type", None)

@@ -57,7 +57,7 @@ class Cluster:
         report: ReportEvent = report_to_nobody,
     ) -> None:
         self.settings = settings
-        self.name = settings.name
+        self.name, self.shown_name = settings.name, settings.stat_name or settings.name  # the latter in logs
         self.filter_metadata: Mapping[str, object] | None = (
             json.loads(settings.metadata) if settings.metadata else None
         )

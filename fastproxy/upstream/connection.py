@@ -176,6 +176,11 @@ class UpstreamConnection:
             self.counts.upstream_sent += len(data)
         return True
 
+    def count_into(self, counts: ByteCounts) -> None:
+        """Count the bytes of the exchange that has begun."""
+        self.counts = counts
+        self._reader.interim_bytes = 0
+
     def pause_reading(self) -> None:
         """Stop reading the response: the downstream is slower."""
         if self._transport is not None and not self._transport.is_closing() and not self._reading_paused:
@@ -228,7 +233,10 @@ class UpstreamConnection:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             reader.on_stop(error, data)
         if self.counts is not None:
-            self.counts.add_response(size, reader.headers if reader.status else reader.interim)
+            self.counts.add_response(size, reader.headers if reader.status else None)
+            if reader.interim_bytes:
+                self.counts.upstream_header_received += reader.interim_bytes
+                reader.interim_bytes = 0
         if reader.fault or reader.unproductive_bytes > MAX_UNPRODUCTIVE_BYTES:
             self._fail(handler)
             return

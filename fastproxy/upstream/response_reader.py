@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import httptools
 
+from fastproxy.http.byte_counts import received_header_bytes
 from fastproxy.http.headers import SINGLE_SLOT_RESPONSE_NAMES, HeaderMap, add_repeated, count_header_bytes
 from fastproxy.http.name_case import KeptCase
 from fastproxy.http.trailers import remove_forbidden
@@ -49,6 +50,7 @@ class ResponseReader:
         "head_only",
         "headers",
         "interim",
+        "interim_bytes",
         "interim_counts",
         "keep_alive",
         "names",
@@ -83,6 +85,8 @@ class ResponseReader:
         self.headers: HeaderMap = {}
         self.interim: HeaderMap | None = None
         """Of a 100 that was read and not yet handed over."""
+        self.interim_bytes = 0
+        """Of the header lines of 1xx responses, since somebody has set it to 0."""
         self.interim_counts: defaultdict[int, int] | None = None
         """Where 1xx responses are counted by their status, if they are."""
         self.names: KeptCase | None = None
@@ -166,6 +170,7 @@ class ResponseReader:
             self.fault |= len(self._reading) + self._repeated > self._max_headers
             if self.interim_counts is not None and not self.fault:
                 self.interim_counts[status] += 1
+            self.interim_bytes += received_header_bytes(self._reading)
             if status == 100 and self.interim is None:
                 self.interim = self._reading
             self._repeated = _BETWEEN_HEADS

@@ -277,7 +277,10 @@ def _template(directory: Path) -> Callable[[Ports], Config]:
         one["filter_chains"][0]["name"] = "the-chain"
         clusters = [
             labelled(label_endpoints(cluster("echo", ports["upstream"]), "endpoint"), "echo"),
-            labelled(label_endpoints(cluster("refused", ports["closed"]), "closed"), "refused"),
+            labelled(
+                label_endpoints(cluster("refused", ports["closed"], alt_stat_name="shown"), "closed"),
+                "refused",
+            ),
             labelled({**cluster("bare"), "load_assignment": {"cluster_name": "bare"}}, "without endpoints"),
             _named("named", ports["upstream"]),
             _named("named-refused", ports["closed"]),

@@ -41,6 +41,7 @@ REQUESTS: dict[str, Script] = {
         "chunked-answer": req("GET", "/x", script="chunked-pieces"),
         "trailers": req("GET", "/x", script="chunked-trailers"),
         "head": req("HEAD", "/x", script="head-length"),
+        "hints": req("GET", "/x", script="103-first"),
         "304": req("GET", "/x", script="304-length"),
         "garbage": req("GET", "/x", script="garbage"),
         "refused": req("GET", "/refused"),

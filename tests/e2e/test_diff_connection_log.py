@@ -18,7 +18,16 @@ import pytest
 from tests.e2e.support.differences import TCP_TLS_ORDER, TLS_WORDS
 from tests.e2e.support.pairs import running_pair
 from tests.e2e.support.proxies import Config, Ports, RunningProxy, admin_request
-from tests.e2e.support.templates import address, bootstrap, cluster, direct, forward, listener, virtual_host
+from tests.e2e.support.templates import (
+    address,
+    bootstrap,
+    cluster,
+    direct,
+    forward,
+    label_endpoints,
+    listener,
+    virtual_host,
+)
 from tests.e2e.support.tls_setup import INSPECTOR, Pki, proxy_protocol
 
 _TYPES = "type.googleapis.com/envoy.extensions"
@@ -120,8 +129,8 @@ def _template(directory: Path, pki: Pki) -> Callable[[Ports], Config]:
         foreign = {"source_prefix_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]}
         listeners[7]["filter_chains"][0]["filter_chain_match"] = foreign
         clusters = [
-            {**cluster("echo", ports["upstream"]), "metadata": _LABEL},
-            cluster("refused", ports["closed"]),
+            {**label_endpoints(cluster("echo", ports["upstream"]), "endpoint"), "metadata": _LABEL},
+            cluster("refused", ports["closed"], alt_stat_name="shown"),
         ]
         whole = bootstrap(ports["admin"], listeners, clusters)
         whole["admin"]["access_log"] = [

@@ -8,7 +8,7 @@ import pytest
 
 from fastproxy.filters.chain import FilterChain
 from fastproxy.http.messages import LocalReply, Request
-from fastproxy.listener.settings import UpgradeSettings
+from fastproxy.listener.settings import LogMoments, UpgradeSettings
 from fastproxy.listener.upgrades import Upgrades
 from fastproxy.match.settings import Fraction, RequestConditions
 from fastproxy.router.settings import (
@@ -606,3 +606,22 @@ def test_connect_needs_more_than_a_route(of_route: tuple[RouteUpgrade, ...]) -> 
         proxy.send(CONNECT)
         assert status_of(proxy.take()) == 403
         assert proxy.upstream.take() == b""
+
+
+def test_a_tunnel_can_be_logged_when_it_is_there() -> None:
+    """`flush_log_on_tunnel_successfully_established`: it may last for days; before anything of the answer has left."""
+    format_ = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %BYTES_SENT%"
+    proxy = switched(log_format=format_, log_moments=LogMoments(at_tunnel=True))
+    assert proxy.log.lines == ["DownstreamTunnelSuccessfullyEstablished 101 0 - 0"]
+    proxy.upstream.respond(b"abc")
+    proxy.leave()
+    assert proxy.log.lines[1:] == ["DownstreamEnd 101 0 - 3"]
+
+
+def test_an_answer_that_does_not_switch_is_sent_to_its_end() -> None:
+    """So the log knows how long that took."""
+    with Proxy(upgrades=WEBSOCKET, log_format="%RESPONSE_DURATION% %RESPONSE_TX_DURATION%") as proxy:
+        proxy.send(upgrade())
+        proxy.advance(0.25)
+        proxy.upstream.respond(OK)
+        assert proxy.log.lines == ["250 0"]

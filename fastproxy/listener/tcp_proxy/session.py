@@ -134,7 +134,7 @@ class TcpSession:
             proxy.stats.downstream_cx_no_route += 1
             self._refuse("NC")
             return
-        self.upstream_cluster = target.name
+        self.upstream_cluster = cluster.shown_name
         self.cluster_metadata = cluster.filter_metadata
         hash_value = proxy.hash_of(self.info) if cluster.uses_hash else None
         for attempt in range(1, proxy.settings.max_connect_attempts + 1):
