@@ -33,6 +33,7 @@ TESTED_BY = {
     "http/dates.py": "http/test_small_parts.py",
     "http/errors.py": "http/test_small_parts.py",
     "http/messages.py": "http/test_small_parts.py",
+    "http/octets.py": "http/test_small_parts.py",
     "http/request_id.py": "http/test_small_parts.py",
     "http/special.py": "http/test_small_parts.py",
     "http/status.py": "http/test_small_parts.py",

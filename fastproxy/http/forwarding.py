@@ -12,6 +12,7 @@ from fastproxy.http.client_header import ClientHeader
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.octets import HASH
 from fastproxy.http.request_id import new_request_id
 
 #: Control headers that only a trusted caller may send: removed from every external request.
@@ -283,7 +284,7 @@ def check_target(target: bytes) -> None:
     Raises:
         ProtocolError: 400 with an empty body, as in Envoy.
     """
-    if b"#" in target:
+    if HASH in target:
         raise ProtocolError("path_normalization_failed", body=b"", flag="")
 
 

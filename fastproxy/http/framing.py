@@ -10,6 +10,7 @@ from ipaddress import IPv6Address
 from fastproxy.http.errors import ProtocolError
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.messages import Request
+from fastproxy.http.octets import COMMA
 
 #: Names that need a second look; a head that has none of them is done with one set operation.
 HOP_BY_HOP_REQUEST = frozenset(
@@ -84,7 +85,7 @@ def take_authority(headers: HeaderMap) -> bytes | None:
     host = headers.pop(b"host", None)
     if host is None:
         return None
-    if isinstance(host, list) or b"," in host:
+    if isinstance(host, list) or COMMA in host:
         raise ProtocolError("http1.multiple_host_headers")
     if host and _AUTHORITY.match(host) is None:
         raise ProtocolError("http.invalid_authority")

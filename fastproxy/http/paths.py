@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 
 from fastproxy.http.errors import ProtocolError
+from fastproxy.http.octets import DOT, PERCENT
 
 _SLASHES = re.compile(rb"//+")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -31,7 +32,7 @@ _DECODED = {b"2e": b".", b"2f": b"/", b"5c": b"/"}
 
 def has_dot_segments(path: bytes) -> bool:
     """Whether some reader may find a `.` or `..` segment in a path: encoded, behind a backslash, or before a `;`."""
-    if b"." not in path and b"%" not in path:
+    if DOT not in path and PERCENT not in path:
         return False
     plain = _ESCAPED_DOT_OR_SLASH.sub(lambda found: _DECODED[found.group(1).lower()], path)
     return any(

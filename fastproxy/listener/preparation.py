@@ -15,6 +15,7 @@ from fastproxy.http.framing import (
 from fastproxy.http.headers import HeaderMap
 from fastproxy.http.hosts import strip_port, strip_trailing_dot
 from fastproxy.http.messages import LocalReply, Request
+from fastproxy.http.octets import HASH
 from fastproxy.http.paths import build_path_normalization, unescape_slashes
 from fastproxy.http.request_id import new_request_id
 from fastproxy.listener.client_cert_header import ClientCertHeader
@@ -118,7 +119,7 @@ class RequestPreparation:
             and self._plain_trust
             and (known_host := self._known_hosts.get(authority)) is not None
             and target[:1] == b"/"
-            and b"#" not in target
+            and HASH not in target
         ):
             # The usual head: nothing to remove, nothing to distrust, a host that was checked before.
             del headers[b"host"]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastproxy.errors import Side
+from fastproxy.http import octets
 from fastproxy.http.chunks import encode_chunks
 from fastproxy.http.dates import HttpDate
 from fastproxy.http.errors import ProtocolError
@@ -98,3 +99,11 @@ def test_special_names_cover_what_the_fast_path_skips() -> None:
         b"x-request-id", b"referer", b"x-envoy-retry-on", b"x-forwarded-client-cert", b"x-envoy-internal",
     }  # fmt: skip
     assert needed <= SPECIAL_REQUEST_NAMES
+
+
+@pytest.mark.parametrize(
+    ("octet", "text"), [(octets.COMMA, b","), (octets.DOT, b"."), (octets.HASH, b"#"), (octets.PERCENT, b"%")]
+)
+def test_octets_are_what_their_names_say(octet: int, text: bytes) -> None:
+    """RFC 3986 section 2.2 and 2.3."""
+    assert bytes((octet,)) == text
