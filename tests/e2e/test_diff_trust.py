@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - tables, one case a line
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.e2e.support.differences import (
     ZONE_IDS,
     Difference,
 )
+from tests.e2e.support.exchange import differences_between
 from tests.e2e.support.pairs import running_pair
 from tests.e2e.support.proxies import Config, Ports
 from tests.e2e.support.templates import bootstrap, cluster, forward, listener, virtual_host
@@ -263,3 +265,30 @@ PATHS = [one for one in PATHS if one.id != "both-path-//a/.."]
 def test_s49_paths_are_settled_as_in_envoy(pair: Pair, case: Case) -> None:
     """`normalize_path`, `merge_slashes` and escaped slashes, spelled in all the ways that somebody has thought of."""
     pair.check(case)
+
+
+def test_a_socket_for_both_families_has_ipv4_peers(tmp_path: Path) -> None:
+    """`ipv4_compat`: ranges of IPv4 addresses hold for them, and upstreams read an IPv4 address."""
+
+    def template(ports: Ports) -> Config:
+        loopback = {"address_prefix": "127.0.0.0", "prefix_len": 8}
+        options = {**_EDGE, "internal_address_config": {"cidr_ranges": [loopback]}}
+        both = listener("both", ports["both"], _HOSTS, options=options)
+        both["address"] = {
+            "socket_address": {"address": "::", "port_value": ports["both"], "ipv4_compat": True}
+        }
+        return bootstrap(ports["admin"], [both], [cluster("echo", ports["upstream"])])
+
+    with running_pair(template, ("both",), tmp_path) as pair:
+        one = Case("both", (req("GET", "/", *_CLAIMS),), (200,), listener="both", any_order=True)
+        (seen,) = pair.observe(pair.contender, one).upstream
+        headers = dict(seen["headers"])  # type: ignore[call-overload]  # what an exchange holds is plain data
+        assert headers[b"x-direct_remote_address_without_port"] == b"127.0.0.1"
+        assert headers[b"x-envoy-internal"] == b"true"
+        expected, found = (pair.observe(proxy, one).without_order() for proxy in (pair.envoy, pair.contender))
+        ports_differ = (b"x-remote_port", b"x-remote_address")
+        for one_side in (expected, found):
+            listed = one_side.upstream[0]["headers"]
+            assert isinstance(listed, list)
+            listed[:] = [field for field in listed if field[0] not in ports_differ]
+        assert not differences_between(expected, found)
