@@ -18,7 +18,7 @@ _METHOD: Final = "/grpc.health.v1.Health/Check"
 #: An honest answer has two bytes.
 _MAX_ANSWER_BYTES: Final = 4096
 _SERVING: Final = 1
-#: The peer could not be reached, or gave up; everything else is an answer.
+#: What the library says when the peer could not be reached, or gave up; everything else is an answer.
 _NO_ANSWER: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 
@@ -43,10 +43,14 @@ class GrpcChecker:
             )
         except grpc.aio.AioRpcError as error:
             code = error.code()
+            # An endpoint that says UNAVAILABLE itself has answered, and its connection stands.
+            has_answered = (
+                code not in _NO_ANSWER or self._channel.get_state() is grpc.ChannelConnectivity.READY
+            )
             await self.close()
             if self._relay is not None and self._relay.failure:
                 return CheckResult(FailureKind.NETWORK, reason=self._relay.failure)
-            kind = FailureKind.NETWORK if code in _NO_ANSWER else FailureKind.ACTIVE
+            kind = FailureKind.ACTIVE if has_answered else FailureKind.NETWORK
             # Its details may quote the peer's bytes; the code says enough.
             return CheckResult(kind, reason=f"gRPC status {code.name}")
         except BaseException:

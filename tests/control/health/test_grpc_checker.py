@@ -82,12 +82,16 @@ async def test_unknown_service_is_an_answer_and_a_closed_port_is_none() -> None:
     """The first counts at once, the second up to the threshold."""
 
     async def behaviour(_request: bytes, context: Any) -> bytes:
-        await context.abort(grpc.StatusCode.NOT_FOUND, "nobody")
+        await context.abort(code, "nobody")
         raise AssertionError
 
+    code = grpc.StatusCode.NOT_FOUND
     async with health_server(behaviour) as port:
         found = await check(port)
+        code = grpc.StatusCode.UNAVAILABLE
+        said = await check(port)
     assert (found.failure, found.reason) == (FailureKind.ACTIVE, "gRPC status NOT_FOUND")
+    assert (said.failure, said.reason) == (FailureKind.ACTIVE, "gRPC status UNAVAILABLE")
     assert (await check(port)).failure is FailureKind.NETWORK
 
 
