@@ -78,6 +78,16 @@ def test_rules_change_the_copy_alone() -> None:
         assert b"x-of" not in sent
 
 
+def test_formats_of_a_copy_read_the_metadata_of_its_request() -> None:
+    """That of the cluster is of the one that the request goes to, as its other values are."""
+    cluster = ClusterSettings(CLUSTER, metadata='{"n": {"k": "cluster"}}')
+    value = "%METADATA(CLUSTER:n:k)% %UPSTREAM_CLUSTER% %METADATA(ROUTE:n:k)%"
+    rules = (HeaderRuleSettings((HeaderValueSettings("x-of", value),)),)
+    with MirroringProxy(MirrorPolicy(CLUSTER, request_headers=rules), cluster=cluster) as proxy:
+        proxy.send(GET)
+        assert head_of(proxy.copy.take())[1][b"x-of"].strip() == b"cluster " + CLUSTER.encode()
+
+
 @pytest.mark.parametrize(
     ("policy", "host"),
     [

@@ -1,5 +1,6 @@
 """What follows from an accepted token: headers, metadata, another route (spec/jwt_authn.md section 12)."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,6 +189,20 @@ def test_the_route_is_selected_again() -> None:
     with Proxy(filters=[made], routes=by_claim()) as proxy:
         proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + token() + b"\r\n\r\n")
         assert proxy.upstream.take().startswith(b"GET /named/ ")
+
+
+def test_formats_read_the_metadata_of_the_route_that_was_selected_again() -> None:
+    """And not of the one that the request would have had without its token."""
+    made = jwt_filter(clear_route_cache=True, claim_headers=CLAIMS)
+    named, rest = by_claim()
+    routes = (
+        replace(named, metadata='{"n": {"k": "named"}}'),
+        replace(rest, metadata='{"n": {"k": "rest"}}'),
+    )
+    with Proxy(filters=[made], routes=routes, log_format="%METADATA(ROUTE:n:k)%") as proxy:
+        proxy.send(b"GET / HTTP/1.1\r\nhost: a\r\nauthorization: Bearer " + token() + b"\r\n\r\n")
+        proxy.upstream.respond(OK)
+        assert proxy.log.lines == ["named"]
 
 
 def test_s57_a_forged_claim_header_selects_no_route() -> None:
