@@ -11,12 +11,15 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Generator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from fastproxy import clock
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("unhurried", deadline=None)
@@ -38,6 +41,9 @@ NPM_PEERS = {"oidc-provider"}
 _NODE_MODULES = Path(__file__).resolve().parent / "providers" / "node_modules"
 #: oidc-provider uses what older ones do not have.
 _LEAST_NODE_VERSION = (20, 12)
+
+#: Before any test has put its own in place.
+_REAL_CLOCK = (clock.monotonic, clock.unix_time)
 
 _missing: Counter[str] = Counter()
 
@@ -90,6 +96,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         for name in marker.args:
             require_peer(name)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """A test that leaves a stopped clock behind fails itself, instead of those that wait for ever after it."""
+    yield
+    left = (clock.monotonic, clock.unix_time)
+    clock.monotonic, clock.unix_time = _REAL_CLOCK
+    assert left == _REAL_CLOCK, "the test has left its own clock behind"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

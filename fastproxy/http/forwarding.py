@@ -158,7 +158,8 @@ class HeaderTrust:
             if header is None:
                 was_alone = self._find_client(request)
                 appends = self._append_xff or (bool(self._trusted) and not _is_in(peer[0], self._trusted))
-                if request.remote_address is not peer:
+                # By value: a compiled tuple has no identity.
+                if request.remote_address != peer:
                     return was_alone, appends
             else:
                 address = header.read(request.headers)

@@ -299,7 +299,6 @@ class Proxy:
         **settings: Any,
     ) -> None:
         self.loop = SteppedLoop()
-        self._real_clock = (clock.monotonic, clock.unix_time)
         self._filters = filters
         self.log = LogLines()
         self._log_format = log_format
@@ -325,6 +324,7 @@ class Proxy:
         self._attempted: dict[asyncio.Future[UpstreamConnection], UpstreamConnection] = {}
 
     def __enter__(self) -> Self:
+        self._real_clock = (clock.monotonic, clock.unix_time)
         clock.monotonic = self.loop.time
         clock.unix_time = lambda: NOW + self.loop.now - START
         self.cluster.update_endpoints([UPSTREAM])

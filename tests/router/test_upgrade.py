@@ -1,6 +1,8 @@
 """Requests that leave HTTP, as transcripts: who may, what goes upstream when, and how it ends."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -56,16 +58,16 @@ def connect_route(**options: Any) -> RouteSettings:
     return replace(made, conditions=RequestConditions(connect_only=True))
 
 
-def switched(**options: Any) -> Proxy:
+@contextmanager
+def switched(**options: Any) -> Iterator[Proxy]:
     """A proxy whose connection has just become a WebSocket one."""
     options.setdefault("upgrades", WEBSOCKET)
-    proxy = Proxy(**options)
-    proxy.__enter__()
-    proxy.send(upgrade())
-    proxy.upstream.take()
-    proxy.upstream.respond(SWITCH)
-    assert status_of(proxy.take()) == 101
-    return proxy
+    with Proxy(**options) as proxy:
+        proxy.send(upgrade())
+        proxy.upstream.take()
+        proxy.upstream.respond(SWITCH)
+        assert status_of(proxy.take()) == 101
+        yield proxy
 
 
 # -- the handshake -----------------------------------------------------------------------------------------
@@ -364,62 +366,58 @@ def test_a_101_that_does_not_say_what_it_is_is_no_answer(answer: bytes, step: in
 
 def test_a_slow_side_pauses_the_other() -> None:
     """Otherwise a tunnel buffers without bound."""
-    proxy = switched()
-    proxy.upstream.block()
-    assert not proxy.transport.is_reading()
-    proxy.upstream.unblock()
-    assert proxy.transport.is_reading()
-    proxy.downstream.pause_writing()
-    assert not proxy.upstream.transport.is_reading()
-    proxy.downstream.resume_writing()
-    assert proxy.upstream.transport.is_reading()
-    proxy.__exit__(None, None, None)
+    with switched() as proxy:
+        proxy.upstream.block()
+        assert not proxy.transport.is_reading()
+        proxy.upstream.unblock()
+        assert proxy.transport.is_reading()
+        proxy.downstream.pause_writing()
+        assert not proxy.upstream.transport.is_reading()
+        proxy.downstream.resume_writing()
+        assert proxy.upstream.transport.is_reading()
 
 
 def test_the_end_of_the_upstream_is_the_end_of_the_downstream() -> None:
     """UC, after everything was passed on (Envoy)."""
-    proxy = switched()
-    proxy.upstream.respond(b"bye")
-    proxy.upstream.close()
-    assert proxy.take() == b"bye"
-    assert proxy.is_closed()
-    assert not proxy.transport.was_aborted()
-    details = "upstream_reset_after_response_started{connection_termination}"
-    assert proxy.log.lines == [f"101 UC {details}"]
-    assert proxy.stats().gauges["http.ingress.downstream_cx_upgrades_active"] == 0
-    assert proxy.stats().gauges["http.ingress.downstream_rq_active"] == 0
-    assert proxy.stats().gauges["cluster.service.upstream_rq_active"] == 0
-    proxy.__exit__(None, None, None)
+    with switched() as proxy:
+        proxy.upstream.respond(b"bye")
+        proxy.upstream.close()
+        assert proxy.take() == b"bye"
+        assert proxy.is_closed()
+        assert not proxy.transport.was_aborted()
+        details = "upstream_reset_after_response_started{connection_termination}"
+        assert proxy.log.lines == [f"101 UC {details}"]
+        assert proxy.stats().gauges["http.ingress.downstream_cx_upgrades_active"] == 0
+        assert proxy.stats().gauges["http.ingress.downstream_rq_active"] == 0
+        assert proxy.stats().gauges["cluster.service.upstream_rq_active"] == 0
 
 
 def test_the_end_of_the_downstream_is_the_end_of_the_upstream() -> None:
     """What it said last still arrives: the upstream's connection is closed, not cut."""
-    proxy = switched()
-    assert proxy.stats().gauges["http.ingress.downstream_cx_upgrades_active"] == 1
-    proxy.send(b"bye")
-    proxy.leave()
-    assert proxy.upstream.take() == b"bye"
-    assert proxy.upstream.is_closed()
-    assert not proxy.upstream.transport.was_aborted()
-    assert proxy.log.lines == ["101 DC downstream_remote_disconnect"]
-    proxy.check_nothing_left()
-    proxy.__exit__(None, None, None)
+    with switched() as proxy:
+        assert proxy.stats().gauges["http.ingress.downstream_cx_upgrades_active"] == 1
+        proxy.send(b"bye")
+        proxy.leave()
+        assert proxy.upstream.take() == b"bye"
+        assert proxy.upstream.is_closed()
+        assert not proxy.upstream.transport.was_aborted()
+        assert proxy.log.lines == ["101 DC downstream_remote_disconnect"]
+        proxy.check_nothing_left()
 
 
 def test_the_route_timeout_ends_with_the_handshake_and_idleness_counts() -> None:
     """spec/http.md section 13: any byte resets the idle timeout; when it fires both sides close, SI."""
-    proxy = switched(routes=[to_service(timeout_s=2.0)], stream_idle_timeout_s=10.0)
-    for _ in range(3):
-        proxy.advance(8)
-        proxy.send(b"x")
-        proxy.advance(8)
-        proxy.upstream.respond(b"y")
-    assert not proxy.is_closed()
-    proxy.advance(12)
-    assert proxy.is_closed()
-    assert proxy.upstream.is_closed()
-    assert proxy.log.lines == ["101 SI stream_idle_timeout"]
-    proxy.__exit__(None, None, None)
+    with switched(routes=[to_service(timeout_s=2.0)], stream_idle_timeout_s=10.0) as proxy:
+        for _ in range(3):
+            proxy.advance(8)
+            proxy.send(b"x")
+            proxy.advance(8)
+            proxy.upstream.respond(b"y")
+        assert not proxy.is_closed()
+        proxy.advance(12)
+        assert proxy.is_closed()
+        assert proxy.upstream.is_closed()
+        assert proxy.log.lines == ["101 SI stream_idle_timeout"]
 
 
 def test_the_route_timeout_ends_a_handshake_without_answer() -> None:
@@ -434,15 +432,14 @@ def test_the_route_timeout_ends_a_handshake_without_answer() -> None:
 
 def test_draining_leaves_tunnels_until_the_drain_time_ends() -> None:
     """They have no next request that could say `connection: close`."""
-    proxy = switched()
-    proxy.manager.drain()
-    assert not proxy.is_closed()
-    proxy.send(b"x")
-    assert proxy.upstream.take() == b"x"
-    proxy.manager.abort()
-    proxy.loop.run_ready()
-    assert proxy.upstream.is_closed()
-    proxy.__exit__(None, None, None)
+    with switched() as proxy:
+        proxy.manager.drain()
+        assert not proxy.is_closed()
+        proxy.send(b"x")
+        assert proxy.upstream.take() == b"x"
+        proxy.manager.abort()
+        proxy.loop.run_ready()
+        assert proxy.upstream.is_closed()
 
 
 def test_copies_are_not_made_of_upgrades() -> None:
@@ -611,11 +608,11 @@ def test_connect_needs_more_than_a_route(of_route: tuple[RouteUpgrade, ...]) -> 
 def test_a_tunnel_can_be_logged_when_it_is_there() -> None:
     """`flush_log_on_tunnel_successfully_established`: it may last for days; before anything of the answer has left."""
     format_ = "%ACCESS_LOG_TYPE% %RESPONSE_CODE% %RESPONSE_DURATION% %RESPONSE_TX_DURATION% %BYTES_SENT%"
-    proxy = switched(log_format=format_, log_moments=LogMoments(at_tunnel=True))
-    assert proxy.log.lines == ["DownstreamTunnelSuccessfullyEstablished 101 0 - 0"]
-    proxy.upstream.respond(b"abc")
-    proxy.leave()
-    assert proxy.log.lines[1:] == ["DownstreamEnd 101 0 - 3"]
+    with switched(log_format=format_, log_moments=LogMoments(at_tunnel=True)) as proxy:
+        assert proxy.log.lines == ["DownstreamTunnelSuccessfullyEstablished 101 0 - 0"]
+        proxy.upstream.respond(b"abc")
+        proxy.leave()
+        assert proxy.log.lines[1:] == ["DownstreamEnd 101 0 - 3"]
 
 
 def test_an_answer_that_does_not_switch_is_sent_to_its_end() -> None:

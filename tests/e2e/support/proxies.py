@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ _STOP_S = 15.0
 #: How long a wait leaves the process alone before it asks again.
 _STEP_S = 0.03
 #: Below the range that the kernel gives to outgoing connections, so nobody takes a port between choice and bind.
-_FIRST_PORT, _LAST_PORT = 18000, 31999
+_FIRST_PORT, _LAST_PORT = 10000, 31999
 
 
 class StartFailedError(AssertionError):
@@ -240,9 +241,24 @@ def _held_sockets() -> Iterator[list[socket.socket]]:
             one.close()
 
 
+def _port_numbers() -> Iterator[int]:
+    """Numbers to try, for ever: this process's share of them, one after the other, from a random one on.
+
+    No two processes of one run ever try the same, for two proxies may listen on one port (`reuse_port`) and not notice;
+    and what was `closed` for a test is not soon opened by the next.
+    """
+    share = (_LAST_PORT + 1 - _FIRST_PORT) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = _FIRST_PORT + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = random.randrange(share)
+    return cycle([*range(first + start, first + share), *range(first, first + start)])
+
+
+_ports_to_try = _port_numbers()
+
+
 def _hold_free_port(held: list[socket.socket]) -> int:
     while True:
-        port = random.randint(_FIRST_PORT, _LAST_PORT)
+        port = next(_ports_to_try)
         probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         held.append(probe)
         with suppress(OSError):

@@ -146,11 +146,16 @@ def bound() -> socket.socket:
 
 
 def closed_port() -> int:
-    """A port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A port that refuses connections, and that nobody else gets."""
+    sock = socket.socket()
+    _closed.append(sock)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
     return port
+
+
+#: Bound and never listening, to the end of the process.
+_closed: list[socket.socket] = []
 
 
 @asynccontextmanager
