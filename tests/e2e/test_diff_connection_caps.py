@@ -88,6 +88,27 @@ def _wait_until_alone(proxy: RunningProxy) -> None:
     proxy.wait_until(is_alone)
 
 
+def _as_many_as_fit(proxy: RunningProxy) -> list[Client]:
+    """Two that are served: at once, but for Envoy with the runtime's limit.
+
+    It counts connections to its admin interface, too, and takes a moment to see that they have ended. What was
+    refused meanwhile shows in the numbers, which must be exact for FastProxy.
+    """
+    clients: list[Client] = []
+
+    def fit() -> bool:
+        clients[:] = [Client(proxy, "limited") for _ in range(2)]
+        served = [_is_served(client) for client in clients]
+        if all(served):
+            return True
+        for client in clients:
+            client.close()
+        return False
+
+    proxy.wait_until(fit)
+    return clients
+
+
 def test_what_is_above_the_limit_is_cut(proxies: tuple[RunningProxy, RunningProxy]) -> None:
     """At once, and counted; who leaves makes room."""
     told = []
@@ -95,19 +116,18 @@ def test_what_is_above_the_limit_is_cut(proxies: tuple[RunningProxy, RunningProx
         # Those that have asked whether it listens may be there still.
         _wait_until_alone(proxy)
         before = {name: int(value) for name, value in _numbers(proxy).items()}
-        clients = [Client(proxy, name) for name in ("limited", "limited", "limited", "free", "limited")]
-        served = [_is_served(client) for client in clients]
+        clients = _as_many_as_fit(proxy)
+        more = [Client(proxy, name) for name in ("limited", "free", "limited")]
+        served = [_is_served(client) for client in more]
         grown = {name: int(value) - before[name] for name, value in _numbers(proxy).items()}
-        for client in clients:
+        for client in clients + more:
             client.close()
         _wait_until_alone(proxy)
         again = Client(proxy, "limited")
         told.append((served, grown, _is_served(again)))
         again.close()
     (envoys, _, _), (served, grown, is_served_again) = told
-    assert served == [True, True, False, True, False]
-    # By the runtime's limit Envoy counts connections to its admin interface, too, which may still be there.
-    assert envoys[2:] == served[2:]
+    assert served == envoys == [False, True, False]
     if "overload_manager" in proxies[0].config_path.read_text():
         assert told[1] == told[0]
     assert grown["listener.limited.downstream_global_cx_overflow"] == 2
