@@ -27,8 +27,9 @@ _START_S = 30.0
 _STOP_S = 15.0
 #: How long a wait leaves the process alone before it asks again.
 _STEP_S = 0.03
-#: Below the range that the kernel gives to outgoing connections, so nobody takes a port between choice and bind.
-_FIRST_PORT, _LAST_PORT = 10000, 31999
+#: Where proxies listen. Below the range that the kernel gives to outgoing connections, so nobody takes a port between
+#: choice and bind.
+PORTS = range(10000, 32000)
 
 
 class StartFailedError(AssertionError):
@@ -247,8 +248,8 @@ def _port_numbers() -> Iterator[int]:
     No two processes of one run ever try the same, for two proxies may listen on one port (`reuse_port`) and not notice;
     and what was `closed` for a test is not soon opened by the next.
     """
-    share = (_LAST_PORT + 1 - _FIRST_PORT) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    first = _FIRST_PORT + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(PORTS) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = PORTS.start + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     start = random.randrange(share)
     return cycle([*range(first + start, first + share), *range(first, first + start)])
 
